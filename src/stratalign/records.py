@@ -33,6 +33,13 @@ SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]{0,99}")
 
 ScoreState = Literal["ok", "undefined", "missing"]
 
+Progress = Callable[[str, int, int], None]
+"""How a stage tells how far it is: what it does, how many are done, how many there are."""
+
+
+def silent(_what: str, _done: int, _total: int) -> None:
+    """Progress that nobody watches."""
+
 
 @dataclass(frozen=True)
 class StudyFolder:
@@ -162,7 +169,8 @@ class LogProbRecord:
 class Response:
     """One line of responses.jsonl: the answer of one run to one held-out prompt.
 
-    `finish` is "stop" (the model ended its answer) or "length" (it was cut at max_new_tokens).
+    `finish` is "stop" (the model ended its answer) or "length" (it was cut at max_new_tokens). `kl_to_base` is
+    KL(run || base) along the answer in nats, None for an empty one.
     """
 
     run: str
@@ -173,6 +181,7 @@ class Response:
     tokens: int
     finish: str
     sampling_seed: int
+    kl_to_base: float | None
 
 
 @dataclass(frozen=True)

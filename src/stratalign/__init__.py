@@ -1,0 +1,70 @@
+"""stratalign: which layers should preference training touch? One pass, every candidate, error bars.
+
+Every verb of the command line is a function here. Importing this package loads no torch; a verb loads what it
+needs when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stratalign.blocks import partition
+    from stratalign.catalogues import catalogues
+    from stratalign.errors import StudyFailure, UserError
+    from stratalign.models import audit, merge
+    from stratalign.pipeline import generate, judge, plan, study, train, verify
+    from stratalign.recipe import Recipe, load_recipe
+    from stratalign.reporting import report
+    from stratalign.starting import init
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Recipe": "recipe",
+    "StudyFailure": "errors",
+    "UserError": "errors",
+    "audit": "models",
+    "catalogues": "catalogues",
+    "generate": "pipeline",
+    "init": "starting",
+    "judge": "pipeline",
+    "load_recipe": "recipe",
+    "merge": "models",
+    "partition": "blocks",
+    "plan": "pipeline",
+    "report": "reporting",
+    "study": "pipeline",
+    "train": "pipeline",
+    "verify": "pipeline",
+}
+
+__all__ = [
+    "Recipe",
+    "StudyFailure",
+    "UserError",
+    "audit",
+    "catalogues",
+    "generate",
+    "init",
+    "judge",
+    "load_recipe",
+    "merge",
+    "partition",
+    "plan",
+    "report",
+    "study",
+    "train",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"stratalign.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'stratalign' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -1,0 +1,23 @@
+"""From layers to named blocks to conditions as sets of modules. Pure: works on numbers and names."""
+
+from stratalign.blocks.conditions import Condition, Phase, resolve_condition
+from stratalign.blocks.partitions import PARTITIONS, Blocks, PartitionSettings, partition
+from stratalign.blocks.sites import Site, adapter_parameters, describe_layers, kinds, select_sites
+from stratalign.blocks.specs import ConditionSpec, expand_conditions
+
+__all__ = [
+    "PARTITIONS",
+    "Blocks",
+    "Condition",
+    "ConditionSpec",
+    "PartitionSettings",
+    "Phase",
+    "Site",
+    "adapter_parameters",
+    "describe_layers",
+    "expand_conditions",
+    "kinds",
+    "partition",
+    "resolve_condition",
+    "select_sites",
+]

@@ -1,0 +1,160 @@
+"""Partitions: the layers of a model divided into named blocks. Pure arithmetic on layer numbers.
+
+To add a partition, write one function `(n_layers, blocks) -> {name: layers}` and add it to `PARTITIONS`; from
+outside the project, name it in the recipe as `module:function`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from stratalign.blocks.sites import describe_layers
+from stratalign.errors import UserError, unknown_name
+
+Blocks = dict[str, Sequence[int]]
+
+RESERVED = ("full", "none", "base")
+PAPER_BLOCKS = ("local", "mid", "global")
+
+
+class PartitionSettings(BaseModel):
+    """How layers are divided into blocks; the default is the paper's (Hierarchical Alignment v2, Table 4)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    method: str = Field("even", description="even, explicit, or your own function as module:function")
+    blocks: list[str] | int | dict[str, Any] = Field(
+        list(PAPER_BLOCKS),
+        description="names of even blocks, their number, or for explicit ones a mapping of name to layers",
+    )
+
+
+def partition(n_layers: int, method: str = "even", blocks: Any = PAPER_BLOCKS) -> Blocks:
+    """Divide layers 0 .. n_layers - 1 into named blocks.
+
+    Args:
+        n_layers: number of layers of the model.
+        method: a name in `PARTITIONS`, or `module:function` for your own.
+        blocks: names, a number of blocks, or (explicit) a mapping of name to layers such as "0-10" or [0, 1].
+
+    Returns:
+        name -> layers; contiguous blocks are `range` objects.
+
+    Raises:
+        UserError: the blocks overlap, are empty, leave the model, or take a reserved name.
+
+    >>> partition(32)
+    {'local': range(0, 11), 'mid': range(11, 22), 'global': range(22, 32)}
+    """
+    found = _method(method)(n_layers, blocks)
+    taken: dict[int, str] = {}
+    for name, layers in found.items():
+        if name in RESERVED:
+            raise UserError(
+                f"A block may not be called {name!r}: {', '.join(RESERVED)} have a fixed meaning."
+            )
+        if not len(layers):
+            raise UserError(
+                f"Block {name!r} is empty: {n_layers} layers do not suffice for {len(found)} blocks."
+            )
+        check_layers(layers, n_layers, f"Block {name!r}")
+        for layer in layers:
+            if layer in taken:
+                raise UserError(
+                    f"Layer {layer} is in two blocks, {taken[layer]!r} and {name!r}. Give it to one."
+                )
+            taken[layer] = name
+    return {name: _as_range(layers) for name, layers in found.items()}
+
+
+def even(n_layers: int, blocks: Any) -> Blocks:
+    """Blocks as equal as possible; the first `n_layers mod k` get one layer more.
+
+    For three blocks this is the rule of Hierarchical Alignment v2, section 3 and Table 4: n = N // 3 and
+    r = N mod 3; local n + [r > 0], mid n + [r > 1], global the rest.
+    """
+    names = [f"block_{i}" for i in range(blocks)] if isinstance(blocks, int) else list(blocks)
+    if not names or isinstance(blocks, Mapping):
+        raise UserError(
+            f"An even partition takes a list of block names or their number, got {blocks!r}. "
+            "For layers of your own use method: explicit."
+        )
+    if len(set(names)) != len(names):
+        raise UserError(f"Two blocks of the partition have one name: {', '.join(map(str, names))}.")
+    size, longer = divmod(n_layers, len(names))
+    found: Blocks = {}
+    start = 0
+    for i, name in enumerate(names):
+        stop = start + size + (i < longer)
+        found[str(name)] = range(start, stop)
+        start = stop
+    return found
+
+
+def explicit(n_layers: int, blocks: Any) -> Blocks:
+    """Blocks as written: each a range "0-10" (both ends included), a list of layers, or a list of both."""
+    if not isinstance(blocks, Mapping) or not blocks:
+        raise UserError(
+            f"An explicit partition takes a mapping of block name to layers, got {blocks!r}. "
+            'Example: {method: explicit, blocks: {early: "0-3", late: [10, 11]}}.'
+        )
+    return {str(name): parse_layers(layers, f"Block {name!r}") for name, layers in blocks.items()}
+
+
+PARTITIONS: dict[str, Callable[[int, Any], Blocks]] = {"even": even, "explicit": explicit}
+
+
+def parse_layers(value: object, who: str) -> Sequence[int]:
+    """Layers from a recipe: 3, "3", "0-10", [0, 1, "5-7"]. A layer named twice is an error."""
+    items = value if isinstance(value, (list, tuple)) else [value]
+    layers: list[int] = []
+    for item in items:
+        match = (
+            re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", str(item)) if isinstance(item, (int, str)) else None
+        )
+        if match is None or isinstance(item, bool):
+            raise UserError(
+                f"{who}: {item!r} is no layer. Write 3, '0-10' (both ends included) or a list of them."
+            )
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise UserError(f"{who}: the range {item!r} runs backwards.")
+        layers.extend(range(first, last + 1))
+    repeated = sorted({layer for layer in layers if layers.count(layer) > 1})
+    if repeated:
+        raise UserError(f"{who} names layer {describe_layers(repeated)} twice.")
+    return sorted(layers)
+
+
+def check_layers(layers: Sequence[int], n_layers: int, who: str) -> None:
+    """Raise a UserError unless every layer exists."""
+    outside = [layer for layer in layers if not 0 <= layer < n_layers]
+    if outside:
+        raise UserError(
+            f"{who} names layer {describe_layers(outside)}, but the model has {n_layers} layers, 0 to {n_layers - 1}."
+        )
+
+
+def _method(name: str) -> Callable[[int, Any], Blocks]:
+    if name in PARTITIONS:
+        return PARTITIONS[name]
+    module, colon, function = name.partition(":")
+    if not colon:
+        raise unknown_name("partition", name, PARTITIONS, "For your own, give 'module:function'.")
+    try:
+        found: Callable[[int, Any], Blocks] = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise UserError(
+            f"Cannot import the partition {name!r}: {error}. Is its folder on PYTHONPATH?"
+        ) from None
+    return found
+
+
+def _as_range(layers: Sequence[int]) -> Sequence[int]:
+    first, last = layers[0], layers[-1]
+    return range(first, last + 1) if list(layers) == list(range(first, last + 1)) else tuple(layers)

@@ -1,0 +1,145 @@
+"""Condition specs: what a recipe writes under `conditions`, lists of values turned into one condition each.
+
+Reads the short and the long form. Knows nothing of layers, weights, losses or data: overrides of training keys
+are carried along, and checked by whoever owns those keys.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from stratalign.errors import UserError, unknown_name
+from stratalign.records import SAFE_NAME
+
+SELECTORS = ("block", "blocks", "layers", "random", "phases")
+EXTRAS = ("seed", "contiguous", "parameters_like", "labels", "sampling_seed")
+LABELS = ("given", "shuffled")
+LIST_KEYS = ("targets", "betas")
+"""Training keys whose value is itself a list: a list of lists makes one condition each."""
+
+
+@dataclass(frozen=True)
+class ConditionSpec:
+    """One condition as the recipe writes it, value lists expanded: selection, and overrides of training keys."""
+
+    name: str
+    selection: Mapping[str, Any]
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def labels(self) -> str:
+        return str(self.selection.get("labels", "given"))
+
+
+def expand_conditions(written: object, override_keys: Sequence[str]) -> list[ConditionSpec]:
+    """Read `conditions` of a recipe: a list of names and one-key mappings, or a mapping of name to settings.
+
+    Raises:
+        UserError: an unsafe or repeated name (also when only the case differs), an unknown key, or a condition
+            without exactly one way of selecting layers.
+    """
+    specs: list[ConditionSpec] = []
+    for name, settings in _entries(written):
+        for full_name, values in _sweep(name, dict(settings)):
+            specs.append(_spec(full_name, values, override_keys))
+    if not specs:
+        raise UserError("`conditions` is empty. The paper's five are [base, full, local, mid, global].")
+    seen: dict[str, str] = {}
+    for spec in specs:
+        other = seen.setdefault(spec.name.casefold(), spec.name)
+        if other is not spec.name:
+            same = "twice" if other == spec.name else f"beside {other!r}, which differs only in case"
+            raise UserError(
+                f"Condition {spec.name!r} is named {same}. Names become folders: make them distinct."
+            )
+    return specs
+
+
+def _entries(written: object) -> list[tuple[str, Mapping[str, Any]]]:
+    if isinstance(written, Mapping):
+        pairs: list[tuple[Any, Any]] = list(written.items())
+    elif isinstance(written, (list, tuple)):
+        pairs = []
+        for item in written:
+            pairs.extend(item.items() if isinstance(item, Mapping) else [(item, None)])
+    else:
+        raise UserError(f"`conditions` must be a list of names or a mapping, got {written!r}.")
+    entries: list[tuple[str, Mapping[str, Any]]] = []
+    for name, settings in pairs:
+        if settings is not None and not isinstance(settings, Mapping):
+            raise UserError(f"conditions.{name} must be a mapping such as {{block: mid}}, got {settings!r}.")
+        if not isinstance(name, str) or not SAFE_NAME.fullmatch(name):
+            raise UserError(
+                f"{name!r} cannot name a condition: it becomes a folder. Use letters, digits and . _ - = +, "
+                "starting with a letter or digit, at most 100 characters (quote names that YAML reads as numbers)."
+            )
+        entries.append((name, settings if settings else {"block": "none" if name == "base" else name}))
+    return entries
+
+
+def _sweep(name: str, settings: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """One condition for each combination of listed values; the values are appended to the name."""
+    listed = {
+        key: value
+        for key, value in settings.items()
+        if key not in (*SELECTORS, *EXTRAS)
+        and isinstance(value, list)
+        and (key not in LIST_KEYS or (value and isinstance(value[0], list)))
+    }
+    if not listed:
+        return [(name, settings)]
+    for key, value in listed.items():
+        if not value:
+            raise UserError(f"conditions.{name}.{key} is an empty list: there is no value to try.")
+    return [
+        (
+            "-".join([name, *(_value_name(value) for value in values)]),
+            {**settings, **dict(zip(listed, values, strict=True))},
+        )
+        for values in itertools.product(*listed.values())
+    ]
+
+
+def _value_name(value: object) -> str:
+    if isinstance(value, (list, tuple)):
+        return "+".join(_value_name(item) for item in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _spec(name: str, settings: dict[str, Any], override_keys: Sequence[str]) -> ConditionSpec:
+    if not SAFE_NAME.fullmatch(name):
+        raise UserError(
+            f"{name!r}, made from a list of values, cannot name a folder. Write these conditions out."
+        )
+    known = (*SELECTORS, *EXTRAS, *override_keys)
+    for key in settings:
+        if key not in known:
+            raise unknown_name(f"key conditions.{name}", key, known)
+    ways = [key for key in SELECTORS if key in settings]
+    if len(ways) != 1:
+        raise UserError(
+            f"Condition {name!r} must select layers in exactly one way, got {', '.join(ways) or 'none'}. "
+            f"Known: {', '.join(SELECTORS)}."
+        )
+    for key, owner in (("seed", "random"), ("contiguous", "random")):
+        if key in settings and owner not in settings:
+            raise UserError(
+                f"conditions.{name}.{key} belongs to `random`, which this condition does not use."
+            )
+    if settings.get("labels", "given") not in LABELS:
+        raise unknown_name(f"value of conditions.{name}.labels", settings["labels"], LABELS)
+    if not is_count(settings.get("sampling_seed", 0), least=0):
+        raise UserError(
+            f"conditions.{name}.sampling_seed must be a whole number from 0, got {settings['sampling_seed']!r}."
+        )
+    selection = {key: value for key, value in settings.items() if key in (*SELECTORS, *EXTRAS)}
+    overrides = {key: value for key, value in settings.items() if key not in selection}
+    return ConditionSpec(name, selection, overrides)
+
+
+def is_count(value: object, least: int) -> bool:
+    """Whether a recipe's value is a whole number of at least `least`; true and false are no numbers."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least

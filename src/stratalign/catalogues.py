@@ -1,0 +1,37 @@
+"""list: everything that a recipe can name, with one line on each; read from the catalogues themselves."""
+
+from __future__ import annotations
+
+from stratalign.blocks import PARTITIONS
+from stratalign.judging import PROTOCOLS
+from stratalign.losses import LOSSES
+from stratalign.records import Dimension
+
+CONDITIONS = {
+    "block": "one block of the partition, full or none",
+    "blocks": "a union of blocks, with one learning rate or one for each",
+    "layers": "layers by number, such as [3, 4, '17-19']",
+    "random": "as many layers as a number or a block says, drawn at random (seed, contiguous)",
+    "phases": "blocks or layers one after the other, each for some steps",
+    "parameters_like": "beside one of these: the rank that gives about as many parameters as a block",
+    "labels": "beside one of these: shuffled, a coin decides which response is chosen",
+    "sampling_seed": "beside one of these: other sampling noise",
+}
+
+
+def catalogues() -> dict[str, dict[str, str]]:
+    """Catalogue -> name -> what it is."""
+    dimensions: list[Dimension] = [dimension for found, _ in PROTOCOLS.values() for dimension in found]
+    return {
+        "partitions": {name: _first_line(function) for name, function in PARTITIONS.items()},
+        "conditions": dict(CONDITIONS),
+        "losses": {name: _first_line(function) for name, function in LOSSES.items()},
+        "protocols": {name: f"{len(found)} dimensions" for name, (found, _) in PROTOCOLS.items()},
+        "dimensions": {
+            d.name: f"{d.about} ({d.unit}; {d.better or 'no direction is'} better)" for d in dimensions
+        },
+    }
+
+
+def _first_line(function: object) -> str:
+    return (function.__doc__ or "").strip().splitlines()[0]

@@ -1,0 +1,171 @@
+"""What the command line prints: short tables, progress bars, JSON. Everything comes from records and functions."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from stratalign.records import Progress as Report
+from stratalign.records import silent
+
+console = Console(highlight=False)
+
+
+def say(text: str) -> None:
+    """One line of plain text; nothing in it is read as markup."""
+    console.print(text, markup=False, soft_wrap=True)
+
+
+def json_out(value: object) -> None:
+    """JSON alone, for programs."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+@contextmanager
+def progress(quiet: bool = False) -> Iterator[Report]:
+    """Progress bars on a terminal, one line for each stage elsewhere."""
+    if quiet:
+        yield silent
+    elif console.is_terminal:
+        columns = (
+            TextColumn("{task.description:<28}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=console) as bars:
+            tasks: dict[str, TaskID] = {}
+
+            def show(what: str, done: int, total: int) -> None:
+                if what not in tasks:
+                    tasks[what] = bars.add_task(what, total=total)
+                bars.update(tasks[what], completed=done, total=total)
+
+            yield show
+    else:
+
+        def tell(what: str, done: int, total: int) -> None:
+            if done == total:
+                say(f"{what}: {done} of {total}")
+
+        yield tell
+
+
+def plan(planned: Mapping[str, Any]) -> None:
+    """What would be trained."""
+    model, data = planned["model"], planned["preferences"]
+    say(
+        f"{model['name']}: {model['model_type']}, {model['layers']} layers, {model['parameters']:,} parameters"
+    )
+    blocks = ", ".join(f"{name} {layers[0]}-{layers[-1]}" for name, layers in planned["partition"].items())
+    say(f"Blocks: {blocks}")
+    parts = ", ".join(f"{name} {part['rows']}" for name, part in data["parts"].items())
+    rows = data["rows"]
+    say(f"Rows: {rows['read']} read, {rows['kept']} usable ({parts}); {data['clusters']} clusters")
+    for reason, found in data["bad"].items():
+        lines = ", ".join(map(str, found["first_lines"][:5]))
+        say(f"  left out, {reason}: {found['count']} (line {lines}{', ...' if found['count'] > 5 else ''})")
+    execution = planned["execution"]
+    say(f"Steps: {planned['steps']} on {execution['device']} in {execution['precision']}")
+    table = Table(box=None, pad_edge=False)
+    for name in ("run", "layers", "modules", "rank", "parameters", "labels"):
+        table.add_column(name, justify="left" if name in ("run", "layers", "labels") else "right")
+    for name, run in planned["runs"].items():
+        layers = _ranges(run["layers"])
+        table.add_row(
+            name, layers, str(run["modules"]), str(run["rank"]), f"{run['parameters']:,}", run["labels"]
+        )
+    console.print(table)
+    say(f"Folder: {planned['out']}")
+
+
+def proofs(manifest: Mapping[str, Any], path: Path) -> None:
+    """Which runs are proven, and how."""
+    for name, run in manifest["runs"].items():
+        proof = run.get("proof")
+        if proof is None:
+            say(f"{name}: not trained yet")
+            continue
+        say(f"{name}: {'proven' if proof['proven'] else 'NOT proven'}")
+        for check, found in proof["checks"].items():
+            say(f"  {'yes' if found['holds'] else 'NO '}  {check}: {found['detail']}")
+    say(f"Manifest: {path}")
+
+
+def results(found: Mapping[str, Any], report: Path) -> None:
+    """Net win rate of every run against the base, with its interval."""
+    rows = [row for row in found["comparisons"] if row["better"] is not None]
+    table = Table(box=None, pad_edge=False)
+    for name in ("run", "dimension", "net win rate", "95 % interval", "verdict"):
+        table.add_column(name, justify="right" if "rate" in name or "%" in name else "left")
+    for row in rows:
+        low, high = row["low"], row["high"]
+        interval = "undefined" if low is None or high is None else f"[{low:+.2f}, {high:+.2f}]"
+        table.add_row(row["run"], row["dimension"], f"{row['net_win_rate']:+.2f}", interval, row["verdict"])
+    if rows:
+        say("Against base, paired by prompt, clustered by first human turn:")
+        console.print(table)
+    say(f"Report: {report}")
+
+
+def parity(found: Mapping[str, Any]) -> None:
+    """Differences between TRL's training and ours."""
+    table = Table(box=None, pad_edge=False)
+    keys = ("max_loss_difference", "max_log_ratio_difference", "relative_update_difference", "loss_moved")
+    for name in (
+        "condition",
+        *(key.replace("_", " ") for key in keys),
+        "same modules",
+        "same tokens",
+        "agrees",
+    ):
+        table.add_column(name, justify="left" if name == "condition" else "right")
+    for name, row in found["conditions"].items():
+        flags = ["yes" if row[key] else "NO" for key in ("same_modules", "same_tokens", "agrees")]
+        table.add_row(name, *(f"{row[key]:.1e}" for key in keys), *flags)
+    console.print(table)
+    for name, why in found["skipped"].items():
+        say(f"{name}: not compared, {why}")
+    verdict = "Both trainings agree" if found["agrees"] else "The trainings DIFFER"
+    say(f"{verdict} over {found['steps']} steps at learning rate {found['learning_rate']:g}.")
+
+
+def audit(found: Mapping[str, Any]) -> None:
+    """What an adapter touches."""
+    by_layer: dict[int | None, list[str]] = {}
+    for module in found["modules"]:
+        mark = "" if module["trained"] else " (B = 0)"
+        by_layer.setdefault(module["layer"], []).append(f"{module['module'].rsplit('.', 1)[-1]}{mark}")
+    for layer, names in by_layer.items():
+        say(f"layer {'?' if layer is None else layer}: {', '.join(names)}")
+    ranks = sorted({module["rank"] for module in found["modules"]})
+    say(
+        f"{len(found['modules'])} modules in {len(found['layers'])} layers ({_ranges(found['layers'])}), "
+        f"rank {', '.join(map(str, ranks))}, {found['parameters']:,} parameters"
+    )
+    for name in found["other_tensors"]:
+        say(f"also holds: {name}")
+    for problem in found["problems"]:
+        say(f"problem: {problem}")
+
+
+def catalogues(found: Mapping[str, Mapping[str, str]]) -> None:
+    """Every name with its meaning."""
+    for catalogue, entries in found.items():
+        say(f"{catalogue}:")
+        for name, about in entries.items():
+            say(f"  {name:<20} {about}")
+
+
+def _ranges(layers: list[int]) -> str:
+    from stratalign.blocks import describe_layers
+
+    return describe_layers(layers)

@@ -1,0 +1,141 @@
+"""Every verb of the command line: reads its arguments, calls the public function of the same name, prints."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import stratalign as sa
+from stratalign.cli import printing
+
+app = typer.Typer(
+    help="Which layers should preference training touch? One pass, every candidate, error bars.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE.yaml", help="The recipe of the study.")]
+Changes = Annotated[
+    list[str],
+    typer.Option("--set", metavar="KEY.PATH=VALUE", help="Change one key of the recipe; repeatable."),
+]
+Out = Annotated[
+    Path | None, typer.Option("--out", help="The study's folder. [default: studies/<recipe's name>]")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+
+
+@app.command()
+def init(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE.yaml", help="The file to write.")],
+    model: Annotated[str | None, typer.Option(help="Hub id or folder of the model.")] = None,
+    source: Annotated[str | None, typer.Option(help="Preference file, or hub id of a data set.")] = None,
+) -> None:
+    """Write a recipe to start from, every key documented."""
+    sa.init(recipe, model, source)
+    printing.say(f"Wrote {recipe}. Next: stratalign plan {recipe}")
+
+
+@app.command()
+def plan(recipe: RecipeFile, changes: Changes = [], out: Out = None, as_json: AsJson = False) -> None:  # noqa: B006
+    """Check everything that needs no weights, and show what would be trained."""
+    planned = sa.plan(recipe, changes, out).describe()
+    printing.json_out(planned) if as_json else printing.plan(planned)
+
+
+@app.command()
+def study(recipe: RecipeFile, changes: Changes = [], out: Out = None) -> None:  # noqa: B006
+    """Train, prove, generate, score, compare and report; run again to continue."""
+    with printing.progress() as progress:
+        folder = sa.study(recipe, changes, out, progress)
+    printing.results(json.loads(folder.results.read_text()), folder.report)
+
+
+@app.command()
+def train(recipe: RecipeFile, changes: Changes = [], out: Out = None) -> None:  # noqa: B006
+    """Train every condition in one pass, and prove what was trained."""
+    with printing.progress() as progress:
+        folder = sa.train(recipe, changes, out, progress)
+    printing.proofs(json.loads(folder.manifest.read_text()), folder.manifest)
+
+
+@app.command()
+def generate(recipe: RecipeFile, changes: Changes = [], out: Out = None) -> None:  # noqa: B006
+    """Answer the held-out prompts with every run, after training what is missing."""
+    with printing.progress() as progress:
+        folder = sa.generate(recipe, changes, out, progress)
+    printing.say(f"Answers: {folder.responses}")
+
+
+@app.command()
+def judge(recipe: RecipeFile, changes: Changes = [], out: Out = None) -> None:  # noqa: B006
+    """Score the answers, after training and answering what is missing."""
+    with printing.progress() as progress:
+        folder = sa.judge(recipe, changes, out, progress)
+    printing.say(f"Scores: {folder.scores}")
+
+
+@app.command()
+def report(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Study folders, finished or not.")],
+    out: Annotated[Path | None, typer.Option("--out", help="The page's file, or a folder for it.")] = None,
+) -> None:
+    """Write results, tables, figures and one page over one or several studies."""
+    printing.say(f"Report: {sa.report(folders, out)}")
+
+
+@app.command()
+def verify(
+    recipe: RecipeFile,
+    changes: Changes = [],  # noqa: B006
+    steps: Annotated[int, typer.Option(min=2, help="Optimizer steps.")] = 12,
+    learning_rate: Annotated[float, typer.Option(help="High enough for the loss to move.")] = 1e-3,
+    as_json: AsJson = False,
+) -> None:
+    """Train a few steps with stock TRL + PEFT and with ours on your model, and print the differences."""
+    with printing.progress(quiet=as_json) as progress:
+        parity = sa.verify(recipe, changes, steps=steps, learning_rate=learning_rate, progress=progress)
+    printing.json_out(parity.to_json()) if as_json else printing.parity(parity.to_json())
+    if not parity.agrees:
+        raise typer.Exit(1)
+
+
+@app.command()
+def audit(
+    adapter: Annotated[Path, typer.Argument(metavar="ADAPTER_DIR", help="Any PEFT adapter folder.")],
+    base: Annotated[str | None, typer.Option(help="Its base model, to check the modules against.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List what an existing adapter touches, by layer and module."""
+    found = sa.audit(adapter, base).to_json()
+    printing.json_out(found) if as_json else printing.audit(found)
+
+
+@app.command()
+def merge(
+    adapter: Annotated[Path, typer.Argument(metavar="ADAPTER_DIR", help="A PEFT adapter folder.")],
+    out: Annotated[Path, typer.Option("--out", help="A new folder for the model.")],
+) -> None:
+    """Write base plus adapter as a plain Hugging Face model."""
+    printing.say(f"Model: {sa.merge(adapter, out)}")
+
+
+@app.command(name="list")
+def list_names(
+    catalogue: Annotated[str | None, typer.Argument(help="One catalogue only.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List everything that a recipe can name."""
+    found: dict[str, Any] = sa.catalogues()
+    if catalogue is not None:
+        from stratalign.errors import unknown_name
+
+        if catalogue not in found:
+            raise unknown_name("catalogue", catalogue, found)
+        found = {catalogue: found[catalogue]}
+    printing.json_out(found) if as_json else printing.catalogues(found)

@@ -1,0 +1,6 @@
+"""Batches of token trees, and the joint engine that turns them into every condition's log-probabilities."""
+
+from stratalign.engine.batches import Batch, collate
+from stratalign.engine.joint import BasePass, JointEngine
+
+__all__ = ["BasePass", "Batch", "JointEngine", "collate"]

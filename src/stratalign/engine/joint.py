@@ -1,0 +1,105 @@
+"""The joint engine: one frozen model, many adapters, each condition's log-probabilities from shared activations.
+
+`base(batch)` runs the model once without adapters; it yields the reference log-probabilities and the hidden
+states on entry to each condition's lowest trained layer. `forward(batch, run, passed)` replays the layers from
+there with one run's adapter. Nothing below a condition's first layer is computed twice, and the backward pass
+stops there by itself, because what was captured carries no gradient.
+
+Layers are never called from outside this module. Knows nothing of losses, optimizers or files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from stratalign.engine.batches import Batch
+from stratalign.models import AdapterBank, Anatomy, Captured, capture, replay, to_logits
+
+
+class BasePass(NamedTuple):
+    """What `JointEngine.base` leaves: reference log-probabilities [items, branches] in nats, no gradient, and
+    the activations that `forward` starts from."""
+
+    reference: Tensor
+    captured: Captured
+
+
+class JointEngine(nn.Module):
+    """Log-probabilities of every run on a batch.
+
+    Args:
+        anatomy: the parts of the frozen base model.
+        bank: the adapters; a run without modules is the base itself.
+        first_layers: run -> its lowest layer with an adapter (the number of layers for a run that has none).
+        checkpointing: recompute activations in the backward pass, layer by layer, only where gradients flow.
+    """
+
+    def __init__(
+        self,
+        anatomy: Anatomy,
+        bank: AdapterBank,
+        first_layers: Mapping[str, int],
+        *,
+        checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        self.model = bank.model
+        self.anatomy = anatomy
+        self.bank = bank
+        self.first_layers = dict(first_layers)
+        self.checkpointing = checkpointing
+
+    def base(self, batch: Batch) -> BasePass:
+        """Run the base once; adapters are off."""
+        self.bank.deactivate()
+        n_layers = len(self.anatomy.layers)
+        starts = {*self.first_layers.values(), n_layers}
+        captured = capture(self.anatomy, starts, input_ids=batch.ids, attention_mask=batch.mask)
+        with torch.no_grad():
+            reference = self._log_probabilities(captured.hidden[n_layers], batch)
+        return BasePass(reference, captured)
+
+    def active(self, run: str, trainable: frozenset[str] | None = None) -> AbstractContextManager[None]:
+        """Make the run's adapter active; forward and backward of the run belong inside this block."""
+        return self.bank.active(run, trainable)
+
+    def forward(self, batch: Batch, run: str, passed: BasePass) -> Tensor:
+        """Log-probabilities of a run, summed over each branch's labels: [items, branches], in nats.
+
+        Must be called inside `active(run)`. Differentiable with respect to the run's adapter.
+        """
+        return self._log_probabilities(self._hidden(run, passed), batch)
+
+    def logits(self, batch: Batch, run: str, passed: BasePass) -> Tensor:
+        """Logits of a run at the batch's labelled positions: [labels, vocabulary]. Inside `active(run)`."""
+        return self._labelled_logits(self._hidden(run, passed), batch)
+
+    def base_logits(self, batch: Batch, passed: BasePass) -> Tensor:
+        """Logits of the base at the batch's labelled positions: [labels, vocabulary]."""
+        return self._labelled_logits(passed.captured.hidden[len(self.anatomy.layers)], batch)
+
+    def _hidden(self, run: str, passed: BasePass) -> Tensor:
+        if self.checkpointing and torch.is_grad_enabled():
+            return replay(self.anatomy, passed.captured, self.first_layers[run], _checkpointed)
+        return replay(self.anatomy, passed.captured, self.first_layers[run])
+
+    def _labelled_logits(self, hidden: Tensor, batch: Batch) -> Tensor:
+        return to_logits(self.anatomy, hidden[batch.rows, batch.positions])
+
+    def _log_probabilities(self, hidden: Tensor, batch: Batch) -> Tensor:
+        logits = self._labelled_logits(hidden, batch)
+        logits = logits if logits.dtype == torch.float64 else logits.float()
+        per_label = logits.log_softmax(dim=-1).gather(1, batch.labels[:, None])[:, 0]
+        # unique positions of a matrix, then a sum over its rows: deterministic on every device
+        matrix = per_label.new_zeros(batch.ids.shape).index_put((batch.rows, batch.positions), per_label)
+        return matrix.sum(dim=1).reshape(-1, batch.branches)
+
+
+def _checkpointed(layer: nn.Module, hidden: Tensor, **arguments: Any) -> Any:
+    return checkpoint(layer, hidden, use_reentrant=False, **arguments)

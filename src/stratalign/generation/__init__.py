@@ -1,0 +1,17 @@
+"""Answers of every run to the held-out prompts, with sampling noise that all runs share."""
+
+from stratalign.generation.divergence import divergence_from_base
+from stratalign.generation.local import Answer, Prompt, answer, batches
+from stratalign.generation.noise import KeyedSampling, gumbel_noise
+from stratalign.generation.settings import GenerationSettings
+
+__all__ = [
+    "Answer",
+    "GenerationSettings",
+    "KeyedSampling",
+    "Prompt",
+    "answer",
+    "batches",
+    "divergence_from_base",
+    "gumbel_noise",
+]

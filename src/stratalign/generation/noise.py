@@ -1,0 +1,65 @@
+"""Keyed Gumbel noise: sampling whose outcome depends on (seed, prompt, position) and on nothing else.
+
+Taking the largest of logits / temperature + Gumbel noise is a sample from the softmax (Gumbel-max; Maddison et
+al. 2014, arXiv 1411.0030, section 2). Because the noise is keyed, an answer is the same alone, in any batch and
+after a resume, and all conditions share their random numbers. The bits come from integer arithmetic and are
+equal on every device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from transformers import LogitsProcessor
+
+from stratalign.records import keyed_seed
+
+GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15, as a signed 64-bit integer
+MIX = (-4658895280553007687, -7723592293110705685)  # 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+
+
+def gumbel_noise(keys: Tensor, vocabulary: int) -> Tensor:
+    """Standard Gumbel noise [rows, vocabulary], float32, from one int64 key per row.
+
+    Uniform bits are SplitMix64 (Steele, Lea and Flood 2014) of key + (token + 1) x golden ratio, of which the
+    upper 24 bits are used.
+    """
+    counters = torch.arange(1, vocabulary + 1, dtype=torch.int64, device=keys.device)
+    bits = keys[:, None] + counters[None, :] * GOLDEN
+    bits = (bits ^ _shift(bits, 30)) * MIX[0]
+    bits = (bits ^ _shift(bits, 27)) * MIX[1]
+    bits = bits ^ _shift(bits, 31)
+    uniform = (_shift(bits, 40).to(torch.float32) + 0.5) * 2.0**-24
+    return -torch.log(-torch.log(uniform))
+
+
+class KeyedSampling(LogitsProcessor):  # type: ignore[misc]
+    """Turns greedy decoding into keyed sampling at a temperature.
+
+    Args:
+        prompts: the prompt ids of the batch's rows, in order.
+        seed: what keys the noise beside prompt and position.
+        temperature: above 0.
+        prompt_width: length of the padded prompts, so that position 0 is the first new token.
+    """
+
+    def __init__(self, prompts: Sequence[str], seed: object, temperature: float, prompt_width: int) -> None:
+        self.prompts = list(prompts)
+        self.seed = seed
+        self.temperature = temperature
+        self.prompt_width = prompt_width
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        position = input_ids.shape[1] - self.prompt_width
+        keys = torch.tensor(
+            [keyed_seed("sampling", self.seed, prompt, position) for prompt in self.prompts],
+            device=scores.device,
+        )
+        return scores.float() / self.temperature + gumbel_noise(keys, scores.shape[1])
+
+
+def _shift(bits: Tensor, by: int) -> Tensor:
+    """Logical right shift of signed 64-bit integers."""
+    return (bits >> by) & ((1 << (64 - by)) - 1)

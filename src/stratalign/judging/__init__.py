@@ -1,0 +1,15 @@
+"""Judges: who scores answers, by which protocol. A judge receives texts and does not know who wrote them."""
+
+from stratalign.judging.scoring import PROTOCOLS, describe_judge, find_protocol, score_text
+from stratalign.judging.settings import JudgeSettings
+from stratalign.judging.text import ANSWER_MEASURES, PAIR_MEASURES
+
+__all__ = [
+    "ANSWER_MEASURES",
+    "PAIR_MEASURES",
+    "PROTOCOLS",
+    "JudgeSettings",
+    "describe_judge",
+    "find_protocol",
+    "score_text",
+]

@@ -1,0 +1,13 @@
+"""Judge settings: which protocol scores the answers."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class JudgeSettings(BaseModel):
+    """Who scores. `text` needs no model: measures of the answers' text and of recorded log-probabilities."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    protocol: str = Field("text", description="a protocol by name; text needs no judge (ours)")

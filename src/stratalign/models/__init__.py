@@ -1,0 +1,56 @@
+"""Base models: loading, finding their parts, attaching adapters, proving what was trained, merging."""
+
+from stratalign.models.adapters import AdapterBank, AdapterSpec, draw_a, load_tensors, module_names
+from stratalign.models.anatomy import (
+    Anatomy,
+    Captured,
+    capture,
+    check_replay,
+    find_anatomy,
+    list_sites,
+    replay,
+    rounding,
+    to_logits,
+)
+from stratalign.models.auditing import Audit, audit
+from stratalign.models.loading import (
+    LoadedModel,
+    ModelSettings,
+    ModelShape,
+    base_files,
+    inspect_model,
+    load_model,
+    load_stock,
+    load_tokenizer,
+    resolve_folder,
+)
+from stratalign.models.merging import merge
+
+__all__ = [
+    "AdapterBank",
+    "AdapterSpec",
+    "Anatomy",
+    "Audit",
+    "Captured",
+    "LoadedModel",
+    "ModelSettings",
+    "ModelShape",
+    "audit",
+    "base_files",
+    "capture",
+    "check_replay",
+    "draw_a",
+    "find_anatomy",
+    "inspect_model",
+    "list_sites",
+    "load_model",
+    "load_stock",
+    "load_tensors",
+    "load_tokenizer",
+    "merge",
+    "module_names",
+    "replay",
+    "resolve_folder",
+    "rounding",
+    "to_logits",
+]

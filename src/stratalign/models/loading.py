@@ -1,0 +1,240 @@
+"""Load a base model from a folder or the hub: safetensors only, no remote code, an SFT adapter merged in.
+
+`inspect_model` reads the configuration alone and is what plans use; `load_model` reads the weights. Both work on
+a local folder, into which a hub id is resolved first. Knows nothing of conditions.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from stratalign.blocks import Site
+from stratalign.errors import UserError
+from stratalign.models.anatomy import Anatomy, check_replay, find_anatomy, list_sites
+from stratalign.records import file_digest
+
+WITHOUT_WEIGHTS = ["*.json", "*.model", "*.txt", "*.jinja", "tokenizer*"]
+WEIGHTS = [*WITHOUT_WEIGHTS, "*.safetensors"]
+
+
+class ModelSettings(BaseModel):
+    """Which model a study starts from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    base: str = Field(description="hub id or local folder, in safetensors")
+    revision: str | None = Field(None, description="branch, tag or commit of a hub id")
+    adapter: str | None = Field(None, description="an SFT adapter (PEFT folder) that is part of the base")
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """What is known of a model before its weights are loaded."""
+
+    folder: Path
+    model_type: str
+    n_layers: int
+    parameters: int
+    sites: tuple[Site, ...]
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A frozen base model in evaluation mode, and its parts."""
+
+    model: PreTrainedModel
+    anatomy: Anatomy
+    replay_difference: float
+
+
+def inspect_model(settings: ModelSettings) -> ModelShape:
+    """Layers and linear modules of a model, from its configuration alone.
+
+    Raises:
+        UserError: no such model, no safetensors, an unknown or unsupported architecture.
+    """
+    folder = resolve_folder(settings.base, settings.revision, WITHOUT_WEIGHTS)
+    if Path(settings.base).is_dir():
+        _check_safetensors(folder)
+    if settings.adapter is not None:
+        _check_adapter(Path(settings.adapter))
+    config = _config(folder)
+    with torch.device("meta"):
+        model = _from_config(config, folder)
+    sites = tuple(list_sites(model))
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return ModelShape(folder, config.model_type, len(find_anatomy(model).layers), parameters, sites)
+
+
+def load_model(
+    settings: ModelSettings, *, dtype: torch.dtype, device: torch.device, attention: str | None = None
+) -> LoadedModel:
+    """Load, merge the SFT adapter if there is one, freeze, and check that replay is exact.
+
+    Raises:
+        UserError: see `inspect_model`; also when replaying the layers does not give the stock logits.
+    """
+    folder = resolve_folder(settings.base, settings.revision)
+    _check_safetensors(folder)
+    _config(folder)
+    model = load_stock(folder, dtype=dtype, device=device, attention=attention)
+    if settings.adapter is not None:
+        from peft import PeftModel
+
+        _check_adapter(Path(settings.adapter))
+        model = PeftModel.from_pretrained(model, settings.adapter).merge_and_unload()
+    model.requires_grad_(False)
+    model.eval()
+    anatomy = find_anatomy(model)
+    return LoadedModel(model, anatomy, check_replay(model, anatomy))
+
+
+def load_stock(
+    folder: Path, *, dtype: torch.dtype, device: torch.device, attention: str | None = None
+) -> PreTrainedModel:
+    """The model as transformers loads it, nothing of ours added."""
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            attn_implementation=attention,
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(f"Cannot load the model in {folder}: {_short(error)}") from error
+    placed: PreTrainedModel = model.to(device)
+    return placed
+
+
+def load_tokenizer(settings: ModelSettings) -> PreTrainedTokenizerBase:
+    """The model's own tokenizer; a padding token is never needed, since batches are padded by us.
+
+    Raises:
+        UserError: there is no tokenizer beside the model, or it has no end-of-sequence token.
+    """
+    folder = resolve_folder(settings.base, settings.revision, WITHOUT_WEIGHTS)
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            folder, trust_remote_code=False, local_files_only=True
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"Cannot load a tokenizer from {folder}: {_short(error)}") from error
+    if tokenizer.eos_token_id is None:
+        raise UserError(
+            f"The tokenizer in {folder} has no end-of-sequence token; set eos_token in its configuration."
+        )
+    return tokenizer
+
+
+def base_files(settings: ModelSettings) -> dict[str, str]:
+    """SHA-256 of every file of weights that the base consists of, the SFT adapter's included."""
+    folder = resolve_folder(settings.base, settings.revision)
+    _check_safetensors(folder)
+    files = {
+        path.name: file_digest(path)
+        for path in sorted([*folder.glob("*.safetensors"), folder / "config.json"])
+    }
+    if settings.adapter is not None:
+        adapter = Path(settings.adapter)
+        files |= {f"adapter/{path.name}": file_digest(path) for path in sorted(adapter.glob("adapter_*"))}
+    return files
+
+
+def resolve_folder(name: str, revision: str | None, patterns: Sequence[str] = WEIGHTS) -> Path:
+    """A local folder as it is, or the local snapshot of a hub id, downloaded if the hub can be reached."""
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise UserError(f"{folder} is a folder without config.json, so it is no Hugging Face model.")
+        return folder
+    if folder.exists():
+        raise UserError(
+            f"The model {name!r} is a file. Give the folder that holds config.json and *.safetensors."
+        )
+    if name.startswith((".", "/", "~")) or name.count("/") > 1 or (os.sep == "\\" and "\\" in name):
+        raise UserError(f"The model folder {name!r} does not exist.")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(patterns)))
+    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
+        at = f" at revision {revision!r}" if revision else ""
+        raise UserError(
+            f"The model {name!r}{at} is neither a local folder nor to be had from the hub ({_short(error)}). "
+            "Check the name, your network and HF_HUB_OFFLINE, or give a local folder."
+        ) from error
+
+
+def _check_safetensors(folder: Path) -> None:
+    if any(folder.glob("*.safetensors")):
+        return
+    pickled = sorted(
+        path.name for path in [*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.pth")]
+    )
+    if pickled:
+        raise UserError(
+            f"{folder} has only pickled weights ({', '.join(pickled[:3])}), which can run code when loaded and are "
+            "refused. Convert them once: load the model in a place you trust and call save_pretrained, which "
+            "writes safetensors."
+        )
+    raise UserError(f"{folder} holds no weights: no *.safetensors file is there.")
+
+
+def _check_adapter(folder: Path) -> None:
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        if not (folder / name).is_file():
+            raise UserError(
+                f"The SFT adapter {folder} has no {name}. Give a PEFT adapter folder in safetensors."
+            )
+
+
+def _config(folder: Path) -> Any:
+    try:
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        kind = _model_type(folder)
+        raise UserError(
+            f"The model in {folder} has the model type {kind!r}, which this version of transformers does not know or "
+            "which needs code of its own. Code from a model is never run; upgrade transformers or use another model."
+        ) from error
+
+
+def _from_config(config: Any, folder: Path) -> PreTrainedModel:
+    try:
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    except (ValueError, KeyError) as error:
+        raise UserError(
+            f"The model in {folder} has the model type {config.model_type!r}, which is no causal language model in "
+            "this version of transformers."
+        ) from error
+    return model
+
+
+def _model_type(folder: Path) -> str:
+    try:
+        return str(json.loads((folder / "config.json").read_text()).get("model_type"))
+    except ValueError:
+        return "unreadable config.json"
+
+
+def _short(error: BaseException) -> str:
+    """The first line of a library's message, without its multi-line advice."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

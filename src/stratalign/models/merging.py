@@ -1,0 +1,60 @@
+"""Merge: base plus adapter as one plain Hugging Face model, which needs neither PEFT nor this library."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from peft import PeftModel
+
+from stratalign.errors import UserError
+from stratalign.models.adapters import load_tensors, read_adapter_config
+from stratalign.models.loading import ModelSettings, load_stock, load_tokenizer, resolve_folder
+from stratalign.records import read_json, told
+
+
+def merge(adapter: str | Path, out: str | Path) -> Path:
+    """Write base plus adapter into `out`, in the base's own precision; the sum is formed in float32.
+
+    Args:
+        adapter: a PEFT adapter folder; where a study wrote it, the SFT adapter of its base is merged first.
+        out: a folder that does not exist yet, or is empty.
+
+    Raises:
+        UserError: the folder is taken, or the adapter or its base cannot be read.
+    """
+    folder, target = Path(adapter), Path(out)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise UserError(f"{target} exists already. Nothing was overwritten; name a new folder with --out.")
+    config = read_adapter_config(folder)
+    load_tensors(folder)
+    base = config.get("base_model_name_or_path")
+    if not base:
+        raise UserError(
+            f"{folder / 'adapter_config.json'} does not name its base model (base_model_name_or_path)."
+        )
+    settings = ModelSettings(base=base, revision=config.get("revision"), adapter=_sft_adapter(folder))
+    source = resolve_folder(settings.base, settings.revision)
+    stored = _stored_dtype(source)
+    model = load_stock(source, dtype=torch.float32, device=torch.device("cpu"))
+    for part in filter(None, [settings.adapter, folder]):
+        model = PeftModel.from_pretrained(model, str(part)).merge_and_unload()
+    with told(target):
+        model.to(stored).save_pretrained(target, safe_serialization=True)
+        load_tokenizer(settings).save_pretrained(target)
+    return target
+
+
+def _sft_adapter(folder: Path) -> str | None:
+    notes = folder / "stratalign.json"
+    adapter: str | None = read_json(notes)["model"]["adapter"] if notes.is_file() else None
+    return adapter
+
+
+def _stored_dtype(folder: Path) -> torch.dtype:
+    """The precision that the base is stored in, from the header of its first file of weights."""
+    from safetensors import safe_open
+
+    with safe_open(sorted(folder.glob("*.safetensors"))[0], framework="pt") as file:
+        dtype: torch.dtype = file.get_tensor(next(iter(file.keys()))).dtype
+    return dtype

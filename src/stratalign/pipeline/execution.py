@@ -1,0 +1,82 @@
+"""Where and how a study executes: resolved once, stored in execution.json, reused on every resume."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import sys
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from stratalign.errors import UserError
+from stratalign.models import ModelShape
+from stratalign.records import StudyFolder, read_json, write_json
+from stratalign.training import TrainingSettings
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
+PACKAGES = ("stratalign", "torch", "transformers", "peft", "tokenizers", "datasets", "numpy", "scipy")
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Everything that may change bits without changing what is computed."""
+
+    device: str
+    precision: str
+    attention: str | None
+    checkpointing: bool
+    threads: int
+    batches: str = "padded"
+    reference: str = "base pass of every step"
+
+    @property
+    def torch_device(self) -> torch.device:
+        return torch.device(self.device)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return DTYPES[self.precision]
+
+
+def resolve_execution(folder: StudyFolder, settings: TrainingSettings, shape: ModelShape) -> Execution:
+    """The stored execution of a study that has begun, or a fresh one for this machine. Writes nothing.
+
+    Raises:
+        UserError: the study began on a device that is not here.
+    """
+    if folder.execution.is_file():
+        stored = Execution(**read_json(folder.execution))
+        if stored.torch_device.type == "cuda" and not torch.cuda.is_available():
+            raise UserError(
+                f"The study in {folder.path} began on {stored.device}, which is not here. Continue it where a "
+                "GPU is, or name another folder with --out."
+            )
+        return stored
+    on_gpu = torch.cuda.is_available()
+    precision = settings.precision if settings.precision != "auto" else ("bfloat16" if on_gpu else "float32")
+    return Execution(
+        device="cuda" if on_gpu else "cpu",
+        precision=precision,
+        attention=None,
+        checkpointing=on_gpu if settings.checkpointing == "auto" else settings.checkpointing,
+        threads=torch.get_num_threads(),
+    )
+
+
+def begin_execution(folder: StudyFolder, execution: Execution) -> None:
+    """Store the execution, and what it runs on; make torch follow it."""
+    write_json(folder.execution, asdict(execution))
+    write_json(folder.environment, _environment())
+    torch.set_num_threads(execution.threads)
+
+
+def _environment() -> dict[str, Any]:
+    return {
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+    }

@@ -1,0 +1,129 @@
+"""manifest.json: for every run its exact modules and parameters, and the proof of what was trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from stratalign.errors import StudyFailure
+from stratalign.records import StudyFolder, read_json, write_json
+from stratalign.training import Check, Proof, Run, phase_bounds
+
+if TYPE_CHECKING:
+    from stratalign.pipeline.planning import Plan
+
+
+class Manifest:
+    """The manifest of one study; every change is written at once."""
+
+    def __init__(self, folder: StudyFolder, content: dict[str, Any]) -> None:
+        self._folder = folder
+        self._content = content
+
+    @classmethod
+    def open(cls, folder: StudyFolder, plan: Plan) -> Manifest:
+        """The stored manifest with an entry for every run of the plan; runs that the plan lacks stay as they are."""
+        stored = read_json(folder.manifest) if folder.manifest.is_file() else {}
+        earlier = stored.get("runs", {})
+        runs = {run.id: _entry(run, len(plan.steps)) | _results(earlier.get(run.id, {})) for run in plan.runs}
+        content = {
+            "schema": 1,
+            "model": {
+                **plan.recipe.model.model_dump(mode="json"),
+                "name": plan.recipe.model.base,
+                "model_type": plan.shape.model_type,
+                "layers": plan.shape.n_layers,
+                "parameters": plan.shape.parameters,
+                "files": stored.get("model", {}).get("files", {}),
+            },
+            "partition": {name: list(layers) for name, layers in plan.blocks.items()},
+            "runs": runs | {run: entry for run, entry in earlier.items() if run not in runs},
+        }
+        manifest = cls(folder, content)
+        manifest._write()
+        return manifest
+
+    @property
+    def files(self) -> dict[str, str]:
+        """SHA-256 of the base's files when the study began."""
+        files: dict[str, str] = self._content["model"]["files"]
+        return files
+
+    def check_base(self, files: Mapping[str, str]) -> None:
+        """Enter the base's files, or make sure that they are the ones entered before.
+
+        Raises:
+            StudyFailure: the base has changed since the study began.
+        """
+        if not self.files:
+            self._content["model"]["files"] = dict(files)
+            self._write()
+        changed = sorted(name for name in {*files, *self.files} if files.get(name) != self.files.get(name))
+        if changed:
+            raise StudyFailure(
+                f"The base model has changed since this study began ({', '.join(changed)}), so new runs would not be "
+                "comparable with the stored ones. Restore it, or name a new folder with --out."
+            )
+
+    def trained(self, run: str) -> bool:
+        return "trained" in self._content["runs"][run] and self._adapter_exists(run)
+
+    def proven(self, run: str) -> bool:
+        entry = self._content["runs"][run]
+        proven: bool = entry.get("proof", {}).get("proven", False)
+        return proven and (not entry["modules"] or self._adapter_exists(run))
+
+    def digest(self, run: str) -> str:
+        """SHA-256 of the adapter's file as it was saved."""
+        digest: str = self._content["runs"][run]["trained"]["adapter_sha256"]
+        return digest
+
+    def witnessed(self, run: str) -> dict[str, Check]:
+        """What the witness saw while the run trained."""
+        return {
+            name: Check(**check) for name, check in self._content["runs"][run]["trained"]["witnessed"].items()
+        }
+
+    def enter_trained(self, run: str, digest: str, checks: Mapping[str, Check]) -> None:
+        self._content["runs"][run]["trained"] = {
+            "adapter_sha256": digest,
+            "witnessed": {name: asdict(check) for name, check in checks.items()},
+        }
+        self._write()
+
+    def enter_proof(self, run: str, proof: Proof) -> None:
+        self._content["runs"][run]["proof"] = proof.to_json()
+        self._write()
+
+    def _adapter_exists(self, run: str) -> bool:
+        return (self._folder.adapters / run / "adapter_model.safetensors").is_file()
+
+    def _write(self) -> None:
+        write_json(self._folder.manifest, self._content)
+
+
+def _entry(run: Run, steps: int) -> dict[str, Any]:
+    condition, settings = run.condition, run.settings
+    bounds = phase_bounds(condition, steps) if condition.trains else [0]
+    return {
+        "condition": condition.name,
+        "seed": run.seed,
+        "labels": condition.labels,
+        "sampling_seed": condition.sampling_seed,
+        "layers": list(condition.layers),
+        "modules": list(condition.modules),
+        "phases": [
+            {"first_step": first, "steps": after - first, "modules": dict(phase.modules)}
+            for first, after, phase in zip(bounds, bounds[1:], condition.phases, strict=False)
+        ],
+        "targets": list(settings.targets),
+        "rank": condition.rank,
+        "alpha": settings.alpha,
+        "parameters": condition.parameters,
+        "training": settings.model_dump(mode="json"),
+    }
+
+
+def _results(earlier: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: earlier[key] for key in ("trained", "proof") if key in earlier}

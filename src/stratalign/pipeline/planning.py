@@ -1,0 +1,245 @@
+"""plan(recipe): every check that needs no weights, and everything that follows from the recipe.
+
+A plan reads the configuration, the tokenizer and the preferences; it writes nothing except the list of bad rows
+that an error message points to. What it returns is what `run` works through, without surprises.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from stratalign.blocks import Blocks, describe_layers, partition, resolve_condition
+from stratalign.errors import StudyFailure, UserError
+from stratalign.generation import Prompt
+from stratalign.judging import describe_judge, find_protocol
+from stratalign.models import ModelShape, inspect_model, load_tokenizer
+from stratalign.pipeline.execution import Execution, resolve_execution
+from stratalign.pipeline.fingerprints import Fingerprints, check_fresh
+from stratalign.preferences import (
+    BadRow,
+    Preference,
+    Split,
+    Tree,
+    check_bad,
+    describe,
+    leaks,
+    load,
+    prompt_ids,
+    split,
+    tokenize,
+)
+from stratalign.recipe import Recipe
+from stratalign.records import StudyFolder, append_jsonl, told
+from stratalign.training import SHARED_KEYS, MicroBatch, Run, phase_bounds, plan_steps
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A recipe with everything that follows from it."""
+
+    recipe: Recipe
+    folder: StudyFolder
+    shape: ModelShape
+    blocks: Blocks
+    runs: tuple[Run, ...]
+    parts: Split
+    train_trees: tuple[Tree, ...]
+    held_out_trees: tuple[Tree, ...]
+    prompts: tuple[Prompt, ...]
+    stop: tuple[str, ...]
+    steps: list[list[MicroBatch]]
+    bad: tuple[BadRow, ...]
+    preferences: dict[str, Any]
+    execution: Execution
+    tokenizer: PreTrainedTokenizerBase
+    fingerprints: Fingerprints
+
+    def describe(self) -> dict[str, Any]:
+        """The plan in numbers and names; what `stratalign plan --json` prints."""
+        return {
+            "out": str(self.folder.path),
+            "model": {
+                "name": self.recipe.model.base,
+                "model_type": self.shape.model_type,
+                "layers": self.shape.n_layers,
+                "parameters": self.shape.parameters,
+            },
+            "partition": {name: list(layers) for name, layers in self.blocks.items()},
+            "preferences": self.preferences,
+            "steps": len(self.steps),
+            "execution": {"device": self.execution.device, "precision": self.execution.precision},
+            "runs": {
+                run.id: {
+                    "condition": run.condition.name,
+                    "seed": run.seed,
+                    "layers": list(run.condition.layers),
+                    "modules": len(run.condition.modules),
+                    "rank": run.condition.rank,
+                    "parameters": run.condition.parameters,
+                    "labels": run.condition.labels,
+                    "phases": len(run.condition.phases),
+                }
+                for run in self.runs
+            },
+        }
+
+
+def make_plan(recipe: Recipe, out: Path) -> Plan:
+    """Check a recipe against its model, its data and the folder that it would write to.
+
+    Raises:
+        UserError: anything that would stop the study later, or make stored results stale.
+    """
+    folder = StudyFolder(out)
+    check_writable(out)
+    find_protocol(recipe.judge)
+    shape = inspect_model(recipe.model)
+    blocks = partition(shape.n_layers, recipe.partition.method, recipe.partition.blocks)
+    runs = resolve_runs(recipe, shape, blocks)
+    tokenizer = load_tokenizer(recipe.model)
+    parts, train, held_out, bad, about = _read_preferences(recipe, tokenizer, folder)
+    steps = plan_steps(len(train), recipe.training, recipe.preferences.seed)
+    for run in runs:
+        if run.condition.trains:
+            phase_bounds(run.condition, len(steps))
+    prompts = tuple(
+        Prompt(row.row_id, row.cluster, _shown(row), tuple(prompt_ids(row, tokenizer, recipe.preferences)))
+        for row in parts.held_out
+    )
+    plan = Plan(
+        recipe=recipe,
+        folder=folder,
+        shape=shape,
+        blocks=blocks,
+        runs=runs,
+        parts=parts,
+        train_trees=train,
+        held_out_trees=held_out,
+        prompts=prompts,
+        stop=_stop(recipe, parts.held_out),
+        steps=steps,
+        bad=bad,
+        preferences=about,
+        execution=resolve_execution(folder, recipe.training, shape),
+        tokenizer=tokenizer,
+        fingerprints=_fingerprints(recipe, shape, runs, about),
+    )
+    check_fresh(folder, plan.fingerprints)
+    return plan
+
+
+def resolve_runs(recipe: Recipe, shape: ModelShape, blocks: Blocks) -> tuple[Run, ...]:
+    """Every condition under every seed, resolved to exact modules."""
+    runs: list[Run] = []
+    for spec in recipe.specs():
+        settings = recipe.settings_of(spec)
+        condition = resolve_condition(
+            spec,
+            shape.sites,
+            blocks,
+            learning_rate=settings.learning_rate,
+            targets=settings.targets,
+            rank=settings.rank,
+        )
+        if condition.rank != settings.rank:
+            settings = settings.overridden({"rank": condition.rank})
+        for seed in recipe.seeds:
+            name = spec.name if len(recipe.seeds) == 1 else f"{spec.name}@{seed}"
+            runs.append(Run(name, condition, seed, settings))
+    return tuple(runs)
+
+
+def check_writable(out: Path) -> None:
+    """Raise a UserError unless `out` can be made and written to; leaves nothing behind."""
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file. Name a folder with --out.")
+    parent = next(path for path in [out, *out.absolute().parents] if path.exists())
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise UserError(f"Cannot write to {parent}: permission denied. Name another folder with --out.")
+    probe = parent / f".stratalign-{os.getpid()}"
+    with told(parent):
+        try:
+            probe.write_bytes(b"x" * 4096)
+        finally:
+            probe.unlink(missing_ok=True)
+
+
+def _read_preferences(
+    recipe: Recipe, tokenizer: PreTrainedTokenizerBase, folder: StudyFolder
+) -> tuple[Split, tuple[Tree, ...], tuple[Tree, ...], tuple[BadRow, ...], dict[str, Any]]:
+    settings = recipe.preferences
+    found = load(settings)
+    tokenized = tokenize(found.rows, tokenizer, settings, recipe.training.max_length, recipe.training.on_long)
+    bad = (*found.bad, *tokenized.bad)
+    if bad and (len(bad) > settings.max_bad * found.total or len(bad) == found.total):
+        write_bad_rows(folder, bad)
+    check_bad(bad, found.total, settings, folder.bad_rows, found.columns)
+    trees = {tree.row_id: tree for tree in tokenized.trees}
+    parts = split([row for row in found.rows if row.row_id in trees], settings)
+    if leaks(parts):
+        raise StudyFailure(f"The split leaks the clusters {', '.join(leaks(parts)[:5])}. Please report this.")
+    train = tuple(trees[row.row_id] for row in parts.train)
+    held_out = tuple(trees[row.row_id] for row in parts.held_out)
+    return parts, train, held_out, bad, describe(parts, found, tokenized.bad)
+
+
+def write_bad_rows(folder: StudyFolder, bad: Sequence[BadRow]) -> None:
+    """Replace bad_rows.jsonl with these rows."""
+    with told(folder.bad_rows):
+        folder.bad_rows.unlink(missing_ok=True)
+    append_jsonl(folder.bad_rows, bad)
+
+
+def _stop(recipe: Recipe, rows: Sequence[Preference]) -> tuple[str, ...]:
+    if recipe.generation.stop != "auto":
+        return tuple(recipe.generation.stop)
+    kinds = Counter(row.kind for row in rows)
+    return ("\n\nHuman:",) if kinds["transcript"] and recipe.preferences.template == "raw" else ()
+
+
+def _shown(row: Preference) -> str:
+    """A prompt as reports show it."""
+    if isinstance(row.prompt, str):
+        return row.prompt
+    return "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in row.prompt)
+
+
+def _fingerprints(
+    recipe: Recipe, shape: ModelShape, runs: Sequence[Run], about: dict[str, Any]
+) -> Fingerprints:
+    """What each stored result depends on."""
+    training = recipe.training.model_dump(mode="json")
+    shared = {key: training[key] for key in SHARED_KEYS if key not in ("checkpoint_every", "checkpointing")}
+    data = recipe.preferences.model_dump(mode="json", exclude={"objective", "max_bad", "source"})
+    prints: Fingerprints = {
+        "model": {**recipe.model.model_dump(mode="json"), "type": shape.model_type, "layers": shape.n_layers},
+        "preferences": {
+            **data,
+            "digest": about["digest"],
+            **{k: training[k] for k in ("max_length", "on_long")},
+        },
+        "training": shared,
+        "generation": recipe.generation.model_dump(mode="json"),
+        f"judge {recipe.judge.protocol}": {"hash": describe_judge(recipe.judge)["hash"]},
+    }
+    for run in runs:
+        prints[f"run {run.condition.name}@{run.seed}"] = {
+            "layers": describe_layers(run.condition.layers),
+            "phases": [{"steps": p.steps, "modules": dict(p.modules)} for p in run.condition.phases],
+            "rank": run.condition.rank,
+            "labels": run.condition.labels,
+            "sampling_seed": run.condition.sampling_seed,
+            "training": {
+                key: value
+                for key, value in run.settings.model_dump(mode="json").items()
+                if key not in (*SHARED_KEYS, "learning_rate", "targets", "rank")
+            },
+        }
+    return prints

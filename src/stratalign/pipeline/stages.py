@@ -1,0 +1,344 @@
+"""The stages of a study: train and prove, generate, score, report. Each continues where it was interrupted.
+
+A stage reads records, does what is missing and writes records; it redoes nothing that is done. What "done" means
+stands at the top of each stage.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from stratalign.engine import JointEngine
+from stratalign.errors import StudyFailure
+from stratalign.generation import Prompt, answer, batches, divergence_from_base
+from stratalign.judging import describe_judge, find_protocol
+from stratalign.models import AdapterBank, AdapterSpec, LoadedModel, base_files, load_model
+from stratalign.pipeline.execution import begin_execution
+from stratalign.pipeline.fingerprints import add_fingerprints
+from stratalign.pipeline.manifest import Manifest
+from stratalign.pipeline.planning import Plan, write_bad_rows
+from stratalign.pipeline.renaming import rename_runs
+from stratalign.preferences import Branch, Tree
+from stratalign.records import (
+    LogProbRecord,
+    Progress,
+    Response,
+    StudyFolder,
+    append_jsonl,
+    file_digest,
+    keep_jsonl,
+    read_json,
+    read_jsonl,
+    write_json,
+    write_scores,
+    write_text,
+)
+from stratalign.training import (
+    Check,
+    Proof,
+    Run,
+    base_unchanged,
+    evaluate,
+    read_checkpoint,
+    reload_and_compare,
+    saved,
+    train,
+    witnessed,
+)
+
+
+def begin(plan: Plan) -> Manifest:
+    """Set the folder up: recipe, execution, data account, run names; the manifest of the study."""
+    folder = plan.folder
+    begin_execution(folder, plan.execution)
+    rename_runs(folder, [(run.condition.name, run.seed) for run in plan.runs])
+    write_text(folder.recipe, plan.recipe.to_yaml())
+    write_json(folder.preferences, plan.preferences)
+    if plan.bad:
+        write_bad_rows(folder, plan.bad)
+    add_fingerprints(folder, {key: plan.fingerprints[key] for key in ("model", "preferences", "training")})
+    return Manifest.open(folder, plan)
+
+
+def train_stage(plan: Plan, progress: Progress) -> None:
+    """Train what has no adapter, record held-out log-probabilities, prove.
+
+    Done: a run whose manifest entry holds a proof. Trained: one whose adapter is saved and entered.
+    """
+    manifest = begin(plan)
+    pending = [run for run in plan.runs if not manifest.proven(run.id)]
+    if not pending:
+        return
+    with _timed(plan.folder, "train"):
+        manifest.check_base(base_files(plan.recipe.model))
+        add_fingerprints(plan.folder, {_print_of(run): plan.fingerprints[_print_of(run)] for run in pending})
+        loaded = _load(plan)
+        bank = AdapterBank(loaded.model)
+        for cohort in _cohorts(plan, manifest, pending):
+            _train_cohort(plan, manifest, loaded, bank, cohort, progress)
+        _record_held_out(plan, loaded, bank, pending, progress)
+        del loaded, bank
+        _release()
+        _prove(plan, manifest, pending, progress)
+
+
+def generate_stage(plan: Plan, progress: Progress) -> None:
+    """Answer every held-out prompt with every run. Done: a batch whose answers are all in responses.jsonl."""
+    folder = plan.folder
+    groups = batches(plan.prompts, plan.recipe.generation.batch_size)
+    stored: dict[str, set[str]] = {}
+    for row in read_jsonl(folder.responses):
+        stored.setdefault(row["run"], set()).add(row["prompt_id"])
+    missing = [
+        (run, group)
+        for run in plan.runs
+        for group in groups
+        if not {prompt.prompt_id for prompt in group} <= stored.get(run.id, set())
+    ]
+    if not missing:
+        return
+    add_fingerprints(folder, {"generation": plan.fingerprints["generation"]})
+    with _timed(folder, "generate"):
+        redo = {(run.id, prompt.prompt_id) for run, group in missing for prompt in group}
+        keep_jsonl(folder.responses, lambda row: (row["run"], row["prompt_id"]) not in redo)
+        loaded = _load(plan)
+        bank = AdapterBank(loaded.model)
+        runs = list(dict.fromkeys(run.id for run, _ in missing))
+        for run in plan.runs:
+            if run.id in runs:
+                bank.attach(_adapter(run))
+                if run.condition.trains:
+                    bank.load(run.id, folder.adapters / run.id)
+        engine = _engine(plan, loaded, bank, [run for run in plan.runs if run.id in runs])
+        total = len(plan.runs) * len(groups)
+        for done, (run, group) in enumerate(missing, start=total - len(missing) + 1):
+            append_jsonl(folder.responses, _answers(plan, loaded, engine, run, group))
+            progress("generation", done, total)
+        del loaded, bank, engine
+        _release()
+
+
+def judge_stage(plan: Plan, progress: Progress) -> None:
+    """Score all answers and held-out pairs; quick, so it is always done whole and replaced at once."""
+    folder = plan.folder
+    with _timed(folder, "judge"):
+        add_fingerprints(
+            folder, {key: value for key, value in plan.fingerprints.items() if key.startswith("judge ")}
+        )
+        seeds = {run.id: run.seed for run in plan.runs}
+        order = {run.id: i for i, run in enumerate(plan.runs)}
+        answers = [Response(**row) for row in read_jsonl(folder.responses)]
+        pairs = [LogProbRecord(**row) for row in read_jsonl(folder.logprobs)]
+        _, scorer = find_protocol(plan.recipe.judge)
+        scores = scorer(answers, pairs, seeds)
+        scores.sort(key=lambda s: (order[s.run], s.dimension, s.prompt_id, s.repeat))
+        write_json(folder.judges, {"schema": 1, "judges": [describe_judge(plan.recipe.judge)]})
+        write_scores(folder.scores, scores)
+        progress("scoring", len(scores), len(scores))
+
+
+def _cohorts(plan: Plan, manifest: Manifest, pending: Sequence[Run]) -> list[list[Run]]:
+    """The runs that are still to be trained, in passes: an interrupted pass is finished by the same runs."""
+    todo = [run for run in pending if run.condition.trains and not manifest.trained(run.id)]
+    found = read_checkpoint(plan.folder.checkpoint)
+    begun = [run for run in todo if found is not None and run.id in found.states]
+    rest = [run for run in todo if run not in begun]
+    return [cohort for cohort in (begun, rest) if cohort]
+
+
+def _train_cohort(
+    plan: Plan,
+    manifest: Manifest,
+    loaded: LoadedModel,
+    bank: AdapterBank,
+    cohort: Sequence[Run],
+    progress: Progress,
+) -> None:
+    folder = plan.folder
+    for run in cohort:
+        bank.attach(_adapter(run))
+    trained = train(
+        _engine(plan, loaded, bank, cohort),
+        cohort,
+        plan.train_trees,
+        plan.steps,
+        log=folder.training,
+        checkpoint=folder.checkpoint,
+        checkpoint_every=plan.recipe.training.checkpoint_every,
+        progress=progress,
+    )
+    for run in cohort:
+        notes = {
+            "schema": 1,
+            "model": plan.recipe.model.model_dump(mode="json"),
+            "run": run.id,
+            "condition": run.condition.name,
+            "seed": run.seed,
+            "layers": list(run.condition.layers),
+        }
+        target = folder.adapters / run.id
+        bank.save(run.id, target, plan.recipe.model.base, plan.recipe.model.revision, notes)
+        digest = file_digest(target / "adapter_model.safetensors")
+        manifest.enter_trained(
+            run.id, digest, witnessed(trained.witness, run.id, len(bank.parameters(run.id)))
+        )
+    folder.checkpoint.unlink(missing_ok=True)
+    _note_training_time(folder, [run.id for run in cohort], trained.seconds)
+
+
+def _record_held_out(
+    plan: Plan, loaded: LoadedModel, bank: AdapterBank, pending: Sequence[Run], progress: Progress
+) -> None:
+    """Held-out log-probabilities of the pending runs, from the tensors in memory or, trained earlier, on disk."""
+    for run in pending:
+        if run.id not in bank.specs:
+            bank.attach(_adapter(run))
+            if run.condition.trains:
+                bank.load(run.id, plan.folder.adapters / run.id)
+    names = [run.id for run in pending]
+    engine = _engine(plan, loaded, bank, pending)
+    records = list(evaluate(engine, names, plan.held_out_trees, plan.recipe.training.batch_size, progress))
+    keep_jsonl(plan.folder.logprobs, lambda row: row["run"] not in names)
+    append_jsonl(plan.folder.logprobs, records)
+
+
+def _prove(plan: Plan, manifest: Manifest, pending: Sequence[Run], progress: Progress) -> None:
+    folder = plan.folder
+    progress("proof", 0, 1)
+    recorded: dict[str, list[LogProbRecord]] = {run.id: [] for run in pending}
+    for row in read_jsonl(folder.logprobs):
+        if row["run"] in recorded:
+            recorded[row["run"]].append(LogProbRecord(**row))
+    folders: dict[str, Path | None] = {
+        run.id: folder.adapters / run.id if run.condition.trains else None for run in pending
+    }
+    reproduced = reload_and_compare(
+        plan.recipe.model,
+        folders,
+        plan.held_out_trees,
+        recorded,
+        dtype=plan.execution.dtype,
+        device=plan.execution.torch_device,
+    )
+    unchanged = base_unchanged(plan.recipe.model, manifest.files)
+    failed: list[str] = []
+    for run in pending:
+        checks: dict[str, Check] = {}
+        path = folders[run.id]
+        if path is not None:
+            checks |= manifest.witnessed(run.id)
+            checks |= saved(path, run.condition.modules, manifest.digest(run.id))
+        checks |= {"reproduced": reproduced[run.id], "base_unchanged": unchanged}
+        proof = Proof(checks)
+        manifest.enter_proof(run.id, proof)
+        failed += [f"{run.id}: {name}: {check.detail}" for name, check in checks.items() if not check.holds]
+    _release()
+    progress("proof", 1, 1)
+    if failed:
+        raise StudyFailure(
+            f"{len(failed)} of the checks that prove what was trained do not hold; see {folder.manifest}.\n  "
+            + "\n  ".join(failed[:10])
+        )
+
+
+def _answers(
+    plan: Plan, loaded: LoadedModel, engine: JointEngine, run: Run, group: list[Prompt]
+) -> list[Response]:
+    """One batch of answers of one run, with their divergence from the base."""
+    settings = plan.recipe.generation
+    key = (settings.seed, run.condition.sampling_seed, run.seed)
+    with engine.active(run.id):
+        answers = answer(loaded.model, plan.tokenizer, group, settings, key=key, stop=plan.stop)
+    trees = [
+        Tree(prompt.prompt_id, prompt.cluster, prompt.ids, (Branch(own.tokens, 0),))
+        for prompt, own in zip(group, answers, strict=True)
+        if own.tokens
+    ]
+    measured = divergence_from_base(engine, run.id, trees) if trees else []
+    divergences = dict(zip((tree.row_id for tree in trees), measured, strict=True))
+    return [
+        Response(
+            run=run.id,
+            prompt_id=prompt.prompt_id,
+            cluster=prompt.cluster,
+            prompt=prompt.text,
+            response=own.text,
+            tokens=len(own.tokens),
+            finish=own.finish,
+            sampling_seed=run.condition.sampling_seed,
+            kl_to_base=divergences.get(prompt.prompt_id),
+        )
+        for prompt, own in zip(group, answers, strict=True)
+    ]
+
+
+def _load(plan: Plan) -> LoadedModel:
+    return load_model(
+        plan.recipe.model,
+        dtype=plan.execution.dtype,
+        device=plan.execution.torch_device,
+        attention=plan.execution.attention,
+    )
+
+
+def _engine(plan: Plan, loaded: LoadedModel, bank: AdapterBank, runs: Sequence[Run]) -> JointEngine:
+    firsts = {run.id: run.first_layer(plan.shape.n_layers) for run in runs}
+    return JointEngine(loaded.anatomy, bank, firsts, checkpointing=plan.execution.checkpointing)
+
+
+def _adapter(run: Run) -> AdapterSpec:
+    settings = run.settings
+    return AdapterSpec(
+        run.id, run.condition.modules, run.condition.rank, settings.alpha, settings.dropout, run.seed
+    )
+
+
+def _print_of(run: Run) -> str:
+    return f"run {run.condition.name}@{run.seed}"
+
+
+def _release() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+@contextmanager
+def _timed(folder: StudyFolder, stage: str) -> Iterator[None]:
+    """Add the block's wall time to the stage's in timings.json."""
+    before = time.perf_counter()
+    yield
+    timings = _timings(folder)
+    stages = timings.setdefault("stages", {})
+    stages[stage] = stages.get(stage, 0.0) + time.perf_counter() - before
+    write_json(folder.timings, timings)
+
+
+def _note_training_time(folder: StudyFolder, runs: Sequence[str], seconds: Mapping[str, float]) -> None:
+    """Seconds of each run: its own work, the base pass that all shared, and both together as an estimate of
+    what the run would have taken alone."""
+    timings = _timings(folder)
+    shared = seconds.get("shared", 0.0)
+    for run in runs:
+        own = seconds.get(run, 0.0)
+        timings.setdefault("runs", {})[run] = {
+            "own_seconds": own,
+            "shared_seconds": shared,
+            "alone_estimated_seconds": own + shared,
+        }
+    timings["checkpoint_seconds"] = timings.get("checkpoint_seconds", 0.0) + seconds.get("checkpoints", 0.0)
+    write_json(folder.timings, timings)
+
+
+def _timings(folder: StudyFolder) -> dict[str, Any]:
+    import platform
+
+    stored: dict[str, Any] = read_json(folder.timings) if folder.timings.is_file() else {"schema": 1}
+    return stored | {"host": platform.node()}

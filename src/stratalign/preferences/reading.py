@@ -1,0 +1,122 @@
+"""Reads a whole source into preferences, keeping account of every row that cannot be used.
+
+A bad row is never dropped in silence: it is listed with its line and a reason, and too many of them stop the
+study. Knows nothing of file formats (sources.py), row forms (dialogues.py) or tokens.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stratalign.errors import UserError
+from stratalign.preferences.dialogues import ACCEPTED, Preference, Refused, interpret, row_name
+from stratalign.preferences.settings import PreferenceSettings
+from stratalign.preferences.sources import read_rows, source_digest
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row that cannot be used: a fixed reason, and what it was in this row."""
+
+    line: int
+    row_id: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Preferences:
+    """All that was read from a source. `notes` names oddities of rows that were kept, by their lines."""
+
+    rows: tuple[Preference, ...]
+    bad: tuple[BadRow, ...]
+    notes: Mapping[str, tuple[int, ...]]
+    columns: tuple[str, ...]
+    source: str
+    digest: str
+
+    @property
+    def total(self) -> int:
+        return len(self.rows) + len(self.bad)
+
+
+def load(settings: PreferenceSettings) -> Preferences:
+    """Read the source that the settings name. Write `bad` where the user finds it, then call `check_bad`.
+
+    Raises:
+        UserError: the source is missing, damaged, empty or cannot be reached.
+    """
+    rows: list[Preference] = []
+    bad: list[BadRow] = []
+    notes: dict[str, list[int]] = {}
+    columns: dict[str, None] = {}
+    for line, row in read_rows(settings):
+        if isinstance(row, Mapping):
+            columns.update(dict.fromkeys(str(key) for key in row))
+        try:
+            preference, remarks = interpret(line, row, settings.format)
+        except Refused as refusal:
+            bad.append(BadRow(line, row_name(line), refusal.reason, refusal.detail))
+            continue
+        rows.append(preference)
+        for remark in remarks:
+            notes.setdefault(remark, []).append(line)
+    return Preferences(
+        rows=tuple(rows),
+        bad=tuple(bad),
+        notes={remark: tuple(lines) for remark, lines in notes.items()},
+        columns=tuple(columns),
+        source=settings.source,
+        digest=source_digest(settings),
+    )
+
+
+def check_bad(
+    bad: Sequence[BadRow],
+    total: int,
+    settings: PreferenceSettings,
+    where_written: str | Path | None = None,
+    columns: Sequence[str] = (),
+) -> None:
+    """Stop when more rows are bad than `max_bad` allows, or when none is left.
+
+    `where_written` is the file that lists the bad rows; `columns` are those that the source has.
+
+    Raises:
+        UserError: with the counts by reason, the first lines of each, and what to do.
+    """
+    if not bad or (len(bad) < total and len(bad) / total <= settings.max_bad):
+        return
+    listed = f" They are listed in {where_written}." if where_written else ""
+    reasons = "; ".join(_counted(reason, rows) for reason, rows in by_reason(bad).items())
+    if len(bad) >= total and {row.reason for row in bad} == {"missing column"}:
+        found = ", ".join(columns) or "none"
+        raise UserError(
+            f"No row of {settings.source} can be used: every one misses a column ({reasons}). Columns found: {found}. "
+            f"Accepted forms: {ACCEPTED}. Rename the columns, or give a source in one of these forms.{listed}"
+        )
+    if len(bad) >= total:
+        raise UserError(
+            f"None of the {total} rows of {settings.source} can be used: {reasons}. Accepted forms: {ACCEPTED}. "
+            f"Mend the source or choose another preferences.format.{listed}"
+        )
+    raise UserError(
+        f"{len(bad)} of {total} rows of {settings.source} cannot be used ({len(bad) / total:.1%}; preferences.max_bad "
+        f"allows {settings.max_bad:.1%}): {reasons}.{listed} Mend or remove them, or raise preferences.max_bad."
+    )
+
+
+def by_reason(bad: Sequence[BadRow]) -> dict[str, list[BadRow]]:
+    """Bad rows grouped by their reason, the most frequent first."""
+    counts = Counter(row.reason for row in bad)
+    return {reason: [row for row in bad if row.reason == reason] for reason, _ in counts.most_common()}
+
+
+def _counted(reason: str, rows: Sequence[BadRow]) -> str:
+    lines = ", ".join(str(row.line) for row in rows[:5]) + (", ..." if len(rows) > 5 else "")
+    details = {row.detail for row in rows if row.detail}
+    detail = f": {details.pop()}" if len(details) == 1 else ""
+    return f"{len(rows)} {reason}{detail} (line{'s' if len(rows) > 1 else ''} {lines})"

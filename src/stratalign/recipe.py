@@ -1,0 +1,213 @@
+"""The recipe: the settings that the rooms own, assembled into one strict YAML file.
+
+Unknown keys are errors with their path. Knows how a recipe is written and checked, not what is done with it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from stratalign.blocks import ConditionSpec, PartitionSettings, expand_conditions
+from stratalign.errors import UserError
+from stratalign.generation import GenerationSettings
+from stratalign.judging import JudgeSettings
+from stratalign.models import ModelSettings
+from stratalign.preferences import PreferenceSettings
+from stratalign.training import OVERRIDE_KEYS, TrainingSettings
+
+PAPER_CONDITIONS = ("base", "full", "local", "mid", "global")
+
+
+class Recipe(BaseModel):
+    """One model x one preference set x conditions x seeds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: ModelSettings
+    preferences: PreferenceSettings
+    conditions: list[Any] | dict[str, Any] = Field(list(PAPER_CONDITIONS))
+    seeds: list[int] = Field([0], description="each trains and samples every condition once more (ours)")
+    partition: PartitionSettings = PartitionSettings()
+    training: TrainingSettings = TrainingSettings()
+    generation: GenerationSettings = GenerationSettings()
+    judge: JudgeSettings = JudgeSettings()
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _short_model(cls, value: Any) -> Any:
+        return {"base": value} if isinstance(value, str) else value
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct_seeds(cls, value: list[int]) -> list[int]:
+        if not value or len(set(value)) != len(value) or min(value) < 0:
+            raise ValueError(f"seeds must be distinct whole numbers from 0, at least one, got {value}")
+        return value
+
+    def specs(self) -> list[ConditionSpec]:
+        """The conditions, lists of values expanded."""
+        return expand_conditions(self.conditions, OVERRIDE_KEYS)
+
+    def settings_of(self, spec: ConditionSpec) -> TrainingSettings:
+        """The training settings of one condition, its overrides applied.
+
+        Raises:
+            UserError: an override has a value that is not allowed.
+        """
+        try:
+            return self.training.overridden(spec.overrides)
+        except ValidationError as error:
+            raise _explained(error, f"conditions.{spec.name}") from None
+
+    def to_yaml(self) -> str:
+        """The recipe with every default written out."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def load_recipe(path: str | Path, changes: Sequence[str] = ()) -> Recipe:
+    """Read a recipe and apply `key.path=value` changes.
+
+    Paths in a recipe are relative to the working directory or, if nothing is there, to the recipe's folder.
+
+    Raises:
+        UserError: the file is missing, is no YAML mapping, has an unknown key or a value that is not allowed.
+    """
+    file = Path(path)
+    try:
+        written = yaml.load(file.read_text(encoding="utf-8"), Loader=_StrictLoader)
+    except FileNotFoundError:
+        raise UserError(
+            f"The recipe {file} does not exist. `stratalign init {file}` writes one to start from."
+        ) from None
+    except IsADirectoryError:
+        raise UserError(
+            f"{file} is a folder. Give the recipe file, such as {file / 'recipe.yaml'}."
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{file} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(written, dict):
+        raise UserError(
+            f"{file} must be a mapping of keys such as model and preferences, got {type(written).__name__}."
+        )
+    for change in changes:
+        _change(written, change)
+    return parse_recipe(written, beside=file.parent)
+
+
+def parse_recipe(written: Mapping[str, Any], beside: Path = Path()) -> Recipe:
+    """Check a recipe that is already a mapping.
+
+    Raises:
+        UserError: see `load_recipe`.
+    """
+    try:
+        recipe = Recipe.model_validate(written)
+    except ValidationError as error:
+        raise _explained(error) from None
+    recipe.specs()
+    model = recipe.model.model_copy(
+        update={
+            "base": _found(recipe.model.base, beside),
+            "adapter": recipe.model.adapter and _found(recipe.model.adapter, beside),
+        }
+    )
+    preferences = recipe.preferences.model_copy(update={"source": _found(recipe.preferences.source, beside)})
+    return recipe.model_copy(update={"model": model, "preferences": preferences})
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML without silent surprises: a key given twice is an error, and 1e-5 is a number."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key!r} is given twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+# YAML 1.1 reads 1e-5 as text, because it has no dot; everyone in this field means the number
+_StrictLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(?:\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def _change(written: dict[str, Any], change: str) -> None:
+    path, equals, text = change.partition("=")
+    if not equals or not path:
+        raise UserError(
+            f"--set takes key.path=value, got {change!r}. Example: --set training.learning_rate=5e-6"
+        )
+    try:
+        value = yaml.load(text, Loader=_StrictLoader)
+    except yaml.YAMLError:
+        raise UserError(f"--set {path}: {text!r} is not a YAML value.") from None
+    *parents, last = path.split(".")
+    place: Any = written
+    for name in parents:
+        below = place.get(name)
+        if name == "model" and isinstance(below, str):
+            below = {"base": below}
+        if below is None:
+            below = {}
+        if not isinstance(below, dict):
+            raise UserError(f"--set {path}: {name} is {below!r} in the recipe, which has no keys below it.")
+        place[name] = below
+        place = below
+    place[last] = value
+
+
+def _found(name: str, beside: Path) -> str:
+    """`name` as it is, unless it exists only beside the recipe."""
+    if not Path(name).expanduser().exists() and (beside / name).exists():
+        return str(beside / name)
+    return name
+
+
+def _explained(error: ValidationError, prefix: str = "") -> UserError:
+    """Pydantic's findings in our words: the path, what we got, what is allowed."""
+    lines: list[str] = []
+    for found in error.errors():
+        place = ".".join(
+            str(part) for part in (*filter(None, [prefix]), *found["loc"]) if not _is_type_name(part)
+        )
+        if found["type"] == "extra_forbidden":
+            known = _keys_at(found["loc"][:-1])
+            near = difflib.get_close_matches(str(found["loc"][-1]), known, n=1, cutoff=0.5)
+            guess = f" Did you mean {near[0]!r}?" if near else ""
+            lines.append(f"Unknown key {place!r}.{guess} Known: {', '.join(known)}.")
+        elif found["type"] == "missing":
+            lines.append(f"{place} is missing. Every recipe needs model and preferences.source.")
+        else:
+            got = "" if found["type"] == "value_error" else f", got {found['input']!r}"
+            lines.append(f"{place}: {found['msg'].removeprefix('Value error, ')}{got}.")
+    return UserError("The recipe has a mistake. " + " ".join(dict.fromkeys(lines)))
+
+
+def _keys_at(path: Iterable[Any]) -> list[str]:
+    model: type[BaseModel] = Recipe
+    for part in path:
+        field = model.model_fields.get(str(part))
+        if (
+            field is not None
+            and isinstance(field.annotation, type)
+            and issubclass(field.annotation, BaseModel)
+        ):
+            model = field.annotation
+    return list(model.model_fields)
+
+
+def _is_type_name(part: object) -> bool:
+    """Pydantic adds the branch of a union to a location; a user never wrote it."""
+    return isinstance(part, str) and (part in ("int", "str", "float", "bool") or "[" in part)

@@ -1,0 +1,66 @@
+"""Reports: from a study's records to its results, tables, figures and one self-contained page.
+
+Runs on a laptop without a model, on a finished study or a half-finished one; whatever is not there yet is named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from stratalign.errors import UserError
+from stratalign.records import StudyFolder, write_json, write_text
+from stratalign.reporting.figures import draw
+from stratalign.reporting.inputs import StudyRecords, read_study
+from stratalign.reporting.page import render
+from stratalign.reporting.results import Results, as_json, summarise
+from stratalign.reporting.sections import view
+from stratalign.reporting.tables import csv_tables
+
+__all__ = ["Results", "StudyRecords", "as_json", "read_study", "report", "summarise"]
+
+
+def report(folders: Sequence[Path], out: Path | None = None) -> Path:
+    """Write the results, tables and figures of every study, and one page over all of them.
+
+    Args:
+        folders: finished or half-finished study folders; each gets its own results.json, tables/ and figures/.
+        out: the page's file, or a folder for it. By default the study's own report.html; for several studies,
+            report.html beside the first one's folder.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        UserError: a folder is not a study's, a record is damaged, or something cannot be written.
+    """
+    if not folders:
+        raise UserError("There is nothing to report on. Give one or more study folders.")
+    studies = [StudyFolder(Path(folder)) for folder in folders]
+    read = [read_study(study.path) for study in studies]
+    summaries = [summarise(records) for records in read]
+    for study, records, results in zip(studies, read, summaries, strict=True):
+        _write(study, records, results)
+    views = [
+        view(records, results, f"study-{index}", study.path.resolve().name)
+        for index, (study, records, results) in enumerate(zip(studies, read, summaries, strict=True), 1)
+    ]
+    page = _page_path(studies, out)
+    write_text(page, render(views))
+    return page
+
+
+def _write(study: StudyFolder, records: StudyRecords, results: Results) -> None:
+    """Write what is the same for the same recipe: no times, hosts, paths or dates."""
+    write_json(study.results, as_json(results))
+    for name, content in csv_tables(results).items():
+        write_text(study.tables / name, content)
+    for name, content in draw(records, results).files().items():
+        write_text(study.figures / name, content)
+
+
+def _page_path(studies: Sequence[StudyFolder], out: Path | None) -> Path:
+    if out is not None:
+        out = Path(out)
+        return out / "report.html" if out.is_dir() else out
+    return studies[0].report if len(studies) == 1 else studies[0].path.resolve().parent / "report.html"

@@ -1,0 +1,106 @@
+"""Reads a study's folder, finished or not, and says what is not there yet. Computes nothing.
+
+Whatever is missing is an empty record and a sentence in `missing`; the report shows both. Only a folder that
+is no study at all, or a record that is damaged, is the user's error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stratalign.errors import UserError
+from stratalign.records import Score, StudyFolder, read_json, read_jsonl, read_scores
+
+
+@dataclass(frozen=True)
+class StudyRecords:
+    """Everything that the report reads of one study. `missing` has one sentence per record that is not there."""
+
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+    training: tuple[Mapping[str, Any], ...] = ()
+    logprobs: tuple[Mapping[str, Any], ...] = ()
+    responses: tuple[Mapping[str, Any], ...] = ()
+    scores: tuple[Score, ...] = ()
+    judges: tuple[Mapping[str, Any], ...] = ()
+    preferences: Mapping[str, Any] = field(default_factory=dict)
+    timings: Mapping[str, Any] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+
+
+def read_study(folder: Path) -> StudyRecords:
+    """The records in `folder`.
+
+    Raises:
+        UserError: the folder is not a study's, or one of its records is damaged.
+    """
+    study = StudyFolder(folder)
+    if not study.recipe.is_file() and not study.manifest.is_file():
+        kind = "has neither recipe.yaml nor manifest.json" if folder.is_dir() else "is not a folder"
+        raise UserError(
+            f"{folder} is not a study: it {kind}. Give the folder that a study was written to with --out."
+        )
+    absent = [
+        f"{path.name} is not there yet: {without}"
+        for path, without in _described(study).items()
+        if not path.is_file()
+    ]
+    judges = _mapping(study.judges).get("judges", ())
+    return StudyRecords(
+        recipe=_recipe(study.recipe),
+        manifest=_mapping(study.manifest),
+        training=_lines(study.training, "run", "step"),
+        logprobs=_lines(study.logprobs, "run", "prompt_id"),
+        responses=_lines(study.responses, "run", "prompt_id"),
+        scores=tuple(read_scores(study.scores)),
+        judges=tuple(judge for judge in judges if isinstance(judge, Mapping)),
+        preferences=_mapping(study.preferences),
+        timings=_mapping(study.timings),
+        missing=tuple(absent),
+    )
+
+
+def _described(study: StudyFolder) -> dict[Path, str]:
+    """Each record, and what the report cannot show without it."""
+    return {
+        study.recipe: "the order of the conditions and the objective are unknown.",
+        study.manifest: "layers, parameters and the proof of targeting are unknown.",
+        study.preferences: "how the preference rows were read and split is unknown.",
+        study.training: "there are no loss curves.",
+        study.logprobs: "there is no accuracy on held-out pairs.",
+        study.responses: "there are no answers to show.",
+        study.scores: "nothing has been judged, so no condition is compared with base.",
+        study.judges: "units of the scores, and which direction is better, are unknown.",
+        study.timings: "times are unknown.",
+    }
+
+
+def _recipe(path: Path) -> Mapping[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not YAML ({error}). It was damaged or edited by hand.") from None
+    return recipe if isinstance(recipe, Mapping) else {}
+
+
+def _mapping(path: Path) -> Mapping[str, Any]:
+    value = read_json(path) if path.is_file() else {}
+    return value if isinstance(value, Mapping) else {}
+
+
+def _lines(path: Path, *key: str) -> tuple[Mapping[str, Any], ...]:
+    """The lines of a record, the last one of each `key`: a step that was repeated after a resume counts once."""
+    rows: dict[tuple[Any, ...], Mapping[str, Any]] = {}
+    try:
+        for row in read_jsonl(path):
+            rows[tuple(row[name] for name in key)] = row
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} has a line that is not its record ({error!r}). It was damaged.") from None
+    return tuple(rows.values())

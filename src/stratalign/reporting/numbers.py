@@ -1,0 +1,70 @@
+"""Numbers as people read them: a true minus sign, few digits, a dash for what is not known. For pages and figures
+only; results and tables keep every digit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+NOTHING = "–"
+
+
+def plain(value: float | None, digits: int = 3) -> str:
+    """1234 -> '1,234', 0.25 -> '0.250'; a small number keeps significant digits instead of becoming 0."""
+    if value is None:
+        return NOTHING
+    if isinstance(value, int):
+        return f"{value:,}".replace("-", "−")
+    if 0 < abs(value) < 0.5 * 10**-digits:
+        return f"{value:.2g}".replace("-", "−")
+    return f"{value:,.{digits}f}".replace("-", "−")
+
+
+def signed(value: float | None, digits: int = 3) -> str:
+    """0.25 -> '+0.250', -0.25 -> '−0.250', 0 -> '0'."""
+    if value is None:
+        return NOTHING
+    if value == 0:
+        return "0"
+    return f"{value:+.{digits}f}".replace("-", "−")
+
+
+def interval(low: float | None, high: float | None, digits: int = 3) -> str:
+    """'[−0.010, +0.320]', or a dash where it is undefined."""
+    if low is None or high is None:
+        return NOTHING
+    return f"[{signed(low, digits)}, {signed(high, digits)}]"
+
+
+def percent(value: float | None) -> str:
+    return NOTHING if value is None else f"{100 * value:.1f} %"
+
+
+def seconds(value: float | None) -> str:
+    """'4.20 s', '3 min 05 s', '2 h 07 min'."""
+    if value is None:
+        return NOTHING
+    if value < 59.95:
+        return f"{value:.2f} s" if value < 9.995 else f"{value:.1f} s"
+    minutes, rest = divmod(round(value), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def listed(names: Sequence[str], last: str = "and") -> str:
+    """'a', 'a and b', 'a, b and c'."""
+    if len(names) < 2:
+        return "".join(names)
+    return f"{', '.join(names[:-1])} {last} {names[-1]}"
+
+
+def spans(layers: Sequence[int]) -> str:
+    """Layer numbers: '0–3, 7'; 'none' without layers."""
+    runs: list[list[int]] = []
+    for layer in sorted(layers):
+        if runs and layer == runs[-1][-1] + 1:
+            runs[-1].append(layer)
+        else:
+            runs.append([layer])
+    return ", ".join(f"{run[0]}–{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs) or "none"

@@ -1,0 +1,148 @@
+"""What each section of a study's part of the page shows, ready to be laid out. Pure; knows nothing of HTML.
+
+Text stays raw here, whoever wrote it: escaping is the template's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from stratalign.reporting.answer import Answer, answer_in_words
+from stratalign.reporting.contrasts import Contrast, Measure
+from stratalign.reporting.excerpts import BadRows, Example, Fact, data_facts, rows_left_out, side_by_side
+from stratalign.reporting.figures import Figures, draw
+from stratalign.reporting.inputs import StudyRecords
+from stratalign.reporting.progress import unfinished
+from stratalign.reporting.results import Results
+from stratalign.reporting.runs import MeanScore, RunResult
+
+
+class MeanRow(NamedTuple):
+    """One measure and its mean under each run that has one, in the runs' order."""
+
+    measure: Measure
+    means: tuple[MeanScore | None, ...]
+
+
+class Check(NamedTuple):
+    """One part of a run's proof; `holds` is None where it has not been made."""
+
+    name: str
+    holds: bool | None
+    detail: str
+
+
+class ProofRow(NamedTuple):
+    run: str
+    proven: bool | None
+    checks: tuple[Check, ...]
+
+
+class TimeRow(NamedTuple):
+    """Seconds of a run: its own, of the pass that all runs share, and estimated for the run alone."""
+
+    run: RunResult
+    own: float | None
+    shared: float | None
+    alone: float | None
+
+
+@dataclass(frozen=True)
+class StudyView:
+    """One study, as the page shows it. `anchor` begins the ids of its sections."""
+
+    anchor: str
+    folder: str
+    results: Results
+    missing: tuple[str, ...]
+    answer: Answer
+    figures: Figures
+    comparisons: tuple[Contrast, ...]
+    by_seed: tuple[Contrast, ...]
+    means: tuple[MeanRow, ...]
+    proof: tuple[ProofRow, ...]
+    times: tuple[TimeRow, ...]
+    stages: tuple[tuple[str, float], ...]
+    facts: tuple[Fact, ...]
+    bad: tuple[BadRows, ...]
+    examples: tuple[Example, ...]
+
+
+def view(records: StudyRecords, results: Results, anchor: str, folder: str) -> StudyView:
+    """Everything that one study's part of the page shows."""
+    return StudyView(
+        anchor=anchor,
+        folder=folder,
+        results=results,
+        missing=(*records.missing, *unfinished(records)),
+        answer=answer_in_words(results),
+        figures=draw(records, results),
+        comparisons=tuple(one for one in results.comparisons if one.seed is None),
+        by_seed=tuple(one for one in results.comparisons if one.seed is not None),
+        means=_means(results),
+        proof=_proof(records, results),
+        times=_times(records, results),
+        stages=_stages(records.timings),
+        facts=data_facts(records.preferences),
+        bad=rows_left_out(records.preferences.get("bad")),
+        examples=side_by_side(records.responses, results),
+    )
+
+
+def _means(results: Results) -> tuple[MeanRow, ...]:
+    rows = []
+    for measure in results.measures:
+        means = tuple(
+            next((m for m in run.means if (m.judge, m.protocol, m.dimension) == measure[:3]), None)
+            for run in results.runs
+        )
+        if any(means):
+            rows.append(MeanRow(measure, means))
+    return tuple(rows)
+
+
+def _proof(records: StudyRecords, results: Results) -> tuple[ProofRow, ...]:
+    """Every run with every check that any run has; empty before the first proof."""
+    entries = records.manifest.get("runs") or {}
+    proofs = {run.run: (entries.get(run.run) or {}).get("proof") or {} for run in results.runs}
+    names = list(dict.fromkeys(name for proof in proofs.values() for name in proof.get("checks") or ()))
+    if not any(proofs.values()):
+        return ()
+    return tuple(
+        ProofRow(
+            run.run,
+            run.proven,
+            tuple(_check(name, (proofs[run.run].get("checks") or {}).get(name)) for name in names),
+        )
+        for run in results.runs
+    )
+
+
+def _check(name: str, found: Any) -> Check:
+    shown = name.replace("_", " ")
+    if not isinstance(found, Mapping):
+        return Check(shown, None, "")
+    return Check(shown, bool(found.get("holds")), str(found.get("detail") or ""))
+
+
+def _times(records: StudyRecords, results: Results) -> tuple[TimeRow, ...]:
+    timed = records.timings.get("runs") or {}
+    return tuple(
+        TimeRow(
+            run,
+            *(
+                (timed.get(run.run) or {}).get(name)
+                for name in ("own_seconds", "shared_seconds", "alone_estimated_seconds")
+            ),
+        )
+        for run in results.runs
+    )
+
+
+def _stages(timings: Mapping[str, Any]) -> tuple[tuple[str, float], ...]:
+    stages = [(str(name), float(value)) for name, value in (timings.get("stages") or {}).items()]
+    if timings.get("checkpoint_seconds") is not None:
+        stages.append(("checkpoints", float(timings["checkpoint_seconds"])))
+    return tuple(stages)

@@ -1,0 +1,104 @@
+"""init: a recipe to start from, every key documented. Written from the settings themselves, so it stays true."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from stratalign.errors import UserError
+from stratalign.recipe import PAPER_CONDITIONS, Recipe
+from stratalign.records import write_text
+
+WIDTH = 110
+
+INTRODUCTION = """\
+# A study: one model x one preference set x conditions x seeds.
+#
+#   stratalign plan  {name}     every check, nothing is trained
+#   stratalign study {name}     train, prove, generate, score, compare, report; run again to continue
+#
+# Keys that you leave out have the values shown here. They are those of Hierarchical Alignment (v2, Table 5 and
+# section 4) unless marked (ours).
+"""
+
+CONDITIONS = """\
+# What is compared. The short form names blocks; every training key below may be overridden in the long one:
+#   tuned: {block: mid, learning_rate: [5e-6, 1e-5, 2e-5]}       a list of values makes one condition each
+#   joint: {blocks: [local, global], learning_rate: {local: 1e-5, global: 5e-6}}
+#   chosen: {layers: [3, 4, "17-19"]}
+#   random: {random: mid, seed: 1}                                as many layers as mid, drawn at random
+#   random_run: {random: mid, seed: 1, contiguous: true}          the same, in one piece
+#   thin: {block: full, parameters_like: mid}                     all layers with about as many parameters as mid
+#   shuffled: {block: full, labels: shuffled}                     control: a coin decides which response is chosen
+#   base_again: {block: none, sampling_seed: 1}                   control: the base, sampled anew
+#   staged: {phases: [{block: local, steps: 50}, {block: mid}]}   one after the other
+"""
+
+
+def init(path: str | Path, model: str | None = None, source: str | None = None) -> Path:
+    """Write a documented recipe with the paper's five conditions.
+
+    Args:
+        path: a file that does not exist yet.
+        model: hub id or folder of the model; a placeholder if not given.
+        source: the preference file or data set; a placeholder if not given.
+
+    Raises:
+        UserError: the file exists, or cannot be written.
+    """
+    file = Path(path)
+    if file.exists():
+        raise UserError(f"{file} exists already. Nothing was overwritten; give another name.")
+    write_text(file, documented(file.name, model or "Qwen/Qwen2.5-7B", source or "Anthropic/hh-rlhf"))
+    return file
+
+
+def documented(name: str, model: str, source: str) -> str:
+    """The text of a recipe in which every key stands with its default and its meaning."""
+    parts = [
+        INTRODUCTION.format(name=name),
+        _line("model", model, "hub id or local folder; {base: ..., revision: ..., adapter: ...} for more"),
+    ]
+    for key, field in Recipe.model_fields.items():
+        if key == "model":
+            continue
+        if key == "conditions":
+            parts.append(f"\n{CONDITIONS}conditions: [{', '.join(PAPER_CONDITIONS)}]\n")
+        elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            parts.append(
+                f"\n{key}:\n" + _section(field.annotation, {"source": source} if key == "preferences" else {})
+            )
+        else:
+            parts.append("\n" + _field(key, field, field.get_default(call_default_factory=True)))
+    return "".join(parts)
+
+
+def _section(settings: type[BaseModel], given: dict[str, Any]) -> str:
+    lines = []
+    for key, field in settings.model_fields.items():
+        value = given.get(key, field.get_default(call_default_factory=True))
+        lines.append(_field(key, field, None if value is PydanticUndefined else value, indent="  "))
+    return "".join(lines)
+
+
+def _field(key: str, field: FieldInfo, value: Any, indent: str = "") -> str:
+    return _line(key, value, field.description or "", indent)
+
+
+def _line(key: str, value: Any, comment: str, indent: str = "") -> str:
+    """`key: value  # comment`, the comment above the key where the line would be too long."""
+    plain = list(value) if isinstance(value, tuple) else value
+    text = yaml.safe_dump(plain, default_flow_style=True, width=10_000).strip().removesuffix("\n...").strip()
+    line = f"{indent}{key}: {text}"
+    if not comment:
+        return f"{line}\n"
+    if len(line) + len(comment) + 4 <= WIDTH:
+        return f"{line}  # {comment}\n"
+    above = textwrap.wrap(comment, WIDTH - len(indent) - 2)
+    return "".join(f"{indent}# {part}\n" for part in above) + f"{line}\n"

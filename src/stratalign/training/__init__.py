@@ -1,0 +1,32 @@
+"""Training: settings, schedules, the joint loop, checkpoints, held-out evaluation and the proof."""
+
+from stratalign.training.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
+from stratalign.training.evaluation import evaluate
+from stratalign.training.loop import Trained, train
+from stratalign.training.proving import Check, Proof, base_unchanged, reload_and_compare, saved, witnessed
+from stratalign.training.runs import Run, phase_bounds
+from stratalign.training.schedules import MicroBatch, plan_steps, rate_factor
+from stratalign.training.settings import OVERRIDE_KEYS, SHARED_KEYS, TrainingSettings
+
+__all__ = [
+    "OVERRIDE_KEYS",
+    "SHARED_KEYS",
+    "Check",
+    "Checkpoint",
+    "MicroBatch",
+    "Proof",
+    "Run",
+    "Trained",
+    "TrainingSettings",
+    "base_unchanged",
+    "evaluate",
+    "phase_bounds",
+    "plan_steps",
+    "rate_factor",
+    "read_checkpoint",
+    "reload_and_compare",
+    "saved",
+    "train",
+    "witnessed",
+    "write_checkpoint",
+]

@@ -1,0 +1,95 @@
+"""Training settings: the paper's defaults, and what a condition may override.
+
+Defaults are Table 5 of Hierarchical Alignment v2 unless the description says "(ours)".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from stratalign.losses import LOSSES
+
+SHARED_KEYS = (
+    "batch_size",
+    "gradient_accumulation",
+    "epochs",
+    "max_length",
+    "on_long",
+    "precision",
+    "checkpointing",
+    "checkpoint_every",
+)
+"""Settings that all conditions of a study share, because they see the same batches in the same pass."""
+
+
+class TrainingSettings(BaseModel):
+    """How every condition trains, unless it says otherwise."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    learning_rate: float | dict[str, float] = Field(
+        1e-5, description="peak rate; or one for each block trained"
+    )
+    schedule: Literal["linear", "cosine", "constant"] = Field(
+        "linear", description="decay over all steps (ours)"
+    )
+    warmup: float = Field(0, ge=0, description="steps, or a share of all steps when below 1 (ours)")
+    clip: float | None = Field(
+        1.0, gt=0, description="largest gradient norm of a run; null: no clipping (ours)"
+    )
+    weight_decay: float = Field(0.01, ge=0)
+    betas: tuple[float, float] = Field((0.9, 0.999), description="AdamW's beta_1 and beta_2")
+    beta: float = Field(0.1, gt=0, description="DPO's beta")
+    loss: str = Field("sigmoid", description="a preference loss by name")
+    batch_size: int = Field(6, ge=1, description="pairs in a micro-batch, over all devices together")
+    gradient_accumulation: int = Field(4, ge=1, description="micro-batches in an optimizer step")
+    epochs: int = Field(1, ge=1)
+    rank: int = Field(16, ge=1)
+    alpha: float = Field(
+        32, gt=0, description="LoRA's alpha; a condition that changes rank alone keeps alpha / rank"
+    )
+    dropout: float = Field(
+        0.0, ge=0, lt=1, description="LoRA dropout; the paper lists 0.05, stock TRL sets 0 (ours)"
+    )
+    targets: list[str] = Field(
+        ["q_proj", "k_proj", "v_proj", "o_proj"], description="linear modules with adapters"
+    )
+    max_length: int = Field(2048, ge=2, description="tokens of prompt and response together")
+    on_long: Literal["drop", "truncate"] = Field(
+        "drop", description="longer pairs: drop and count, or cut (ours)"
+    )
+    precision: Literal["auto", "float32", "bfloat16", "float64"] = Field(
+        "auto", description="of the base; auto is bfloat16 on a GPU, float32 on a CPU"
+    )
+    checkpointing: bool | Literal["auto"] = Field(
+        "auto", description="activation checkpointing; auto: on a GPU only"
+    )
+    checkpoint_every: int | Literal["auto"] = Field(
+        "auto", description="steps between checkpoints; auto keeps them under 1 % of the time (ours)"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> TrainingSettings:
+        rates = self.learning_rate.values() if isinstance(self.learning_rate, dict) else [self.learning_rate]
+        if not all(rate > 0 for rate in rates):
+            raise ValueError(f"learning_rate must be above 0, got {self.learning_rate}")
+        if self.loss not in LOSSES:
+            raise ValueError(f"unknown loss {self.loss!r}; known: {', '.join(LOSSES)}")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas must lie in [0, 1), got {self.betas}")
+        if self.checkpoint_every != "auto" and self.checkpoint_every < 1:
+            raise ValueError(f"checkpoint_every must be at least 1 or auto, got {self.checkpoint_every}")
+        return self
+
+    def overridden(self, overrides: Mapping[str, Any]) -> TrainingSettings:
+        """These settings with a condition's overrides; `rank` alone keeps alpha / rank."""
+        values = dict(overrides)
+        if "rank" in values and "alpha" not in values and isinstance(values["rank"], int):
+            values["alpha"] = self.alpha * values["rank"] / self.rank
+        return TrainingSettings.model_validate(self.model_dump() | values)
+
+
+OVERRIDE_KEYS = tuple(key for key in TrainingSettings.model_fields if key not in SHARED_KEYS)

@@ -1,0 +1,70 @@
+"""Verdicts, the smallest detectable effect and clustered means, against hand-worked values."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from stratalign.stats import clustered_mean, compare, smallest_detectable, verdict
+
+SIX = ["a", "b", "c", "d", "e", "f"]
+
+
+def test_the_verdict_follows_the_interval() -> None:
+    higher = compare([1] * 6, [0] * 6, SIX)
+    assert verdict(higher) == "higher"
+    assert verdict(compare([0] * 6, [1] * 6, SIX)) == "lower"
+    assert verdict(replace(higher, low=0.0)) == "cannot tell"
+    assert verdict(replace(higher, low=-0.1, high=0.2)) == "cannot tell"
+    assert verdict(compare([1] * 6, [1] * 6, SIX)) == "cannot tell"
+
+
+def test_fewer_clusters_than_any_exact_test_needs_cannot_tell() -> None:
+    # Five clusters, all one way: the two-sided sign-flip p-value is 2 x 0.5^5 = 0.0625 > 0.05.
+    assert verdict(compare([1] * 5, [0] * 5, SIX[:5])) == "cannot tell"
+    assert verdict(compare([1] * 5, [0] * 5, SIX[:5], level=0.9)) == "higher"
+    assert verdict(compare([1] * 9, [0] * 9, ["same"] * 9)) == "cannot tell"
+
+
+def test_the_smallest_detectable_effect_is_2_80_standard_errors() -> None:
+    comparison = replace(compare([1, 0, 1], [0, 1, 0], [0, 1, 2]), standard_error=0.025)
+    # z(0.975) + z(0.8) = 1.959964 + 0.841621 = 2.801585
+    assert smallest_detectable(comparison) == pytest.approx(0.025 * 2.801585, rel=1e-6)
+    # z(0.9) = 1.281552
+    assert smallest_detectable(comparison, power=0.9) == pytest.approx(0.025 * 3.241516, rel=1e-6)
+
+
+def test_rows_that_are_all_alike_do_not_claim_to_detect_everything() -> None:
+    assert smallest_detectable(compare([1] * 6, [1] * 6, SIX)) is None
+    assert smallest_detectable(compare([1], [0], ["only"])) is None
+
+
+def test_a_clustered_mean_is_the_hand_worked_one() -> None:
+    # Mean of 1, 2, 3, 6 is 3; residuals -2, -1 | 0, 3; cluster sums -3, 3; CR1 = 2/1 x (9 + 9) / 16 = 2.25.
+    result = clustered_mean([1, 2, 3, 6], ["x", "x", "y", "y"])
+    assert result.mean == 3.0
+    assert result.standard_error == pytest.approx(1.5)
+    assert (result.n, result.clusters, result.missing) == (4, 2, 0)
+
+
+def test_clusters_of_one_row_give_the_usual_standard_error() -> None:
+    values = np.random.default_rng(4).normal(size=37)
+    usual = np.std(values, ddof=1) / math.sqrt(37)
+    assert clustered_mean(values, range(37)).standard_error == pytest.approx(usual, rel=1e-12)
+
+
+def test_copies_within_clusters_leave_the_standard_error_as_it_was() -> None:
+    values = np.random.default_rng(4).normal(size=37)
+    once = clustered_mean(values, range(37))
+    copied = clustered_mean(np.repeat(values, 4), np.repeat(np.arange(37), 4))
+    assert copied.standard_error == pytest.approx(once.standard_error, rel=1e-12)
+
+
+def test_missing_values_are_dropped_and_counted() -> None:
+    result = clustered_mean([2.0, math.nan, 4.0], ["x", "y", "x"])
+    assert (result.mean, result.standard_error) == (3.0, None)
+    assert (result.n, result.clusters, result.missing) == (2, 1, 1)
+    assert clustered_mean([math.nan], ["x"]).mean is None
