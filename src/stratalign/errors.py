@@ -22,8 +22,8 @@ class StudyFailure(Exception):  # noqa: N818 - it is a failure of the study, not
 def unknown_name(kind: str, got: object, known: Iterable[str], advice: str = "") -> UserError:
     """One message for every name that is not in a catalogue.
 
-    >>> print(unknown_name("partition", "eqal", ["even", "explicit"]))
-    Unknown partition 'eqal'. Did you mean 'even'? Known: even, explicit.
+    >>> print(unknown_name("partition", "evn", ["even", "explicit"]))
+    Unknown partition 'evn'. Did you mean 'even'? Known: even, explicit.
     """
     names = list(known)
     near = difflib.get_close_matches(str(got), names, n=1, cutoff=0.5)

@@ -49,12 +49,13 @@ def expand_conditions(written: object, override_keys: Sequence[str]) -> list[Con
         raise UserError("`conditions` is empty. The paper's five are [base, full, local, mid, global].")
     seen: dict[str, str] = {}
     for spec in specs:
-        other = seen.setdefault(spec.name.casefold(), spec.name)
-        if other is not spec.name:
+        other = seen.get(spec.name.casefold())
+        if other is not None:
             same = "twice" if other == spec.name else f"beside {other!r}, which differs only in case"
             raise UserError(
                 f"Condition {spec.name!r} is named {same}. Names become folders: make them distinct."
             )
+        seen[spec.name.casefold()] = spec.name
     return specs
 
 

@@ -102,14 +102,16 @@ def proofs(manifest: Mapping[str, Any], path: Path) -> None:
 
 def results(found: Mapping[str, Any], report: Path) -> None:
     """Net win rate of every run against the base, with its interval."""
-    rows = [row for row in found["comparisons"] if row["better"] is not None]
+    rows = [row for row in found["comparisons"] if row["better"] is not None and row["seed"] is None]
     table = Table(box=None, pad_edge=False)
-    for name in ("run", "dimension", "net win rate", "95 % interval", "verdict"):
+    for name in ("condition", "dimension", "net win rate", "95 % interval", "verdict"):
         table.add_column(name, justify="right" if "rate" in name or "%" in name else "left")
     for row in rows:
         low, high = row["low"], row["high"]
         interval = "undefined" if low is None or high is None else f"[{low:+.2f}, {high:+.2f}]"
-        table.add_row(row["run"], row["dimension"], f"{row['net_win_rate']:+.2f}", interval, row["verdict"])
+        table.add_row(
+            row["condition"], row["dimension"], f"{row['net_win_rate']:+.2f}", interval, row["verdict"]
+        )
     if rows:
         say("Against base, paired by prompt, clustered by first human turn:")
         console.print(table)

@@ -96,8 +96,10 @@ class JointEngine(nn.Module):
         logits = self._labelled_logits(hidden, batch)
         logits = logits if logits.dtype == torch.float64 else logits.float()
         per_label = logits.log_softmax(dim=-1).gather(1, batch.labels[:, None])[:, 0]
-        # unique positions of a matrix, then a sum over its rows: deterministic on every device
-        matrix = per_label.new_zeros(batch.ids.shape).index_put((batch.rows, batch.positions), per_label)
+        # unique positions of a matrix, then a sum over its rows: deterministic on every device; in float64,
+        # because a response's sum of some -1000 nats would be rounded to 1e-4 in float32
+        matrix = per_label.new_zeros(batch.ids.shape, dtype=torch.float64)
+        matrix = matrix.index_put((batch.rows, batch.positions), per_label.double())
         return matrix.sum(dim=1).reshape(-1, batch.branches)
 
 

@@ -7,7 +7,7 @@ same bits. Knows nothing of scores.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel, PreTrainedTokenizerBase
@@ -67,11 +67,11 @@ def answer(
     if settings.temperature > 0:
         names = [prompt.prompt_id for prompt in prompts]
         processors.append(KeyedSampling(names, key, settings.temperature, width))
-    extra: dict[str, Any] = {"stop_strings": list(stop), "tokenizer": tokenizer} if stop else {}
     produced = model.generate(
         ids.to(device),
         attention_mask=mask.to(device),
         generation_config=GenerationConfig(
+            stop_strings=list(stop) or None,
             do_sample=False,
             num_beams=1,
             max_new_tokens=settings.max_new_tokens,
@@ -79,7 +79,7 @@ def answer(
             pad_token_id=eos[0],
         ),
         logits_processor=processors,
-        **extra,
+        tokenizer=tokenizer,
     )
     return [_finished(row, eos, tokenizer, stop) for row in produced[:, width:].tolist()]
 

@@ -13,6 +13,7 @@ from stratalign.models.anatomy import (
     to_logits,
 )
 from stratalign.models.auditing import Audit, audit
+from stratalign.models.hushing import hushed
 from stratalign.models.loading import (
     LoadedModel,
     ModelSettings,
@@ -41,6 +42,7 @@ __all__ = [
     "check_replay",
     "draw_a",
     "find_anatomy",
+    "hushed",
     "inspect_model",
     "list_sites",
     "load_model",

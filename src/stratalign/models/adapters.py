@@ -11,7 +11,6 @@ import json
 import math
 import os
 import shutil
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from stratalign.errors import StudyFailure, UserError
+from stratalign.models.hushing import hushed
 from stratalign.records import keyed_seed, told, write_bytes, write_json
 
 PREFIX = "base_model.model."
@@ -71,9 +71,7 @@ class AdapterBank:
             self._parameters[spec.run] = {}
             return
         name = _peft_name(spec.run)
-        with warnings.catch_warnings():
-            # several adapters on one model are what this class is for
-            warnings.filterwarnings("ignore", message="Already found a `peft_config`")
+        with hushed():
             inject_adapter_in_model(self._config(spec), self.model, adapter_name=name)
         on = {
             path: module

@@ -26,6 +26,7 @@ from transformers import (
 from stratalign.blocks import Site
 from stratalign.errors import UserError
 from stratalign.models.anatomy import Anatomy, check_replay, find_anatomy, list_sites
+from stratalign.models.hushing import hushed
 from stratalign.records import file_digest
 
 WITHOUT_WEIGHTS = ["*.json", "*.model", "*.txt", "*.jinja", "tokenizer*"]
@@ -97,7 +98,8 @@ def load_model(
         from peft import PeftModel
 
         _check_adapter(Path(settings.adapter))
-        model = PeftModel.from_pretrained(model, settings.adapter).merge_and_unload()
+        with hushed():
+            model = PeftModel.from_pretrained(model, settings.adapter).merge_and_unload()
     model.requires_grad_(False)
     model.eval()
     anatomy = find_anatomy(model)
@@ -109,14 +111,15 @@ def load_stock(
 ) -> PreTrainedModel:
     """The model as transformers loads it, nothing of ours added."""
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=dtype,
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=True,
-            attn_implementation=attention,
-        )
+        with hushed():
+            model = AutoModelForCausalLM.from_pretrained(
+                folder,
+                dtype=dtype,
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
+                attn_implementation=attention,
+            )
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(f"Cannot load the model in {folder}: {_short(error)}") from error
     placed: PreTrainedModel = model.to(device)

@@ -9,6 +9,7 @@ from peft import PeftModel
 
 from stratalign.errors import UserError
 from stratalign.models.adapters import load_tensors, read_adapter_config
+from stratalign.models.hushing import hushed
 from stratalign.models.loading import ModelSettings, load_stock, load_tokenizer, resolve_folder
 from stratalign.records import read_json, told
 
@@ -37,9 +38,10 @@ def merge(adapter: str | Path, out: str | Path) -> Path:
     source = resolve_folder(settings.base, settings.revision)
     stored = _stored_dtype(source)
     model = load_stock(source, dtype=torch.float32, device=torch.device("cpu"))
-    for part in filter(None, [settings.adapter, folder]):
-        model = PeftModel.from_pretrained(model, str(part)).merge_and_unload()
-    with told(target):
+    with hushed():
+        for part in filter(None, [settings.adapter, folder]):
+            model = PeftModel.from_pretrained(model, str(part)).merge_and_unload()
+    with told(target), hushed():
         model.to(stored).save_pretrained(target, safe_serialization=True)
         load_tokenizer(settings).save_pretrained(target)
     return target

@@ -8,9 +8,11 @@ Both run in float32 at a learning rate at which the loss moves, because at 1e-5 
 from __future__ import annotations
 
 import math
+import sys
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from torch import Tensor
 from stratalign.blocks import Phase
 from stratalign.engine import JointEngine, collate
 from stratalign.errors import UserError
-from stratalign.models import AdapterBank, AdapterSpec, draw_a, load_model, load_stock, resolve_folder
+from stratalign.models import AdapterBank, AdapterSpec, draw_a, hushed, load_model, load_stock, resolve_folder
 from stratalign.pipeline.planning import Plan
 from stratalign.pipeline.verbs import Source, plan
 from stratalign.preferences import Preference, Tree
@@ -30,6 +32,7 @@ from stratalign.training import MicroBatch, Run, train
 
 LOSS_TOLERANCE = 1e-5
 LOG_RATIO_TOLERANCE = 1e-4
+"""Nats; for responses whose log-probability is below -200 nats, 5e-7 of it: float32 cannot do better."""
 UPDATE_TOLERANCE = 1e-3
 LOSS_MUST_MOVE = 5e-3
 
@@ -39,12 +42,13 @@ class Agreement:
     """How one condition's training differs between TRL and us.
 
     Losses are compared step by step; log-ratios (nats, summed over a response) of every pair after the last
-    step; updates by the norm of the difference of B A alpha / rank over the norm of TRL's. `loss_moved` is the
+    step, beside the largest reference log-probability, whose rounding they carry; updates by the norm of the difference of B A alpha / rank over the norm of TRL's. `loss_moved` is the
     largest distance of TRL's loss from log 2: without movement the comparison would say little.
     """
 
     max_loss_difference: float
     max_log_ratio_difference: float
+    largest_log_probability: float
     relative_update_difference: float
     loss_moved: float
     same_modules: bool
@@ -54,7 +58,8 @@ class Agreement:
     def agrees(self) -> bool:
         return (
             self.max_loss_difference <= LOSS_TOLERANCE
-            and self.max_log_ratio_difference <= LOG_RATIO_TOLERANCE
+            and self.max_log_ratio_difference
+            <= LOG_RATIO_TOLERANCE * max(1.0, self.largest_log_probability / 200)
             and self.relative_update_difference <= UPDATE_TOLERANCE
             and self.loss_moved >= LOSS_MUST_MOVE
             and self.same_modules
@@ -92,6 +97,7 @@ class Parity:
 class _Outcome:
     losses: list[float]
     log_ratios: Tensor  # [pairs, 2]
+    largest_log_probability: float  # absolute, nats
     updates: dict[str, Tensor]  # module -> B A alpha / rank
     tokens: list[tuple[tuple[int, ...], ...]]
 
@@ -188,10 +194,12 @@ def _train_ours(
     for row in read_jsonl(log):
         losses[row["run"]].append(row["loss"])
     ratios: dict[str, list[Tensor]] = {run.id: [] for run in runs}
+    largest = 0.0
     with torch.no_grad():
         for micro in (micro for window in windows for micro in window):
             batch = collate([trees[i] for i in micro.pairs], device)
             passed = engine.base(batch)
+            largest = max(largest, float(passed.reference.abs().max()))
             for run in runs:
                 with engine.active(run.id):
                     ratios[run.id].append((engine.forward(batch, run.id, passed) - passed.reference).cpu())
@@ -199,6 +207,7 @@ def _train_ours(
         run.id: _Outcome(
             losses[run.id],
             torch.cat(ratios[run.id]),
+            largest,
             _updates({name: p.detach() for name, p in bank.parameters(run.id).items()}, run),
             [_sequences(tree) for tree in trees],
         )
@@ -216,7 +225,7 @@ def _train_trl(
 ) -> _Outcome:
     from datasets import Dataset
     from peft import LoraConfig
-    from transformers.utils import logging
+    from transformers import PrinterCallback
     from trl import DPOConfig, DPOTrainer
 
     settings, condition = run.settings, run.condition
@@ -265,10 +274,7 @@ def _train_trl(
         target_modules=list(settings.targets),
         layers_to_transform=list(condition.layers),
     )
-    level = logging.get_verbosity()
-    logging.set_verbosity_error()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _quiet():
         trainer = DPOTrainer(
             model=model,
             args=arguments,
@@ -278,8 +284,8 @@ def _train_trl(
         )
         _copy_a(trainer.model, run)
         losses = _record_losses(trainer)
+        trainer.remove_callback(PrinterCallback)
         trainer.train()
-    logging.set_verbosity(level)
     tokens = [
         tuple((*row["prompt_ids"], *row[side]) for side in ("chosen_ids", "rejected_ids"))
         for row in trainer.train_dataset
@@ -297,6 +303,25 @@ def _train_trl(
     return _Outcome(
         per_step, _trl_log_ratios(trainer.model, trees, windows, device), _updates(tensors, run), tokens
     )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """TRL, datasets and transformers keep their bars, notes and warnings to themselves."""
+    import datasets
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), datasets.are_progress_bars_disabled()
+    logging.set_verbosity_error()
+    datasets.disable_progress_bars()
+    try:
+        with warnings.catch_warnings(), redirect_stdout(sys.stderr), hushed():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(level)
+        if not bars:
+            datasets.enable_progress_bars()
 
 
 def _columns(row: Preference, planned: Plan, run: Run) -> dict[str, Any]:
@@ -346,7 +371,9 @@ def _trl_log_ratios(
 
         def log_probabilities(batch: Any = batch) -> Tensor:
             logits = model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False).logits.float()
-            taken: Tensor = logits[batch.rows, batch.positions].log_softmax(-1).gather(1, batch.labels[:, None])[:, 0]
+            taken: Tensor = (
+                logits[batch.rows, batch.positions].log_softmax(-1).gather(1, batch.labels[:, None])[:, 0]
+            )
             return (
                 taken.new_zeros(batch.ids.shape[0])
                 .index_add(0, batch.rows, taken)
@@ -384,6 +411,7 @@ def _compare(run: Run, ours: _Outcome, theirs: _Outcome, trees: Sequence[Tree]) 
     norm = sum(float(update.square().sum()) for update in theirs.updates.values())
     return Agreement(
         max_loss_difference=max(abs(a - b) for a, b in zip(ours.losses, theirs.losses, strict=True)),
+        largest_log_probability=ours.largest_log_probability,
         max_log_ratio_difference=float((ours.log_ratios - theirs.log_ratios).abs().max()),
         relative_update_difference=math.sqrt(difference / norm) if norm else math.inf,
         loss_moved=max(abs(loss - math.log(2)) for loss in theirs.losses),

@@ -39,7 +39,7 @@ class Drawing:
         width, height = number(self.width), number(self.height)
         return (
             f'<svg{namespace} class="figure" role="img" viewBox="0 0 {width} {height}" width="{width}" '
-            f'height="{height}">\n<title>{html.escape(self.title)}</title>\n{before}{self.body}\n</svg>'
+            f'height="{height}">\n<title>{_escaped(self.title)}</title>\n{before}{self.body}\n</svg>'
         )
 
 
@@ -53,7 +53,7 @@ def text(x: float, y: float, content: str, kind: str = "f-text", anchor: str = "
     """A line of text whose baseline starts, ends or is centred at (x, y)."""
     return (
         f'<text class="{kind}" x="{number(x)}" y="{number(y)}" text-anchor="{anchor}">'
-        f"{html.escape(content)}</text>"
+        f"{_escaped(content)}</text>"
     )
 
 
@@ -65,20 +65,25 @@ def rect(x: float, y: float, width: float, height: float, kind: str, title: str 
     shape = (
         f'class="{kind}" x="{number(x)}" y="{number(y)}" width="{number(width)}" height="{number(height)}"'
     )
-    return f"<rect {shape}><title>{html.escape(title)}</title></rect>" if title else f"<rect {shape}/>"
+    return f"<rect {shape}><title>{_escaped(title)}</title></rect>" if title else f"<rect {shape}/>"
 
 
 def circle(x: float, y: float, radius: float, kind: str, title: str) -> str:
     return (
         f'<circle class="{kind}" cx="{number(x)}" cy="{number(y)}" r="{number(radius)}">'
-        f"<title>{html.escape(title)}</title></circle>"
+        f"<title>{_escaped(title)}</title></circle>"
     )
 
 
 def path(points: Iterable[tuple[float, float]], kind: str, title: str) -> str:
     """A line through `points`."""
     course = " ".join(f"{number(x)},{number(y)}" for x, y in points)
-    return f'<polyline class="{kind}" points="{course}"><title>{html.escape(title)}</title></polyline>'
+    return f'<polyline class="{kind}" points="{course}"><title>{_escaped(title)}</title></polyline>'
+
+
+def _escaped(content: str) -> str:
+    """Text that is inert, and that XML allows: control characters are left out."""
+    return html.escape("".join(character for character in content if character.isprintable()))
 
 
 def width_of(label: str) -> float:
