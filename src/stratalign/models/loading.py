@@ -90,16 +90,7 @@ def load_model(
     Raises:
         UserError: see `inspect_model`; also when replaying the layers does not give the stock logits.
     """
-    folder = resolve_folder(settings.base, settings.revision)
-    _check_safetensors(folder)
-    _config(folder)
-    model = load_stock(folder, dtype=dtype, device=device, attention=attention)
-    if settings.adapter is not None:
-        from peft import PeftModel
-
-        _check_adapter(Path(settings.adapter))
-        with hushed():
-            model = PeftModel.from_pretrained(model, settings.adapter).merge_and_unload()
+    model = load_stock(settings, dtype=dtype, device=device, attention=attention)
     model.requires_grad_(False)
     model.eval()
     anatomy = find_anatomy(model)
@@ -107,9 +98,16 @@ def load_model(
 
 
 def load_stock(
-    folder: Path, *, dtype: torch.dtype, device: torch.device, attention: str | None = None
+    settings: ModelSettings, *, dtype: torch.dtype, device: torch.device, attention: str | None = None
 ) -> PreTrainedModel:
-    """The model as transformers loads it, nothing of ours added."""
+    """The model as transformers and PEFT load it, its SFT adapter merged in; nothing of ours added.
+
+    Raises:
+        UserError: see `inspect_model`.
+    """
+    folder = resolve_folder(settings.base, settings.revision)
+    _check_safetensors(folder)
+    _config(folder)
     try:
         with hushed():
             model = AutoModelForCausalLM.from_pretrained(
@@ -122,6 +120,12 @@ def load_stock(
             )
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(f"Cannot load the model in {folder}: {_short(error)}") from error
+    if settings.adapter is not None:
+        from peft import PeftModel
+
+        _check_adapter(Path(settings.adapter))
+        with hushed():
+            model = PeftModel.from_pretrained(model, settings.adapter).merge_and_unload()
     placed: PreTrainedModel = model.to(device)
     return placed
 

@@ -37,11 +37,9 @@ def merge(adapter: str | Path, out: str | Path) -> Path:
     settings = ModelSettings(base=base, revision=config.get("revision"), adapter=_sft_adapter(folder))
     source = resolve_folder(settings.base, settings.revision)
     stored = _stored_dtype(source)
-    model = load_stock(source, dtype=torch.float32, device=torch.device("cpu"))
-    with hushed():
-        for part in filter(None, [settings.adapter, folder]):
-            model = PeftModel.from_pretrained(model, str(part)).merge_and_unload()
+    model = load_stock(settings, dtype=torch.float32, device=torch.device("cpu"))
     with told(target), hushed():
+        model = PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
         model.to(stored).save_pretrained(target, safe_serialization=True)
         load_tokenizer(settings).save_pretrained(target)
     return target

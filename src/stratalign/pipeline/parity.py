@@ -23,12 +23,12 @@ from torch import Tensor
 from stratalign.blocks import Phase
 from stratalign.engine import JointEngine, collate
 from stratalign.errors import UserError
-from stratalign.models import AdapterBank, AdapterSpec, draw_a, hushed, load_model, load_stock, resolve_folder
+from stratalign.models import AdapterBank, AdapterSpec, draw_a, hushed, load_model, load_stock
 from stratalign.pipeline.planning import Plan
 from stratalign.pipeline.verbs import Source, plan
 from stratalign.preferences import Preference, Tree
 from stratalign.records import Progress, read_jsonl, silent
-from stratalign.training import MicroBatch, Run, train
+from stratalign.training import MicroBatch, Run, TrainingSettings, train
 
 LOSS_TOLERANCE = 1e-5
 LOG_RATIO_TOLERANCE = 1e-4
@@ -41,8 +41,9 @@ LOSS_MUST_MOVE = 5e-3
 class Agreement:
     """How one condition's training differs between TRL and us.
 
-    Losses are compared step by step; log-ratios (nats, summed over a response) of every pair after the last
-    step, beside the largest reference log-probability, whose rounding they carry; updates by the norm of the difference of B A alpha / rank over the norm of TRL's. `loss_moved` is the
+    Losses are compared step by step. Log-ratios, in nats summed over a response, are those of every pair after
+    the last step; beside them stands the largest reference log-probability, whose rounding they carry. Updates
+    are compared by the norm of the difference of B A alpha / rank over the norm of TRL's. `loss_moved` is the
     largest distance of TRL's loss from log 2: without movement the comparison would say little.
     """
 
@@ -226,46 +227,11 @@ def _train_trl(
     from datasets import Dataset
     from peft import LoraConfig
     from transformers import PrinterCallback
-    from trl import DPOConfig, DPOTrainer
+    from trl import DPOTrainer
 
     settings, condition = run.settings, run.condition
     device = planned.execution.torch_device
-    model = load_stock(
-        resolve_folder(planned.recipe.model.base, planned.recipe.model.revision),
-        dtype=torch.float32,
-        device=device,
-    )
-    if planned.recipe.model.adapter is not None:
-        from peft import PeftModel
-
-        model = PeftModel.from_pretrained(model, planned.recipe.model.adapter).merge_and_unload()
-    arguments = DPOConfig(
-        output_dir=str(scratch / "trl"),
-        per_device_train_batch_size=settings.batch_size,
-        gradient_accumulation_steps=settings.gradient_accumulation,
-        num_train_epochs=1,
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type=settings.schedule,
-        warmup_steps=math.ceil(settings.warmup * len(windows))
-        if settings.warmup < 1
-        else int(settings.warmup),
-        max_grad_norm=settings.clip or 0.0,
-        weight_decay=settings.weight_decay,
-        adam_beta1=settings.betas[0],
-        adam_beta2=settings.betas[1],
-        optim="adamw_torch",
-        beta=settings.beta,
-        loss_type=[settings.loss],
-        max_length=None,
-        train_sampling_strategy="sequential",
-        gradient_checkpointing=False,
-        bf16=False,
-        use_cpu=device.type == "cpu",
-        report_to=[],
-        save_strategy="no",
-        logging_strategy="no",
-        disable_tqdm=True,
-    )
+    model = load_stock(planned.recipe.model, dtype=torch.float32, device=device)
     lora = LoraConfig(
         task_type="CAUSAL_LM",
         r=condition.rank,
@@ -277,7 +243,7 @@ def _train_trl(
     with _quiet():
         trainer = DPOTrainer(
             model=model,
-            args=arguments,
+            args=_trl_settings(settings, len(windows), scratch, device),
             train_dataset=Dataset.from_list([_columns(row, planned, run) for row in rows]),
             processing_class=planned.tokenizer,
             peft_config=lora,
@@ -300,8 +266,38 @@ def _train_trl(
         for name, p in trainer.model.named_parameters()
         if ".lora_" in name
     }
-    return _Outcome(
-        per_step, _trl_log_ratios(trainer.model, trees, windows, device), _updates(tensors, run), tokens
+    ratios, largest = _trl_log_ratios(trainer.model, trees, windows, device)
+    return _Outcome(per_step, ratios, largest, _updates(tensors, run), tokens)
+
+
+def _trl_settings(settings: TrainingSettings, steps: int, scratch: Path, device: torch.device) -> Any:
+    """The recipe's settings in TRL's words."""
+    from trl import DPOConfig
+
+    return DPOConfig(
+        output_dir=str(scratch / "trl"),
+        per_device_train_batch_size=settings.batch_size,
+        gradient_accumulation_steps=settings.gradient_accumulation,
+        num_train_epochs=1,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=settings.schedule,
+        warmup_steps=math.ceil(settings.warmup * steps) if settings.warmup < 1 else int(settings.warmup),
+        max_grad_norm=settings.clip or 0.0,
+        weight_decay=settings.weight_decay,
+        adam_beta1=settings.betas[0],
+        adam_beta2=settings.betas[1],
+        optim="adamw_torch",
+        beta=settings.beta,
+        loss_type=[settings.loss],
+        max_length=None,
+        train_sampling_strategy="sequential",
+        gradient_checkpointing=False,
+        bf16=False,
+        use_cpu=device.type == "cpu",
+        report_to=[],
+        save_strategy="no",
+        logging_strategy="no",
+        disable_tqdm=True,
     )
 
 
@@ -363,9 +359,10 @@ def _record_losses(trainer: Any) -> list[float]:
 @torch.no_grad()
 def _trl_log_ratios(
     model: Any, trees: Sequence[Tree], windows: list[list[MicroBatch]], device: torch.device
-) -> Tensor:
+) -> tuple[Tensor, float]:
     model.eval()
     rows: list[Tensor] = []
+    largest = 0.0
     for micro in (micro for window in windows for micro in window):
         batch = collate([trees[i] for i in micro.pairs], device)
 
@@ -382,8 +379,10 @@ def _trl_log_ratios(
 
         policy = log_probabilities()
         with model.disable_adapter():
-            rows.append((policy - log_probabilities()).cpu())
-    return torch.cat(rows)
+            reference = log_probabilities()
+        largest = max(largest, float(reference.abs().max()))
+        rows.append((policy - reference).cpu())
+    return torch.cat(rows), largest
 
 
 def _updates(tensors: Mapping[str, Tensor], run: Run) -> dict[str, Tensor]:

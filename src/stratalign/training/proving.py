@@ -17,14 +17,7 @@ from peft import PeftModel
 from torch import Tensor, nn
 
 from stratalign.engine import Batch, collate
-from stratalign.models import (
-    ModelSettings,
-    base_files,
-    load_stock,
-    load_tensors,
-    module_names,
-    resolve_folder,
-)
+from stratalign.models import ModelSettings, base_files, hushed, load_stock, load_tensors, module_names
 from stratalign.preferences import Tree
 from stratalign.records import LogProbRecord, file_digest
 from stratalign.training.witness import Witness
@@ -114,11 +107,7 @@ def reload_and_compare(
         trees: held-out pairs, of which the first `PROBE_PAIRS` are used.
         recorded: run -> records in the order of `trees`.
     """
-    model: nn.Module = load_stock(
-        resolve_folder(settings.base, settings.revision), dtype=dtype, device=device
-    )
-    if settings.adapter is not None:
-        model = PeftModel.from_pretrained(model, settings.adapter).merge_and_unload()
+    model: nn.Module = load_stock(settings, dtype=dtype, device=device)
     model.eval()
     probe = trees[:PROBE_PAIRS]
     checks: dict[str, Check] = {}
@@ -126,10 +115,11 @@ def reload_and_compare(
     for run, folder in adapters.items():
         own = model
         if folder is not None:
-            if wrapped is None:
-                wrapped = PeftModel.from_pretrained(model, str(folder), adapter_name="proof")
-            else:
-                wrapped.load_adapter(str(folder), adapter_name="proof")
+            with hushed():
+                if wrapped is None:
+                    wrapped = PeftModel.from_pretrained(model, str(folder), adapter_name="proof")
+                else:
+                    wrapped.load_adapter(str(folder), adapter_name="proof")
             wrapped.set_adapter("proof", inference_mode=True)
             own = wrapped
         checks[run] = _compare(
