@@ -31,13 +31,13 @@ def test_every_layer_is_in_exactly_one_even_block_by_the_papers_formula(layers):
 def test_any_number_of_even_blocks_can_be_asked_for():
     # 10 layers in 4 blocks: 10 = 3 + 3 + 2 + 2
     blocks = partition(10, blocks=4)
-    assert list(blocks.values()) == [range(0, 3), range(3, 6), range(6, 8), range(8, 10)]
+    assert list(blocks.values()) == [range(3), range(3, 6), range(6, 8), range(8, 10)]
     assert list(partition(10, blocks=["low", "high"])) == ["low", "high"]
 
 
 def test_explicit_blocks_are_ranges_with_both_ends_or_lists():
     blocks = partition(12, "explicit", {"early": "0-3", "odd": [5, 7, "9-10"]})
-    assert blocks == {"early": range(0, 4), "odd": (5, 7, 9, 10)}
+    assert blocks == {"early": range(4), "odd": (5, 7, 9, 10)}
 
 
 def halves(layers, blocks):

@@ -128,16 +128,19 @@ def full_study(
     write_json(
         study.preferences,
         {
-            "rows": 1320,
-            "train": 1000,
-            "validation": 100,
-            "held_out": 200,
-            "clusters": {"train": 900, "validation": 90, "held_out": 120},
-            "bad": {
-                "chosen equals rejected": {"count": 14, "lines": [3, 88, 91, 202, 340, 401]},
-                "empty prompt": {"count": 6, "lines": [17, 18]},
+            "rows": {"read": 1340, "kept": 1320, "bad": 20},
+            "parts": {
+                "train": {"rows": 1000, "clusters": 900},
+                "validation": {"rows": 100, "clusters": 90},
+                "held_out": {"rows": 200, "clusters": 120},
+                "unused": {"rows": 20, "clusters": 20},
             },
-            "notes": {"duplicates": 0, "prompts in two splits": "none"},
+            "clusters": 1130,
+            "bad": {
+                "chosen equals rejected": {"count": 14, "first_lines": [3, 88, 91, 202, 340, 401]},
+                "empty prompt": {"count": 6, "first_lines": [17, 18]},
+            },
+            "notes": {"response spans several turns": {"count": 2, "first_lines": [5, 9]}},
         },
     )
     write_json(study.judges, judges(fluency="higher", repetition="lower", grammar="higher", length=None))

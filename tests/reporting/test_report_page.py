@@ -74,7 +74,11 @@ def test_hostile_text_is_shown_but_inert(tmp_path: Path, ordinary_elements: set[
     write_json(study.judges, judges(**{f"dimension {attack}": "higher"}))
     write_json(
         study.preferences,
-        {"rows": 1, "bad": {attack: {"count": 1, "lines": [attack]}}, "notes": {attack: attack}},
+        {
+            "rows": {"read": 1},
+            "bad": {attack: {"count": 1, "first_lines": [attack]}},
+            "notes": {attack: {"count": 1, "first_lines": [attack]}},
+        },
     )
     runs = ("base", "mid", f"run {attack}")
     append_jsonl(study.training, [step(run, 1, 0.6) for run in runs[1:]])

@@ -10,7 +10,7 @@ Layers are never called from outside this module. Knows nothing of losses, optim
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from stratalign.engine.batches import Batch
+from stratalign.errors import StudyFailure
 from stratalign.models import AdapterBank, Anatomy, Captured, capture, replay, to_logits
 
 
@@ -86,8 +87,25 @@ class JointEngine(nn.Module):
 
     def _hidden(self, run: str, passed: BasePass) -> Tensor:
         if self.checkpointing and torch.is_grad_enabled():
-            return replay(self.anatomy, passed.captured, self.first_layers[run], _checkpointed)
+            return replay(self.anatomy, passed.captured, self.first_layers[run], self._checkpointed(run))
         return replay(self.anatomy, passed.captured, self.first_layers[run])
+
+    def _checkpointed(self, run: str) -> Callable[..., Any]:
+        """Runs one layer under checkpointing. The recomputation happens in the backward pass, with whatever
+        adapter is active then: another one would give wrong gradients without an error (peft#2832)."""
+
+        def guarded(layer: nn.Module, hidden: Tensor, **arguments: Any) -> Any:
+            if self.bank.current != run:
+                raise StudyFailure(
+                    f"The backward pass of run {run!r} recomputes its layers while {self.bank.current!r} is active. "
+                    "It belongs inside the block in which the run is active."
+                )
+            return layer(hidden, **arguments)
+
+        def call(layer: nn.Module, hidden: Tensor, **arguments: Any) -> Any:
+            return checkpoint(guarded, layer, hidden, use_reentrant=False, **arguments)
+
+        return call
 
     def _labelled_logits(self, hidden: Tensor, batch: Batch) -> Tensor:
         return to_logits(self.anatomy, hidden[batch.rows, batch.positions])
@@ -101,7 +119,3 @@ class JointEngine(nn.Module):
         matrix = per_label.new_zeros(batch.ids.shape, dtype=torch.float64)
         matrix = matrix.index_put((batch.rows, batch.positions), per_label.double())
         return matrix.sum(dim=1).reshape(-1, batch.branches)
-
-
-def _checkpointed(layer: nn.Module, hidden: Tensor, **arguments: Any) -> Any:
-    return checkpoint(layer, hidden, use_reentrant=False, **arguments)

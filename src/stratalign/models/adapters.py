@@ -54,6 +54,7 @@ class AdapterBank:
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
         self.specs: dict[str, AdapterSpec] = {}
+        self.current: str | None = None
         self._layers: dict[str, LoraLayer] = {}
         self._parameters: dict[str, dict[str, nn.Parameter]] = {}
         self._everywhere = dict(model.named_modules())
@@ -112,9 +113,7 @@ class AdapterBank:
         The backward pass belongs inside the block too: under activation checkpointing the recomputation uses
         whichever adapter is active then. `trainable` limits gradients to these modules.
         """
-        if not self.specs[run].modules:
-            yield
-            return
+        self.current = run
         name = _peft_name(run)
         for layer in self._layers.values():
             layer.enable_adapters(True)
@@ -130,6 +129,7 @@ class AdapterBank:
 
     def deactivate(self) -> None:
         """Make the model the base alone; no adapter takes gradients."""
+        self.current = None
         for layer in self._layers.values():
             layer.enable_adapters(False)
 

@@ -5,7 +5,6 @@ Text stays raw here, whoever wrote it: escaping is the template's. Pure; knows n
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -43,31 +42,22 @@ class Example(NamedTuple):
 
 
 def data_facts(preferences: Mapping[str, Any]) -> tuple[Fact, ...]:
-    """Counts of the preference rows, the clusters and the notes, under readable names."""
-    facts = []
-    for name in ("rows", "train", "validation", "held_out", "clusters", "notes"):
-        value = preferences.get(name)
-        if isinstance(value, Mapping):
-            facts += [
-                Fact(f"{name}: {key}".replace("_", " "), _readable(part)) for key, part in value.items()
-            ]
-        elif value is not None:
-            facts.append(Fact(name.replace("_", " "), _readable(value)))
+    """Counts of the preference rows, the parts of the split with their clusters, and the notes on kept rows."""
+    rows, parts = preferences.get("rows") or {}, preferences.get("parts") or {}
+    facts = [Fact(f"rows {name}", f"{count:,}") for name, count in rows.items()]
+    facts += [
+        Fact(name.replace("_", " "), f"{part['rows']:,} pairs in {part['clusters']:,} clusters")
+        for name, part in parts.items()
+    ]
+    for note, entry in (preferences.get("notes") or {}).items():
+        facts.append(Fact(f"note: {note}", f"{entry['count']:,} rows (line {_some(entry)})"))
     return tuple(facts)
 
 
 def rows_left_out(reasons: Any) -> tuple[BadRows, ...]:
     """Rows that were left out, by reason, with the first line numbers."""
-    found = []
-    for reason, entry in reasons.items() if isinstance(reasons, Mapping) else ():
-        entry = entry if isinstance(entry, Mapping) else {"count": entry}
-        lines = list(entry.get("lines") or ())
-        count = int(entry.get("count") or 0)
-        shown = ", ".join(str(line) for line in lines[:LINES_SHOWN])
-        found.append(
-            BadRows(str(reason), count, shown + (", …" if shown and count > len(lines[:LINES_SHOWN]) else ""))
-        )
-    return tuple(found)
+    entries = reasons.items() if isinstance(reasons, Mapping) else ()
+    return tuple(BadRows(str(reason), int(entry["count"]), _some(entry)) for reason, entry in entries)
 
 
 def side_by_side(responses: Sequence[Mapping[str, Any]], results: Results) -> tuple[Example, ...]:
@@ -90,12 +80,11 @@ def side_by_side(responses: Sequence[Mapping[str, Any]], results: Results) -> tu
     )
 
 
-def _readable(value: Any) -> str:
-    if isinstance(value, bool) or value is None:
-        return {True: "yes", False: "no", None: "–"}[value]
-    if isinstance(value, int):
-        return f"{value:,}"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+def _some(entry: Mapping[str, Any]) -> str:
+    """The first line numbers of an entry, and whether there are more."""
+    lines = list(entry.get("first_lines") or ())[:LINES_SHOWN]
+    shown = ", ".join(str(line) for line in lines)
+    return shown + (", …" if int(entry["count"]) > len(lines) else "")
 
 
 def _reply(run: str, row: Mapping[str, Any]) -> Reply:

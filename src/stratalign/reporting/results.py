@@ -113,11 +113,9 @@ def _measures(records: StudyRecords) -> list[Measure]:
 def _study(records: StudyRecords) -> Study:
     model = records.manifest.get("model") or {}
     preferences = records.recipe.get("preferences") or {}
-    counts = {
-        name: records.preferences[name]
-        for name in ("rows", "train", "validation", "held_out")
-        if isinstance(records.preferences.get(name), int)
-    }
+    rows, parts = records.preferences.get("rows") or {}, records.preferences.get("parts") or {}
+    counts = {name: int(count) for name, count in rows.items()}
+    counts |= {name: int(part["rows"]) for name, part in parts.items()}
     return Study(
         model={
             "name": public_name(model.get("name") or records.recipe.get("model")),
