@@ -96,24 +96,24 @@ def make_tokenizer() -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<eos>")
 
 
+def small_recipe(model: Path, source: Path) -> dict[str, Any]:
+    """A recipe that runs in seconds."""
+    return {
+        "model": str(model),
+        "preferences": {"source": str(source), "train": 18, "validation": 4, "held_out": 8},
+        "training": {
+            "learning_rate": 1e-3,
+            "batch_size": 3,
+            "gradient_accumulation": 2,
+            "epochs": 2,
+            "rank": 4,
+            "alpha": 8,
+        },
+        "generation": {"max_new_tokens": 12, "batch_size": 4},
+    }
+
+
 @pytest.fixture
 def recipe(make_model: Callable[..., Path], transcripts: Path) -> Callable[..., dict[str, Any]]:
-    """A small recipe as a mapping; keyword arguments replace its top-level keys."""
-
-    def make(**changes: Any) -> dict[str, Any]:
-        return {
-            "model": str(make_model("llama")),
-            "preferences": {"source": str(transcripts), "train": 18, "validation": 4, "held_out": 8},
-            "training": {
-                "learning_rate": 1e-3,
-                "batch_size": 3,
-                "gradient_accumulation": 2,
-                "epochs": 2,
-                "rank": 4,
-                "alpha": 8,
-            },
-            "generation": {"max_new_tokens": 12, "batch_size": 4},
-            **changes,
-        }
-
-    return make
+    """`recipe(seeds=[0, 1])`: the small recipe on a random Llama and the shipped transcripts, as a mapping."""
+    return lambda **changes: {**small_recipe(make_model("llama"), transcripts), **changes}

@@ -62,7 +62,9 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        return getattr(importlib.import_module(f"stratalign.{_HOMES[name]}"), name)
+        found = getattr(importlib.import_module(f"stratalign.{_HOMES[name]}"), name)
+        globals()[name] = found  # importing stratalign.catalogues has put the module in the function's place
+        return found
     raise AttributeError(f"module 'stratalign' has no attribute {name!r}")
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +90,12 @@ def load_recipe(path: str | Path, changes: Sequence[str] = ()) -> Recipe:
         raise UserError(
             f"{file} is a folder. Give the recipe file, such as {file / 'recipe.yaml'}."
         ) from None
+    except OSError as error:
+        raise UserError(
+            f"Cannot read the recipe {file}: {error.strerror or error}. Check the path."
+        ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} is not YAML: {' '.join(str(error).split())}") from None
+        raise UserError(f"{file} is not YAML: {' '.join(str(error).split())}. Mend it there.") from None
     if not isinstance(written, dict):
         raise UserError(
             f"{file} must be a mapping of keys such as model and preferences, got {type(written).__name__}."
@@ -128,7 +132,13 @@ class _StrictLoader(yaml.SafeLoader):
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
             key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{key!r} cannot be a key", key_node.start_mark
+                )
             if key in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"key {key!r} is given twice", key_node.start_mark
@@ -170,8 +180,11 @@ def _change(written: dict[str, Any], change: str) -> None:
 
 def _found(name: str, beside: Path) -> str:
     """`name` as it is, unless it exists only beside the recipe."""
-    if not Path(name).expanduser().exists() and (beside / name).exists():
-        return str(beside / name)
+    try:
+        if not Path(name).expanduser().exists() and (beside / name).exists():
+            return str(beside / name)
+    except (OSError, RuntimeError) as error:  # too long for a path, or the home of a user that is not there
+        raise UserError(f"{name!r} cannot be a path: {error}. Correct it in the recipe.") from None
     return name
 
 
@@ -188,7 +201,8 @@ def _explained(error: ValidationError, prefix: str = "") -> UserError:
             guess = f" Did you mean {near[0]!r}?" if near else ""
             lines.append(f"Unknown key {place!r}.{guess} Known: {', '.join(known)}.")
         elif found["type"] == "missing":
-            lines.append(f"{place} is missing. Every recipe needs model and preferences.source.")
+            needed = "" if "." in place else " Every recipe needs model and preferences.source."
+            lines.append(f"{place} is missing.{needed}")
         else:
             got = "" if found["type"] == "value_error" else f", got {found['input']!r}"
             lines.append(f"{place}: {found['msg'].removeprefix('Value error, ')}{got}.")
@@ -210,4 +224,6 @@ def _keys_at(path: Iterable[Any]) -> list[str]:
 
 def _is_type_name(part: object) -> bool:
     """Pydantic adds the branch of a union to a location; a user never wrote it."""
-    return isinstance(part, str) and (part in ("int", "str", "float", "bool") or "[" in part)
+    return isinstance(part, str) and (
+        part in ("int", "str", "float", "bool", "constrained-int") or "[" in part
+    )

@@ -11,6 +11,7 @@ at most the last line is torn. `read_jsonl` ignores a torn last line and `trim_j
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import io
 import json
@@ -362,14 +363,15 @@ def told(path: Path) -> Iterator[None]:
 def unwritable(path: Path, error: OSError) -> UserError:
     """The message for a path that cannot be written: no right to, no space, or something else in its place."""
     reason = error.strerror or str(error)
-    free = ""
-    parent = next((p for p in [path, *path.parents] if p.exists()), None)
-    if parent is not None and error.errno in (28, 122):  # ENOSPC, EDQUOT
-        free = f" {shutil.disk_usage(parent).free / 2**20:.0f} MiB are free there."
-    return UserError(
-        f"Cannot write {path}: {reason}.{free} Nothing that was already there was changed. "
-        "Free space or name another folder with --out, then run the same command again to continue."
-    )
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        parent = next(p for p in path.absolute().parents if p.exists())
+        reason += f" ({shutil.disk_usage(parent).free / 2**20:.0f} MiB are free)"
+        todo = (
+            "Free space there or name another folder with --out, then run the same command again to continue."
+        )
+    else:
+        todo = "Name another place, one that you can write to."
+    return UserError(f"Cannot write {path}: {reason}. Nothing that was already there was changed. {todo}")
 
 
 def _drop_torn_line(path: Path) -> None:

@@ -10,6 +10,8 @@ import sys
 from stratalign.cli.verbs import app
 from stratalign.errors import StudyFailure, UserError
 
+INTERRUPTED = 130
+
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
@@ -21,9 +23,10 @@ def main() -> None:
     except StudyFailure as error:
         _say("Failed", str(error))
         sys.exit(1)
-    except KeyboardInterrupt:
-        _say("Interrupted", "Run the same command again to continue.")
-        sys.exit(130)
+    except SystemExit as left:
+        if left.code == INTERRUPTED:  # typer turns Ctrl-C into this code and prints nothing
+            _say("Interrupted", "Run the same command again to continue.")
+        raise
 
 
 def _say(what: str, message: str) -> None:

@@ -109,9 +109,8 @@ def results(found: Mapping[str, Any], report: Path) -> None:
     for row in rows:
         low, high = row["low"], row["high"]
         interval = "undefined" if low is None or high is None else f"[{low:+.2f}, {high:+.2f}]"
-        table.add_row(
-            row["condition"], row["dimension"], f"{row['net_win_rate']:+.2f}", interval, row["verdict"]
-        )
+        rate = "undefined" if row["net_win_rate"] is None else f"{row['net_win_rate']:+.2f}"
+        table.add_row(row["condition"], row["dimension"], rate, interval, row["verdict"])
     if rows:
         say("Against base, paired by prompt, clustered by first human turn:")
         console.print(table)

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -228,7 +229,10 @@ def load_tensors(folder: Path) -> dict[str, Tensor]:
     file = folder / "adapter_model.safetensors"
     if not file.is_file():
         raise UserError(f"{folder} is no adapter in safetensors: {file.name} is missing.")
-    return dict(load_file(file))
+    try:
+        return dict(load_file(file))
+    except SafetensorError as error:
+        raise UserError(f"{file} is damaged or incomplete ({error}). Copy it again.") from error
 
 
 def read_adapter_config(folder: Path) -> dict[str, Any]:
@@ -240,10 +244,15 @@ def read_adapter_config(folder: Path) -> dict[str, Any]:
     file = folder / "adapter_config.json"
     try:
         settings: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{folder} is no PEFT adapter: {file.name} is missing.") from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(
+            f"{folder} is no PEFT adapter: {file.name} is missing. Give the folder that holds it, such as "
+            "studies/<name>/adapters/<run>."
+        ) from None
     except ValueError as error:
-        raise UserError(f"{file} is not JSON: {error}.") from None
+        raise UserError(f"{file} is not JSON: {error}. Copy the adapter again.") from None
+    if not isinstance(settings, dict):
+        raise UserError(f"{file} must be a mapping, got {type(settings).__name__}. Copy the adapter again.")
     return settings
 
 

@@ -48,7 +48,7 @@ def find_anatomy(model: PreTrainedModel) -> Anatomy:
     lists = [
         (name, module)
         for name, module in model.named_modules()
-        if isinstance(module, nn.ModuleList) and len(module) == n_layers and _is_layer(module[0])
+        if isinstance(module, nn.ModuleList) and 0 < len(module) == n_layers and _is_layer(module[0])
     ]
     if len(lists) != 1:
         found = ", ".join(name for name, _ in lists) or "none"

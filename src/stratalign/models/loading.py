@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from pydantic import BaseModel, ConfigDict, Field
+from safetensors import SafetensorError, safe_open
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -110,16 +112,25 @@ def load_stock(
     _config(folder)
     try:
         with hushed():
-            model = AutoModelForCausalLM.from_pretrained(
+            model, found = AutoModelForCausalLM.from_pretrained(
                 folder,
                 dtype=dtype,
                 use_safetensors=True,
                 trust_remote_code=False,
                 local_files_only=True,
                 attn_implementation=attention,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
             )
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(f"Cannot load the model in {folder}: {_short(error)}") from error
+    random = sorted({*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])})
+    if random:
+        raise UserError(
+            f"The weights in {folder} do not fill the model that its config.json describes: {len(random)} tensors are "
+            f"missing or have another shape ({', '.join(random[:3])}{', ...' if len(random) > 3 else ''}). "
+            "Download the model again, or correct config.json."
+        )
     if settings.adapter is not None:
         from peft import PeftModel
 
@@ -142,10 +153,13 @@ def load_tokenizer(settings: ModelSettings) -> PreTrainedTokenizerBase:
             folder, trust_remote_code=False, local_files_only=True
         )
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"Cannot load a tokenizer from {folder}: {_short(error)}") from error
+        raise UserError(
+            f"Cannot load a tokenizer from {folder} ({_short(error).rstrip('.:')}). Put the tokenizer's files there: "
+            "tokenizer.json and tokenizer_config.json, as its save_pretrained writes them."
+        ) from error
     if tokenizer.eos_token_id is None:
         raise UserError(
-            f"The tokenizer in {folder} has no end-of-sequence token; set eos_token in its configuration."
+            f"The tokenizer in {folder} has no end-of-sequence token; set eos_token in its tokenizer_config.json."
         )
     return tokenizer
 
@@ -176,7 +190,7 @@ def resolve_folder(name: str, revision: str | None, patterns: Sequence[str] = WE
             f"The model {name!r} is a file. Give the folder that holds config.json and *.safetensors."
         )
     if name.startswith((".", "/", "~")) or name.count("/") > 1 or (os.sep == "\\" and "\\" in name):
-        raise UserError(f"The model folder {name!r} does not exist.")
+        raise UserError(f"The model folder {name!r} does not exist. Correct its path.")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -191,7 +205,17 @@ def resolve_folder(name: str, revision: str | None, patterns: Sequence[str] = WE
 
 
 def _check_safetensors(folder: Path) -> None:
-    if any(folder.glob("*.safetensors")):
+    """Weights are there, in files whose header fits their length; reads no tensor."""
+    files = sorted(folder.glob("*.safetensors"))
+    for file in files:
+        try:
+            with safe_open(file, framework="pt"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise UserError(
+                f"{file} is damaged or incomplete ({error}). Download the model again."
+            ) from error
+    if files:
         return
     pickled = sorted(
         path.name for path in [*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.pth")]
@@ -202,7 +226,7 @@ def _check_safetensors(folder: Path) -> None:
             "refused. Convert them once: load the model in a place you trust and call save_pretrained, which "
             "writes safetensors."
         )
-    raise UserError(f"{folder} holds no weights: no *.safetensors file is there.")
+    raise UserError(f"{folder} holds no weights: no *.safetensors file is there. Download the whole model.")
 
 
 def _check_adapter(folder: Path) -> None:
@@ -222,6 +246,11 @@ def _config(folder: Path) -> Any:
             f"The model in {folder} has the model type {kind!r}, which this version of transformers does not know or "
             "which needs code of its own. Code from a model is never run; upgrade transformers or use another model."
         ) from error
+    except StrictDataclassError as error:
+        raise UserError(
+            f"{folder / 'config.json'} describes no model ({' '.join(str(error).split()).rstrip('.')}). Correct it, "
+            "or download the model again."
+        ) from error
 
 
 def _from_config(config: Any, folder: Path) -> PreTrainedModel:
@@ -236,10 +265,14 @@ def _from_config(config: Any, folder: Path) -> PreTrainedModel:
 
 
 def _model_type(folder: Path) -> str:
+    file = folder / "config.json"
     try:
-        return str(json.loads((folder / "config.json").read_text()).get("model_type"))
-    except ValueError:
-        return "unreadable config.json"
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{file} is not JSON ({error}). Download the model again.") from None
+    if not isinstance(config, dict) or "model_type" not in config:
+        raise UserError(f"{file} names no model_type, so it is no Hugging Face model. Download it again.")
+    return str(config["model_type"])
 
 
 def _short(error: BaseException) -> str:

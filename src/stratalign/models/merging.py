@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 from pathlib import Path
 
 import torch
 from peft import PeftModel
+from safetensors import SafetensorError
 
 from stratalign.errors import UserError
 from stratalign.models.adapters import load_tensors, read_adapter_config
@@ -32,16 +36,33 @@ def merge(adapter: str | Path, out: str | Path) -> Path:
     base = config.get("base_model_name_or_path")
     if not base:
         raise UserError(
-            f"{folder / 'adapter_config.json'} does not name its base model (base_model_name_or_path)."
+            f"{folder / 'adapter_config.json'} does not name its base model (base_model_name_or_path). Add it."
         )
     settings = ModelSettings(base=base, revision=config.get("revision"), adapter=_sft_adapter(folder))
     source = resolve_folder(settings.base, settings.revision)
     stored = _stored_dtype(source)
+    tokenizer = load_tokenizer(settings)
     model = load_stock(settings, dtype=torch.float32, device=torch.device("cpu"))
+    try:
+        with hushed():
+            model = PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
+    except (ValueError, KeyError, RuntimeError) as error:
+        raise UserError(
+            f"The adapter {folder} does not fit its base model {base}: {' '.join(str(error).split())[:300]}. "
+            f"`stratalign audit {folder} --base {base}` shows where they differ."
+        ) from error
+    temporary = target.absolute().with_name(f".{target.absolute().name}.tmp")
     with told(target), hushed():
-        model = PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
-        model.to(stored).save_pretrained(target, safe_serialization=True)
-        load_tokenizer(settings).save_pretrained(target)
+        shutil.rmtree(temporary, ignore_errors=True)
+        try:
+            model.to(stored).save_pretrained(temporary, safe_serialization=True)
+            tokenizer.save_pretrained(temporary)
+            os.replace(temporary, target)
+        except SafetensorError as error:  # safetensors' own form of an operating system's error
+            full = "os error 28" in str(error)
+            raise OSError(errno.ENOSPC if full else errno.EIO, str(error)) from error
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
     return target
 
 

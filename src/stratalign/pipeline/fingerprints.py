@@ -22,11 +22,13 @@ def check_fresh(folder: StudyFolder, wanted: Fingerprints) -> None:
         UserError: a stored result would be stale; nothing was changed.
     """
     stored: Fingerprints = read_json(folder.fingerprints) if folder.fingerprints.is_file() else {}
+    alike: dict[tuple[str, str], list[str]] = {}  # a learning rate changes in every module at once
+    for stage, values in wanted.items():
+        for key, before, now in _changes(stored[stage], _as_stored(values)) if stage in stored else ():
+            alike.setdefault((stage, f"was {_short(before)}, now {_short(now)}"), []).append(key)
     differences = [
-        f"{stage}: {key} was {_short(before)}, now {_short(now)}"
-        for stage, values in wanted.items()
-        if stage in stored
-        for key, before, now in _changes(stored[stage], _as_stored(values))
+        f"{stage}: {keys[0]}{f' (and {len(keys) - 1} more)' if len(keys) > 1 else ''} {change}"
+        for (stage, change), keys in alike.items()
     ]
     if differences:
         shown = "\n  ".join(differences[:10]) + (
@@ -52,6 +54,8 @@ def _changes(
     for key in dict.fromkeys([*before, *now]):
         place = f"{path}.{key}" if path else str(key)
         old, new = before.get(key, "not set"), now.get(key, "not set")
+        if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+            old, new = dict(enumerate(old)), dict(enumerate(new))
         if isinstance(old, dict) and isinstance(new, dict):
             yield from _changes(old, new, place)
         elif old != new:

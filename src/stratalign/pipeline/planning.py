@@ -25,6 +25,7 @@ from stratalign.pipeline.fingerprints import Fingerprints, check_fresh
 from stratalign.preferences import (
     BadRow,
     Preference,
+    Preferences,
     Split,
     Tree,
     check_bad,
@@ -104,7 +105,10 @@ def make_plan(recipe: Recipe, out: Path) -> Plan:
     blocks = partition(shape.n_layers, recipe.partition.method, recipe.partition.blocks)
     runs = resolve_runs(recipe, shape, blocks)
     tokenizer = load_tokenizer(recipe.model)
-    parts, train, held_out, bad, about = _read_preferences(recipe, tokenizer, folder)
+    found = load(recipe.preferences)
+    fingerprints = _fingerprints(recipe, shape, runs, found.digest)
+    check_fresh(folder, fingerprints)
+    parts, train, held_out, bad, about = _read_preferences(recipe, found, tokenizer, folder)
     steps = plan_steps(len(train), recipe.training, recipe.preferences.seed)
     for run in runs:
         if run.condition.trains:
@@ -113,7 +117,7 @@ def make_plan(recipe: Recipe, out: Path) -> Plan:
         Prompt(row.row_id, row.cluster, _shown(row), tuple(prompt_ids(row, tokenizer, recipe.preferences)))
         for row in parts.held_out
     )
-    plan = Plan(
+    return Plan(
         recipe=recipe,
         folder=folder,
         shape=shape,
@@ -129,10 +133,8 @@ def make_plan(recipe: Recipe, out: Path) -> Plan:
         preferences=about,
         execution=resolve_execution(folder, recipe.training, shape),
         tokenizer=tokenizer,
-        fingerprints=_fingerprints(recipe, shape, runs, about),
+        fingerprints=fingerprints,
     )
-    check_fresh(folder, plan.fingerprints)
-    return plan
 
 
 def resolve_runs(recipe: Recipe, shape: ModelShape, blocks: Blocks) -> tuple[Run, ...]:
@@ -158,9 +160,10 @@ def resolve_runs(recipe: Recipe, shape: ModelShape, blocks: Blocks) -> tuple[Run
 
 def check_writable(out: Path) -> None:
     """Raise a UserError unless `out` can be made and written to; leaves nothing behind."""
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{out} is a file. Name a folder with --out.")
-    parent = next(path for path in [out, *out.absolute().parents] if path.exists())
+    with told(out):
+        parent = next(path for path in [out, *out.absolute().parents] if path.exists())
+    if not parent.is_dir():
+        raise UserError(f"Cannot write to {out}: {parent} is a file. Name another folder with --out.")
     if not os.access(parent, os.W_OK | os.X_OK):
         raise UserError(f"Cannot write to {parent}: permission denied. Name another folder with --out.")
     probe = parent / f".stratalign-{os.getpid()}"
@@ -172,10 +175,9 @@ def check_writable(out: Path) -> None:
 
 
 def _read_preferences(
-    recipe: Recipe, tokenizer: PreTrainedTokenizerBase, folder: StudyFolder
+    recipe: Recipe, found: Preferences, tokenizer: PreTrainedTokenizerBase, folder: StudyFolder
 ) -> tuple[Split, tuple[Tree, ...], tuple[Tree, ...], tuple[BadRow, ...], dict[str, Any]]:
     settings = recipe.preferences
-    found = load(settings)
     tokenized = tokenize(found.rows, tokenizer, settings, recipe.training.max_length, recipe.training.on_long)
     bad = (*found.bad, *tokenized.bad)
     if bad and (len(bad) > settings.max_bad * found.total or len(bad) == found.total):
@@ -183,6 +185,10 @@ def _read_preferences(
     check_bad(bad, found.total, settings, folder.bad_rows, found.columns)
     trees = {tree.row_id: tree for tree in tokenized.trees}
     parts = split([row for row in found.rows if row.row_id in trees], settings)
+    if not parts.held_out:
+        raise UserError(
+            "preferences.held_out is 0, but the proof and the verdict need held-out pairs. Ask for at least 1."
+        )
     if leaks(parts):
         raise StudyFailure(f"The split leaks the clusters {', '.join(leaks(parts)[:5])}. Please report this.")
     train = tuple(trees[row.row_id] for row in parts.train)
@@ -211,9 +217,7 @@ def _shown(row: Preference) -> str:
     return "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in row.prompt)
 
 
-def _fingerprints(
-    recipe: Recipe, shape: ModelShape, runs: Sequence[Run], about: dict[str, Any]
-) -> Fingerprints:
+def _fingerprints(recipe: Recipe, shape: ModelShape, runs: Sequence[Run], digest: str) -> Fingerprints:
     """What each stored result depends on."""
     training = recipe.training.model_dump(mode="json")
     shared = {key: training[key] for key in SHARED_KEYS if key not in ("checkpoint_every", "checkpointing")}
@@ -222,7 +226,7 @@ def _fingerprints(
         "model": {**recipe.model.model_dump(mode="json"), "type": shape.model_type, "layers": shape.n_layers},
         "preferences": {
             **data,
-            "digest": about["digest"],
+            "digest": digest,
             **{k: training[k] for k in ("max_length", "on_long")},
         },
         "training": shared,
@@ -232,7 +236,7 @@ def _fingerprints(
     for run in runs:
         prints[f"run {run.condition.name}@{run.seed}"] = {
             "layers": describe_layers(run.condition.layers),
-            "phases": [{"steps": p.steps, "modules": dict(p.modules)} for p in run.condition.phases],
+            "phases": [{"steps": p.steps, "learning_rate": dict(p.modules)} for p in run.condition.phases],
             "rank": run.condition.rank,
             "labels": run.condition.labels,
             "sampling_seed": run.condition.sampling_seed,

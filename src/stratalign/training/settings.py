@@ -87,7 +87,7 @@ class TrainingSettings(BaseModel):
     def overridden(self, overrides: Mapping[str, Any]) -> TrainingSettings:
         """These settings with a condition's overrides; `rank` alone keeps alpha / rank."""
         values = dict(overrides)
-        if "rank" in values and "alpha" not in values and isinstance(values["rank"], int):
+        if "alpha" not in values and isinstance(values.get("rank"), int) and values["rank"] > 0:
             values["alpha"] = self.alpha * values["rank"] / self.rank
         return TrainingSettings.model_validate(self.model_dump() | values)
 

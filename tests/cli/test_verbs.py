@@ -1,0 +1,237 @@
+"""What the verbs print and leave when nothing is wrong, and the exit codes of what is no user's mistake."""
+
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from command_line import call, refusal, write_recipe
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+import stratalign as sa
+from stratalign.cli.verbs import app
+from stratalign.models import hushed
+from stratalign.recipe import Recipe
+
+VERBS = [command.name or command.callback.__name__ for command in app.registered_commands]
+
+
+@pytest.fixture(scope="module")
+def finished(make_model, transcripts, tmp_path_factory):
+    """A recipe, the folder of its study, and what `stratalign study` printed."""
+    folder = tmp_path_factory.mktemp("study")
+    file = write_recipe(folder / "tiny.yaml", make_model("llama"), transcripts)
+    return file, folder / "out", call("study", file, "--out", folder / "out")
+
+
+def printed(*arguments):
+    """The JSON that a verb prints, and nothing else."""
+    done = call(*arguments, "--json")
+    assert (done.code, done.err) == (0, "")
+    return json.loads(done.out)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(verb):
+    done = call(verb, "--help")
+    assert (done.code, done.err) == (0, "")
+    assert f"stratalign {verb}" in done.out
+
+
+def test_help_names_every_verb():
+    done = call("--help")
+    assert (done.code, done.err) == (0, "")
+    assert all(f" {verb} " in done.out for verb in VERBS)
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["plam"], ["plan"], ["plan", "x.yaml", "--sett", "a=1"], ["merge", "x"]]
+)
+def test_a_mistyped_command_exits_with_2(arguments):
+    done = call(*arguments)
+    assert done.code == 2
+    assert "Traceback" not in done.err
+
+
+def test_init_writes_the_defaults_of_every_key(tmp_path):
+    file = tmp_path / "new" / "recipe.yaml"
+    done = call("init", file, "--model", "owner/model", "--source", "owner/rows")
+    assert (done.code, done.err) == (0, "")
+    assert f"stratalign plan {file}" in done.out
+    assert sa.load_recipe(file) == Recipe(model="owner/model", preferences={"source": "owner/rows"})
+    written = yaml.safe_load(file.read_text())
+    assert set(written) == set(Recipe.model_fields)
+    for section in ("preferences", "partition", "training", "generation", "judge"):
+        assert set(written[section]) == set(Recipe.model_fields[section].annotation.model_fields)
+
+
+def test_init_marks_every_default_that_is_not_the_papers(tmp_path):
+    file = sa.init(tmp_path / "recipe.yaml")
+    lines = file.read_text().splitlines()
+    # Table 5 and section 4 of the paper name these and not those
+    for key in ("schedule", "warmup", "clip", "dropout", "max_bad", "seeds"):
+        assert any(
+            f"{key}:" in line and "(ours)" in f"{above} {line}" for above, line in itertools.pairwise(lines)
+        )
+    for key in ("learning_rate", "rank", "temperature"):
+        assert not any(line.strip().startswith(f"{key}:") and "(ours)" in line for line in lines)
+
+
+def test_list_names_everything_and_can_be_asked_twice():
+    found = printed("list")
+    assert set(found) == {"partitions", "conditions", "losses", "protocols", "dimensions"}
+    assert {"even", "explicit"} <= set(found["partitions"])
+    assert "sigmoid" in found["losses"]
+    assert all(about for entries in found.values() for about in entries.values())
+    assert printed("list", "losses") == {"losses": found["losses"]}
+    assert "explicit" in call("list").out
+
+
+def test_plan_says_what_would_be_trained_and_writes_nothing(make_model, transcripts, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = write_recipe(tmp_path / "tiny.yaml", make_model("llama"), transcripts)
+    planned = printed("plan", file)
+    assert planned["out"] == str(Path("studies") / "tiny")
+    assert planned["model"] == {
+        "name": str(make_model("llama")),
+        "model_type": "llama",
+        "layers": 6,
+        "parameters": planned["model"]["parameters"],
+    }
+    assert planned["partition"] == {"local": [0, 1], "mid": [2, 3], "global": [4, 5]}
+    assert planned["preferences"]["rows"] == {"read": 35, "kept": 35, "bad": 0}
+    assert planned["preferences"]["parts"]["train"]["rows"] == 6
+    assert planned["steps"] == 2  # six pairs in batches of three
+    assert list(planned["runs"]) == ["base", "mid"]
+    # rank 4 on two layers of q and o (32 + 32 features), k and v (32 + 16)
+    assert planned["runs"]["mid"] == {
+        "condition": "mid",
+        "seed": 0,
+        "layers": [2, 3],
+        "modules": 8,
+        "rank": 4,
+        "parameters": 4 * 2 * (2 * 64 + 2 * 48),
+        "labels": "given",
+        "phases": 1,
+    }
+    assert planned["runs"]["base"]["parameters"] == 0
+    shown = call("plan", file)
+    assert (shown.code, shown.err) == (0, "")
+    assert "Blocks: local 0-1, mid 2-3, global 4-5" in shown.out
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.yaml"]
+
+
+def test_plan_takes_changes_and_a_folder(make_model, transcripts, tmp_path):
+    file = write_recipe(tmp_path / "tiny.yaml", make_model("llama"), transcripts)
+    changes = ["--set", "training.rank=2", "--set", "conditions=[full]", "--set", "model.revision=main"]
+    planned = printed("plan", file, *changes, "--out", tmp_path / "elsewhere")
+    assert planned["out"] == str(tmp_path / "elsewhere")
+    assert {run: found["rank"] for run, found in planned["runs"].items()} == {"full": 2}
+
+
+def test_a_recipe_may_share_parts_by_yaml_anchors(make_model, transcripts, tmp_path):
+    file = write_recipe(tmp_path / "tiny.yaml", make_model("llama"), transcripts)
+    written = yaml.safe_load(file.read_text())
+    del written["conditions"]
+    shared = "conditions:\n  mid: &mid {block: mid, rank: 2}\n  slow: {<<: *mid, learning_rate: 1e-4}\n"
+    file.write_text(yaml.safe_dump(written) + shared)
+    assert {run["rank"] for run in printed("plan", file)["runs"].values()} == {2}
+
+
+def test_study_tells_its_stages_and_its_verdicts(finished):
+    _, folder, done = finished
+    assert (done.code, done.err) == (0, "")
+    for stage in ("training: 2 of 2", "proof: 1 of 1", "generation: 2 of 2", "report: 1 of 1"):
+        assert stage in done.out
+    assert "mid        margin" in done.out
+    assert f"Report: {folder / 'report.html'}" in done.out
+
+
+@pytest.mark.parametrize(
+    ("verb", "last"),
+    [
+        ("train", "Manifest: {}/manifest.json"),
+        ("generate", "Answers: {}/responses.jsonl"),
+        ("judge", "Scores: {}/scores.csv"),
+    ],
+)
+def test_a_stage_that_is_done_is_not_done_again(finished, verb, last):
+    file, folder, _ = finished
+    weights = folder / "adapters" / "mid" / "adapter_model.safetensors"
+    before = weights.stat().st_mtime_ns
+    done = call(verb, file, "--out", folder)
+    assert (done.code, done.err) == (0, "")
+    assert done.out.splitlines()[-1] == last.format(folder)
+    assert "training: " not in done.out
+    assert weights.stat().st_mtime_ns == before
+
+
+def test_report_writes_where_it_is_told(finished, tmp_path):
+    _, folder, _ = finished
+    done = call("report", folder, folder, "--out", tmp_path / "both.html")
+    assert (done.code, done.err) == (0, "")
+    assert "<html" in (tmp_path / "both.html").read_text()[:500]
+
+
+def test_audit_lists_what_an_adapter_touches(finished, make_model):
+    _, folder, _ = finished
+    for base in ([], ["--base", make_model("llama")]):
+        found = printed("audit", folder / "adapters" / "mid", *base)
+        assert found["layers"] == [2, 3]
+        assert found["parameters"] == 4 * 2 * (2 * 64 + 2 * 48)
+        assert found["problems"] == []
+        assert found["other_tensors"] == []
+        assert {
+            (m["layer"], m["module"].rsplit(".", 1)[-1], m["rank"], m["trained"]) for m in found["modules"]
+        } == {(layer, f"{kind}_proj", 4, True) for layer in (2, 3) for kind in "qkvo"}
+    shown = call("audit", folder / "adapters" / "mid")
+    assert "8 modules in 2 layers (2-3), rank 4, 1,792 parameters" in shown.out
+
+
+def test_a_merged_model_is_base_plus_adapter_for_stock_transformers(finished, make_model, tmp_path):
+    _, folder, _ = finished
+    adapter = folder / "adapters" / "mid"
+    done = call("merge", adapter, "--out", tmp_path / "merged")
+    assert (done.code, done.err) == (0, "")
+    assert done.out == f"Model: {tmp_path / 'merged'}\n"
+    ids = torch.tensor(
+        [AutoTokenizer.from_pretrained(tmp_path / "merged")("How do I keep basil alive?")["input_ids"]]
+    )
+    with hushed(), torch.no_grad():
+        merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")(ids).logits
+        base = AutoModelForCausalLM.from_pretrained(make_model("llama"))
+        plain = base(ids).logits
+        adapted = PeftModel.from_pretrained(base, str(adapter))(ids).logits
+    torch.testing.assert_close(merged, adapted, rtol=1e-5, atol=1e-5)
+    assert (adapted - plain).abs().max() > 1e-3  # the adapter does something
+
+
+def test_a_merge_fills_a_folder_that_is_empty(finished, tmp_path):
+    _, folder, _ = finished
+    (tmp_path / "empty").mkdir()
+    assert call("merge", folder / "adapters" / "mid", "--out", tmp_path / "empty").code == 0
+    assert (tmp_path / "empty" / "model.safetensors").is_file()
+    assert "exists already" in refusal("merge", folder / "adapters" / "mid", "--out", tmp_path / "empty")
+
+
+def test_a_failure_exits_with_1_and_no_traceback(finished, monkeypatch):
+    def fail(*_):
+        raise sa.StudyFailure("Run 'mid': the loss of pair r000003 in step 2 is nan.")
+
+    monkeypatch.setattr("stratalign.pipeline.verbs.train_stage", fail)
+    done = call("study", finished[0], "--out", finished[1])
+    assert done.code == 1
+    assert done.err == "Failed: Run 'mid': the loss of pair r000003 in step 2 is nan.\n"
+
+
+def test_an_interruption_says_how_to_go_on(finished, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("stratalign.pipeline.verbs.train_stage", interrupt)
+    done = call("study", finished[0], "--out", finished[1])
+    assert done.code == 130
+    assert done.err == "Interrupted: Run the same command again to continue.\n"
