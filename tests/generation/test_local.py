@@ -1,0 +1,102 @@
+"""Decoding: the same answer alone and in any batch, ends and stops, and the divergence from the base."""
+
+import pytest
+import torch
+
+from conftest import make_tokenizer, random_model
+from stratalign.engine import JointEngine
+from stratalign.generation import GenerationSettings, Prompt, answer, batches, divergence_from_base
+from stratalign.models import AdapterBank, AdapterSpec, find_anatomy
+from stratalign.preferences import Branch, Tree
+
+SETTINGS = GenerationSettings(max_new_tokens=10, temperature=0.7)
+
+
+@pytest.fixture(scope="module")
+def world():
+    tokenizer = make_tokenizer()
+    torch.manual_seed(0)
+    return random_model("llama", 4, len(tokenizer)).eval().requires_grad_(False), tokenizer
+
+
+def prompts(tokenizer, count=6):
+    texts = ["Human: hello " + "there " * i + "\n\nAssistant:" for i in range(count)]
+    return [
+        Prompt(f"p{i}", f"c{i}", text, tuple(tokenizer(text)["input_ids"])) for i, text in enumerate(texts)
+    ]
+
+
+def test_an_answer_is_the_same_alone_and_in_a_mixed_batch(world):
+    model, tokenizer = world
+    asked = prompts(tokenizer)
+    together = answer(model, tokenizer, asked, SETTINGS, key=1)
+    alone = [answer(model, tokenizer, [prompt], SETTINGS, key=1)[0] for prompt in asked]
+    assert together == alone
+    assert len({found.tokens for found in together}) == len(together)
+    assert answer(model, tokenizer, asked, SETTINGS, key=2) != together
+
+
+def test_temperature_zero_takes_the_likeliest_token(world):
+    model, tokenizer = world
+    (prompt,) = prompts(tokenizer, 1)
+    (found,) = answer(model, tokenizer, [prompt], GenerationSettings(max_new_tokens=3, temperature=0), key=0)
+    ids = list(prompt.ids)
+    for token in found.tokens:
+        assert model(input_ids=torch.tensor([ids])).logits[0, -1].argmax().item() == token
+        ids.append(token)
+
+
+def test_an_answer_ends_at_the_end_token_and_says_so(world, monkeypatch):
+    model, tokenizer = world
+    asked = prompts(tokenizer, 2)
+    stock = model.generate
+
+    def ended(ids, **options):
+        found = stock(ids, **options)
+        found[0, ids.shape[1] + 4] = tokenizer.eos_token_id
+        return found
+
+    monkeypatch.setattr(model, "generate", ended)
+    first, second = answer(model, tokenizer, asked, SETTINGS, key=1)
+    assert (len(first.tokens), first.finish) == (4, "stop")
+    assert (len(second.tokens), second.finish) == (10, "length")
+
+
+def test_a_stop_text_ends_the_answer_and_is_cut_off(world):
+    model, tokenizer = world
+    (prompt,) = prompts(tokenizer, 1)
+    (free,) = answer(model, tokenizer, [prompt], SETTINGS, key=1)
+    mark = free.text[len(free.text) // 2]
+    (found,) = answer(model, tokenizer, [prompt], SETTINGS, key=1, stop=[mark])
+    assert found.text == free.text[: free.text.index(mark)]
+    assert found.finish == "stop"
+    assert len(found.tokens) < len(free.tokens)
+
+
+def test_batches_hold_every_prompt_once_and_depend_on_the_prompts_alone(world):
+    asked = prompts(world[1])
+    groups = batches(asked, 4)
+    assert [len(group) for group in groups] == [4, 2]
+    assert sorted(prompt.prompt_id for group in groups for prompt in group) == [p.prompt_id for p in asked]
+    assert batches(asked[::-1], 4) == groups
+
+
+def test_divergence_is_zero_for_the_base_and_by_hand_for_a_run(world):
+    torch.manual_seed(0)
+    model = random_model("llama", 4, 101).double().eval().requires_grad_(False)
+    bank = AdapterBank(model)
+    bank.attach(AdapterSpec("base", (), 4, 8))
+    bank.attach(AdapterSpec("mid", ("model.layers.2.self_attn.v_proj",), 4, 8))
+    for p in bank.parameters("mid").values():
+        p.data.normal_(generator=torch.Generator().manual_seed(1))
+    engine = JointEngine(find_anatomy(model), bank, {"base": 4, "mid": 2})
+    trees = [Tree("a", "a", (5, 6), (Branch((7, 8, 9), 0),)), Tree("b", "b", (5,), (Branch((3,), 0),))]
+    assert divergence_from_base(engine, "base", trees) == [0.0, 0.0]
+    ids = torch.tensor([[5, 6, 7, 8, 9]])
+    base = model(input_ids=ids).logits[0].log_softmax(-1)
+    with bank.active("mid"):
+        own = model(input_ids=ids).logits[0].log_softmax(-1)
+    # the three answer tokens are predicted from positions 1, 2 and 3
+    expected = sum((own[i].exp() * (own[i] - base[i])).sum().item() for i in (1, 2, 3))
+    assert divergence_from_base(engine, "mid", trees)[0] == pytest.approx(expected, rel=1e-4)
+    assert expected > 0.01
