@@ -81,3 +81,9 @@ def test_a_damaged_record_is_named(tmp_path):
         read_json(tmp_path / "x.json")
     with pytest.raises(UserError, match="does not exist"):
         read_json(tmp_path / "y.json")
+
+
+def test_a_damaged_line_in_the_middle_is_named(tmp_path):
+    (tmp_path / "log.jsonl").write_text('{"a": 1}\n{"a":\n{"a": 3}\n')
+    with pytest.raises(UserError, match=r"Line 2 of .*log\.jsonl is damaged"):
+        list(read_jsonl(tmp_path / "log.jsonl"))

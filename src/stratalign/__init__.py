@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from stratalign.blocks import partition
-    from stratalign.catalogues import catalogues
     from stratalign.errors import StudyFailure, UserError
+    from stratalign.listing import catalogues
     from stratalign.models import audit, merge
     from stratalign.pipeline import generate, judge, plan, study, train, verify
     from stratalign.recipe import Recipe, load_recipe
@@ -26,7 +26,7 @@ _HOMES = {
     "StudyFailure": "errors",
     "UserError": "errors",
     "audit": "models",
-    "catalogues": "catalogues",
+    "catalogues": "listing",
     "generate": "pipeline",
     "init": "starting",
     "judge": "pipeline",
@@ -63,7 +63,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         found = getattr(importlib.import_module(f"stratalign.{_HOMES[name]}"), name)
-        globals()[name] = found  # importing stratalign.catalogues has put the module in the function's place
+        globals()[name] = found  # asked for once, found at once
         return found
     raise AttributeError(f"module 'stratalign' has no attribute {name!r}")
 

@@ -286,13 +286,24 @@ def append_jsonl(path: Path, rows: Iterable[Any]) -> None:
 
 
 def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    """The records of a line file; a last line without its newline was torn by an interruption and is skipped."""
+    """The records of a line file; a last line without its newline was torn by an interruption and is skipped.
+
+    Raises:
+        UserError: a line in the middle is damaged, which no interruption of ours does.
+    """
     if not path.exists():
         return
     with path.open(encoding="utf-8") as file:
-        for line in file:
-            if line.endswith("\n"):
+        for number, line in enumerate(file, 1):
+            if not line.endswith("\n"):
+                return
+            try:
                 yield json.loads(line)
+            except ValueError:
+                raise UserError(
+                    f"Line {number} of {path} is damaged. Restore the file, or delete that line: what it recorded "
+                    "is then made again."
+                ) from None
 
 
 def keep_jsonl(path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:

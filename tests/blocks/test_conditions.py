@@ -41,7 +41,9 @@ def test_a_condition_names_exact_modules_and_counts_its_parameters():
 
 
 def test_a_union_of_blocks_may_have_a_learning_rate_for_each():
-    joint = resolve("joint", {"blocks": ["local", "global"], "learning_rate": {"local": 1e-5, "global": 5e-6}})
+    joint = resolve(
+        "joint", {"blocks": ["local", "global"], "learning_rate": {"local": 1e-5, "global": 5e-6}}
+    )
     rates = joint.phases[0].modules
     assert joint.layers == (0, 1, 2, 3, 8, 9, 10, 11)
     assert rates["model.layers.0.self_attn.q_proj"] == 1e-5
@@ -71,7 +73,9 @@ def test_equal_parameters_choose_the_rank_that_comes_nearest():
 
 
 def test_a_list_of_values_makes_one_condition_each():
-    specs = expand_conditions({"tuned": {"block": "mid", "learning_rate": [5e-6, 1e-5], "rank": [4, 8]}}, KEYS)
+    specs = expand_conditions(
+        {"tuned": {"block": "mid", "learning_rate": [5e-6, 1e-5], "rank": [4, 8]}}, KEYS
+    )
     assert [spec.name for spec in specs] == [
         "tuned-5e-06-4",
         "tuned-5e-06-8",

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from conftest import random_model
 from stratalign.engine import JointEngine, collate
 from stratalign.models import AdapterBank, AdapterSpec, find_anatomy, list_sites
 from stratalign.preferences import Branch, Tree
+from tiny_models import random_model
 
 TREES = [
     Tree("r1", "c1", (5, 6, 7), (Branch((8, 9, 0), 0), Branch((10, 0), 0))),
@@ -90,7 +90,6 @@ def test_the_backward_pass_stops_at_the_lowest_trained_layer():
     batch = collate(TREES, torch.device("cpu"))
     passed = engine.base(batch)
     reached = []
-
 
     def watch(number):
         def hook(_module, _args, output):

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from conftest import make_tokenizer, random_model
 from stratalign.engine import JointEngine
 from stratalign.generation import GenerationSettings, Prompt, answer, batches, divergence_from_base
 from stratalign.models import AdapterBank, AdapterSpec, find_anatomy
 from stratalign.preferences import Branch, Tree
+from tiny_models import make_tokenizer, random_model
 
 SETTINGS = GenerationSettings(max_new_tokens=10, temperature=0.7)
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from peft import PeftModel
 
-from conftest import random_model
 from stratalign.errors import StudyFailure
 from stratalign.models import AdapterBank, AdapterSpec, draw_a, hushed, load_tensors
+from tiny_models import random_model
 
 
 @pytest.fixture

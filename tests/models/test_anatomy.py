@@ -5,9 +5,9 @@ import torch
 from torch import nn
 from transformers import LlamaForCausalLM
 
-from conftest import random_model
 from stratalign.errors import UserError
 from stratalign.models import capture, check_replay, find_anatomy, list_sites, replay, to_logits
+from tiny_models import random_model
 
 KINDS = ["llama", "qwen2", "qwen3", "mistral", "gemma2", "phi3", "olmo2", "gpt_neox", "gpt2"]
 

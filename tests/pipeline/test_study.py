@@ -14,10 +14,10 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 import stratalign as sa
-from conftest import small_recipe
 from stratalign.errors import StudyFailure
 from stratalign.models import hushed
 from stratalign.records import StudyFolder, read_jsonl
+from tiny_models import small_recipe
 
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["stratalign.pipeline", "stratalign.reporting"])

@@ -4,12 +4,12 @@ import random
 
 import torch
 
-from conftest import random_model
 from stratalign.blocks import expand_conditions, partition, resolve_condition
 from stratalign.engine import JointEngine
 from stratalign.models import AdapterBank, AdapterSpec, find_anatomy, list_sites
 from stratalign.preferences import Branch, Tree
 from stratalign.training import OVERRIDE_KEYS, Run, TrainingSettings, plan_steps, train
+from tiny_models import random_model
 
 SETTINGS = TrainingSettings(
     learning_rate=1e-3,

@@ -147,6 +147,12 @@ def test_an_interrupted_training_continues_to_the_same_bits(tmp_path, monkeypatc
     assert sorted(log.splitlines()) == sorted(reference.splitlines())
 
 
+def test_a_damaged_checkpoint_is_named_and_not_used(tmp_path):
+    (tmp_path / "c.safetensors").write_bytes(b"no checkpoint")
+    with pytest.raises(UserError, match=r"checkpoint .*c\.safetensors is damaged.*Delete it"):
+        read_checkpoint(tmp_path / "c.safetensors")
+
+
 def test_golden_first_losses_and_norms_of_a_fixed_seed(tmp_path):
     """Kept to guard refactors: recorded once in float64; a change that touches no maths must not move them."""
     train_jointly(make_runs({"full": None, "mid": None}), tmp_path)

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from stratalign.errors import UserError
 from stratalign.records import write_bytes
 
 SHARE_OF_TIME = 0.01
@@ -46,15 +47,24 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def read_checkpoint(path: Path) -> Checkpoint | None:
-    """The checkpoint, or None when there is none."""
+    """The checkpoint, or None when there is none.
+
+    Raises:
+        UserError: the file is damaged, which no interruption of ours does.
+    """
     if not path.is_file():
         return None
-    with safe_open(path, framework="pt") as file:
-        about = json.loads(file.metadata()["stratalign"])
-        states: dict[str, dict[str, Tensor]] = {run: {} for run in about["runs"]}
-        for key in file.keys():  # noqa: SIM118 - safe_open is no mapping
-            run, _, name = key.partition("//")
-            states[run][name] = file.get_tensor(key)
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads(file.metadata()["stratalign"])
+            states: dict[str, dict[str, Tensor]] = {run: {} for run in about["runs"]}
+            for key in file.keys():  # noqa: SIM118 - safe_open is no mapping
+                run, _, name = key.partition("//")
+                states[run][name] = file.get_tensor(key)
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"The checkpoint {path} is damaged ({error}). Delete it: training then starts from its beginning."
+        ) from None
     return Checkpoint(about["step"], states, about["seen"], about["seconds"])
 
 
