@@ -11,7 +11,6 @@ READY := .venv/.ready
 OLDEST_READY := .venv-oldest/.ready
 
 export HF_HUB_DISABLE_TELEMETRY := 1
-export MPLBACKEND := Agg
 export TOKENIZERS_PARALLELISM := false
 
 # Tests never ask a server for a model or a data set.

@@ -101,7 +101,7 @@ def load_recipe(path: str | Path, changes: Sequence[str] = ()) -> Recipe:
             f"{file} must be a mapping of keys such as model and preferences, got {type(written).__name__}."
         )
     for change in changes:
-        _change(written, change)
+        change_key(written, change)
     return parse_recipe(written, beside=file.parent)
 
 
@@ -124,6 +124,36 @@ def parse_recipe(written: Mapping[str, Any], beside: Path = Path()) -> Recipe:
     )
     preferences = recipe.preferences.model_copy(update={"source": _found(recipe.preferences.source, beside)})
     return recipe.model_copy(update={"model": model, "preferences": preferences})
+
+
+def change_key(written: dict[str, Any], change: str) -> None:
+    """Apply one `key.path=value` change to a recipe that is still a mapping; the value is read as YAML.
+
+    Raises:
+        UserError: there is no "=", or the path leads through something that has no keys.
+    """
+    path, equals, text = change.partition("=")
+    if not equals or not path:
+        raise UserError(
+            f"--set takes key.path=value, got {change!r}. Example: --set training.learning_rate=5e-6"
+        )
+    try:
+        value = yaml.load(text, Loader=_StrictLoader)
+    except yaml.YAMLError:
+        raise UserError(f"--set {path}: {text!r} is not a YAML value.") from None
+    *parents, last = path.split(".")
+    place: Any = written
+    for name in parents:
+        below = place.get(name)
+        if name == "model" and isinstance(below, str):
+            below = {"base": below}
+        if below is None:
+            below = {}
+        if not isinstance(below, dict):
+            raise UserError(f"--set {path}: {name} is {below!r} in the recipe, which has no keys below it.")
+        place[name] = below
+        place = below
+    place[last] = value
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -151,31 +181,6 @@ class _StrictLoader(yaml.SafeLoader):
 _StrictLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(?:\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
 )
-
-
-def _change(written: dict[str, Any], change: str) -> None:
-    path, equals, text = change.partition("=")
-    if not equals or not path:
-        raise UserError(
-            f"--set takes key.path=value, got {change!r}. Example: --set training.learning_rate=5e-6"
-        )
-    try:
-        value = yaml.load(text, Loader=_StrictLoader)
-    except yaml.YAMLError:
-        raise UserError(f"--set {path}: {text!r} is not a YAML value.") from None
-    *parents, last = path.split(".")
-    place: Any = written
-    for name in parents:
-        below = place.get(name)
-        if name == "model" and isinstance(below, str):
-            below = {"base": below}
-        if below is None:
-            below = {}
-        if not isinstance(below, dict):
-            raise UserError(f"--set {path}: {name} is {below!r} in the recipe, which has no keys below it.")
-        place[name] = below
-        place = below
-    place[last] = value
 
 
 def _found(name: str, beside: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from stratalign.errors import UserError
-from stratalign.recipe import PAPER_CONDITIONS, Recipe
+from stratalign.recipe import PAPER_CONDITIONS, Recipe, change_key, parse_recipe
 from stratalign.records import write_text
 
 WIDTH = 110
@@ -41,45 +42,53 @@ CONDITIONS = """\
 """
 
 
-def init(path: str | Path, model: str | None = None, source: str | None = None) -> Path:
+def init(
+    path: str | Path, model: str | None = None, source: str | None = None, changes: Sequence[str] = ()
+) -> Path:
     """Write a documented recipe with the paper's five conditions.
 
     Args:
         path: a file that does not exist yet.
         model: hub id or folder of the model; a placeholder if not given.
         source: the preference file or data set; a placeholder if not given.
+        changes: `key.path=value` to write instead of a default.
 
     Raises:
-        UserError: the file exists, or cannot be written.
+        UserError: the file exists or cannot be written, or a change names a key or value that is not allowed.
     """
     file = Path(path)
     if file.exists():
         raise UserError(f"{file} exists already. Nothing was overwritten; give another name.")
-    write_text(file, documented(file.name, model or "Qwen/Qwen2.5-7B", source or "Anthropic/hh-rlhf"))
+    given: dict[str, Any] = {
+        "model": model or "Qwen/Qwen2.5-7B",
+        "preferences": {"source": source or "Anthropic/hh-rlhf"},
+    }
+    for change in changes:
+        change_key(given, change)
+    parse_recipe(given)
+    write_text(file, documented(file.name, given))
     return file
 
 
-def documented(name: str, model: str, source: str) -> str:
-    """The text of a recipe in which every key stands with its default and its meaning."""
-    parts = [
-        INTRODUCTION.format(name=name),
-        _line("model", model, "hub id or local folder; {base: ..., revision: ..., adapter: ...} for more"),
-    ]
+def documented(name: str, given: Mapping[str, Any]) -> str:
+    """The text of a recipe in which every key stands with its meaning and its value: the given one or the default."""
+    about_model = "hub id or local folder; {base: ..., revision: ..., adapter: ...} for more"
+    parts = [INTRODUCTION.format(name=name), _line("model", given["model"], about_model)]
     for key, field in Recipe.model_fields.items():
         if key == "model":
             continue
         if key == "conditions":
-            parts.append(f"\n{CONDITIONS}conditions: [{', '.join(PAPER_CONDITIONS)}]\n")
+            parts.append(f"\n{CONDITIONS}" + _line(key, given.get(key, list(PAPER_CONDITIONS)), ""))
         elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            parts.append(
-                f"\n{key}:\n" + _section(field.annotation, {"source": source} if key == "preferences" else {})
-            )
+            parts.append(f"\n{key}:\n" + _section(field.annotation, given.get(key, {})))
         else:
-            parts.append("\n" + _field(key, field, field.get_default(call_default_factory=True)))
+            parts.append(
+                "\n" + _field(key, field, given.get(key, field.get_default(call_default_factory=True)))
+            )
     return "".join(parts)
 
 
-def _section(settings: type[BaseModel], given: dict[str, Any]) -> str:
+def _section(settings: type[BaseModel], given: Mapping[str, Any]) -> str:
     lines = []
     for key, field in settings.model_fields.items():
         value = given.get(key, field.get_default(call_default_factory=True))

@@ -106,7 +106,10 @@ def results(found: Mapping[str, Any], report: Path) -> None:
     table = Table(box=None, pad_edge=False)
     for name in ("condition", "dimension", "net win rate", "95 % interval", "verdict"):
         table.add_column(name, justify="right" if "rate" in name or "%" in name else "left")
+    tied = [row for row in rows if row["wins"] == row["losses"] == 0]
     for row in rows:
+        if row in tied:
+            continue
         low, high = row["low"], row["high"]
         interval = "undefined" if low is None or high is None else f"[{low:+.2f}, {high:+.2f}]"
         rate = "undefined" if row["net_win_rate"] is None else f"{row['net_win_rate']:+.2f}"
@@ -114,6 +117,9 @@ def results(found: Mapping[str, Any], report: Path) -> None:
     if rows:
         say("Against base, paired by prompt, clustered by first human turn:")
         console.print(table)
+    for dimension in dict.fromkeys(row["dimension"] for row in tied):
+        names = [row["condition"] for row in tied if row["dimension"] == dimension]
+        say(f"{dimension}: every prompt ties for {', '.join(names)}")
     say(f"Report: {report}")
 
 

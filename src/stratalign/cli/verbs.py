@@ -35,9 +35,10 @@ def init(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE.yaml", help="The file to write.")],
     model: Annotated[str | None, typer.Option(help="Hub id or folder of the model.")] = None,
     source: Annotated[str | None, typer.Option(help="Preference file, or hub id of a data set.")] = None,
+    changes: Changes = [],  # noqa: B006
 ) -> None:
     """Write a recipe to start from, every key documented."""
-    sa.init(recipe, model, source)
+    sa.init(recipe, model, source, changes)
     printing.say(f"Wrote {recipe}. Next: stratalign plan {recipe}")
 
 

@@ -45,8 +45,7 @@ def score_text(
 
 PROTOCOLS: dict[str, tuple[list[Dimension], Scorer]] = {
     "text": (
-        [dimension for dimension, _ in ANSWER_MEASURES.values()]
-        + [dimension for dimension, _ in PAIR_MEASURES.values()],
+        [dimension for dimension, _ in (PAIR_MEASURES | ANSWER_MEASURES).values()],
         score_text,
     ),
 }

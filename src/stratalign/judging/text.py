@@ -103,15 +103,6 @@ ANSWER_MEASURES: dict[str, tuple[Dimension, Callable[[Answer], float | None]]] =
 }
 
 PAIR_MEASURES: dict[str, tuple[Dimension, Callable[[Pair], float | None]]] = {
-    "preference_accuracy": (
-        Dimension(
-            "preference_accuracy",
-            "share",
-            "higher",
-            "held-out pairs whose chosen response is likelier under the run",
-        ),
-        preference_accuracy,
-    ),
     "reward_accuracy": (
         Dimension(
             "reward_accuracy",
@@ -126,6 +117,15 @@ PAIR_MEASURES: dict[str, tuple[Dimension, Callable[[Pair], float | None]]] = {
             "margin", "nats", "higher", "log-ratio of chosen minus log-ratio of rejected, held-out pairs"
         ),
         margin_nats,
+    ),
+    "preference_accuracy": (
+        Dimension(
+            "preference_accuracy",
+            "share",
+            "higher",
+            "held-out pairs whose chosen response is likelier under the run",
+        ),
+        preference_accuracy,
     ),
 }
 

@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerBase
 from stratalign.blocks import Blocks, describe_layers, partition, resolve_condition
 from stratalign.errors import StudyFailure, UserError
 from stratalign.generation import Prompt
-from stratalign.judging import describe_judge, find_protocol
+from stratalign.judging import find_protocol
 from stratalign.models import ModelShape, inspect_model, load_tokenizer
 from stratalign.pipeline.execution import Execution, resolve_execution
 from stratalign.pipeline.fingerprints import Fingerprints, check_fresh
@@ -231,7 +231,6 @@ def _fingerprints(recipe: Recipe, shape: ModelShape, runs: Sequence[Run], digest
         },
         "training": shared,
         "generation": recipe.generation.model_dump(mode="json"),
-        f"judge {recipe.judge.protocol}": {"hash": describe_judge(recipe.judge)["hash"]},
     }
     for run in runs:
         prints[f"run {run.condition.name}@{run.seed}"] = {

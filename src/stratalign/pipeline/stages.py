@@ -126,12 +126,9 @@ def generate_stage(plan: Plan, progress: Progress) -> None:
 
 
 def judge_stage(plan: Plan, progress: Progress) -> None:
-    """Score all answers and held-out pairs; quick, so it is always done whole and replaced at once."""
+    """Score all answers and held-out pairs. Always done whole and replaced at once, so never stale."""
     folder = plan.folder
     with _timed(folder, "judge"):
-        add_fingerprints(
-            folder, {key: value for key, value in plan.fingerprints.items() if key.startswith("judge ")}
-        )
         seeds = {run.id: run.seed for run in plan.runs}
         order = {run.id: i for i, run in enumerate(plan.runs)}
         answers = [Response(**row) for row in read_jsonl(folder.responses)]
