@@ -11,13 +11,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from stratalign.engine import Batch, JointEngine, collate
+from stratalign.engine import BasePass, Batch, JointEngine, collate
 from stratalign.errors import StudyFailure
-from stratalign.losses import preference_loss, swap_labels
+from stratalign.losses import PairLoss, preference_loss, swap_labels
 from stratalign.preferences import Tree
 from stratalign.records import Progress, StepRecord, append_jsonl, keep_jsonl, keyed_seed, silent
 from stratalign.training.checkpoints import Checkpoint, CheckpointClock, read_checkpoint, write_checkpoint
@@ -45,6 +46,28 @@ class _Sums:
     chosen: float = 0.0
     rejected: float = 0.0
     accuracy: float = 0.0
+    tokens: int = 0
+
+    def add(self, pair: PairLoss, weight: float, tokens: int) -> None:
+        self.loss += weight * pair.loss.detach().sum().item()
+        self.chosen += weight * pair.reward_chosen.sum().item()
+        self.rejected += weight * pair.reward_rejected.sum().item()
+        self.accuracy += weight * (pair.reward_chosen > pair.reward_rejected).sum().item()
+        self.tokens += tokens
+
+    def record(self, run: str, step: int, grad_norm: float, learning_rate: float) -> StepRecord:
+        return StepRecord(
+            run=run,
+            step=step,
+            loss=self.loss,
+            reward_chosen=self.chosen,
+            reward_rejected=self.rejected,
+            margin=self.chosen - self.rejected,
+            accuracy=self.accuracy,
+            grad_norm=grad_norm,
+            learning_rate=learning_rate,
+            tokens=self.tokens,
+        )
 
 
 @dataclass
@@ -58,10 +81,12 @@ class _Clock:
     def start(self) -> None:
         self._since = self._now()
 
-    def charge(self, name: str) -> None:
+    def charge(self, name: str) -> float:
+        """Add the time since the last start or charge to `name`; that time."""
         now = self._now()
-        self.seconds[name] = self.seconds.get(name, 0.0) + now - self._since
-        self._since = now
+        passed, self._since = now - self._since, now
+        self.seconds[name] = self.seconds.get(name, 0.0) + passed
+        return passed
 
     def _now(self) -> float:
         if self.device.type == "cuda":
@@ -77,7 +102,7 @@ def train(
     *,
     log: Path,
     checkpoint: Path,
-    checkpoint_every: int | str = "auto",
+    checkpoint_every: int | Literal["auto"] = "auto",
     progress: Progress = silent,
 ) -> Trained:
     """Train all runs together, continuing from the checkpoint if one is there.
@@ -93,118 +118,105 @@ def train(
     Raises:
         StudyFailure: a loss or gradient is not finite, or a tensor moved that should not have.
     """
-    device = next(engine.model.parameters()).device
-    trainers = {run.id: RunTrainer(run, engine.bank.parameters(run.id), len(steps)) for run in runs}
-    witness = Witness(
-        engine.model.named_parameters(), {run.id: engine.bank.parameters(run.id) for run in runs}
-    )
-    clock = _Clock(device)
-    first = _restore(checkpoint, trainers, witness, clock)
-    keep_jsonl(log, lambda row: row["run"] not in trainers or row["step"] <= first)
-    size = sum(3 * p.numel() * p.element_size() for t in trainers.values() for p in t.parameters.values())
-    saves = CheckpointClock(
-        "auto" if checkpoint_every == "auto" else int(checkpoint_every), size / DISK_BYTES_PER_SECOND
-    )
+    joint = _JointTraining(engine, runs, trees, len(steps))
+    first = joint.restore(read_checkpoint(checkpoint))
+    keep_jsonl(log, lambda row: row["run"] not in joint.trainers or row["step"] <= first)
+    saves = CheckpointClock(checkpoint_every, joint.bytes / DISK_BYTES_PER_SECOND)
 
-    for step in range(first, len(steps)):
-        for trainer in trainers.values():
-            trainer.begin(step)
-        sums, tokens = _gradients(engine, trainers, trees, steps[step], witness, clock, step, device)
-        records = _apply(trainers, witness, clock, sums, tokens, step)
-        append_jsonl(log, records)
-        progress("training", step + 1, len(steps))
-        clock.start()
-        if step + 1 < len(steps) and saves.due(step + 1):
-            _save(checkpoint, step + 1, trainers, witness, clock)
-            saves.wrote(clock.seconds["last checkpoint"])
-    return Trained(
-        witness, {name: value for name, value in clock.seconds.items() if name != "last checkpoint"}
-    )
+    for number, micro_batches in enumerate(steps[first:], start=first):
+        sums = joint.accumulate(number, micro_batches)
+        append_jsonl(log, joint.apply(number, sums))
+        progress("training", number + 1, len(steps))
+        if number + 1 < len(steps) and saves.due(number + 1):
+            joint.clock.start()
+            write_checkpoint(checkpoint, joint.state(number + 1))
+            saves.wrote(joint.clock.charge("checkpoints"))
+    return Trained(joint.witness, joint.clock.seconds)
 
 
-def _gradients(
-    engine: JointEngine,
-    trainers: Mapping[str, RunTrainer],
-    trees: Sequence[Tree],
-    step: Sequence[MicroBatch],
-    witness: Witness,
-    clock: _Clock,
-    number: int,
-    device: torch.device,
-) -> tuple[dict[str, _Sums], int]:
-    """Accumulate every run's gradient over the step's micro-batches."""
-    sums = {run: _Sums() for run in trainers}
-    tokens = 0
-    for part, micro in enumerate(step):
-        clock.start()
-        batch = collate([trees[i] for i in micro.pairs], device)
-        passed = engine.base(batch)
-        tokens += batch.tokens
-        clock.charge("shared")
-        for name, trainer in trainers.items():
-            run, settings = trainer.run, trainer.run.settings
-            with (
-                engine.active(name, trainer.trainable),
-                _dropout(engine, run, number, part),
-                witness.backward(name),
-            ):
-                policy = engine.forward(batch, name, passed)
-                swapped = torch.tensor([run.swaps(item) for item in batch.items], device=device)
-                pair = preference_loss(
-                    swap_labels(policy, swapped),
-                    swap_labels(passed.reference, swapped),
-                    settings.beta,
-                    settings.loss,
-                )
-                _check_finite(pair.loss, batch, name, number + 1)
-                torch.autograd.backward(pair.loss.sum() * micro.weight)
-            _add(sums[name], pair.loss.detach(), pair.reward_chosen, pair.reward_rejected, micro.weight)
-            clock.charge(name)
-    return sums, tokens
+class _JointTraining:
+    """The runs of one pass in training: their trainers, the witness and the clock."""
 
+    def __init__(self, engine: JointEngine, runs: Sequence[Run], trees: Sequence[Tree], total: int) -> None:
+        owned = {run.id: engine.bank.parameters(run.id) for run in runs}
+        self.engine = engine
+        self.trees = trees
+        self.device = next(engine.model.parameters()).device
+        self.trainers = {run.id: RunTrainer(run, owned[run.id], total) for run in runs}
+        self.witness = Witness(engine.model.named_parameters(), owned)
+        self.clock = _Clock(self.device)
 
-def _apply(
-    trainers: Mapping[str, RunTrainer],
-    witness: Witness,
-    clock: _Clock,
-    sums: Mapping[str, _Sums],
-    tokens: int,
-    step: int,
-) -> list[StepRecord]:
-    """Clip and step every run; all norms are checked before the first run moves."""
-    norms: dict[str, float] = {}
-    for name, trainer in trainers.items():
-        witness.look(name)
-        norms[name] = trainer.clip(step + 1)
-    records: list[StepRecord] = []
-    for name, trainer in trainers.items():
-        clock.start()
-        with witness.step(name):
-            trainer.step()
-        clock.charge(name)
-        total = sums[name]
-        records.append(
-            StepRecord(
-                run=name,
-                step=step + 1,
-                loss=total.loss,
-                reward_chosen=total.chosen,
-                reward_rejected=total.rejected,
-                margin=total.chosen - total.rejected,
-                accuracy=total.accuracy,
-                grad_norm=norms[name],
-                learning_rate=trainer.learning_rate,
-                tokens=tokens,
-            )
-        )
-    return records
+    @property
+    def bytes(self) -> int:
+        """Size of a checkpoint: every tensor and its two moments."""
+        tensors = (p for trainer in self.trainers.values() for p in trainer.parameters.values())
+        return sum(3 * p.numel() * p.element_size() for p in tensors)
 
+    def accumulate(self, number: int, micro_batches: Sequence[MicroBatch]) -> dict[str, _Sums]:
+        """Every run's gradient over the micro-batches of step `number` (from 0), and its weighted sums."""
+        sums = {name: _Sums() for name in self.trainers}
+        for trainer in self.trainers.values():
+            trainer.begin(number)
+        for part, micro in enumerate(micro_batches):
+            self.clock.start()
+            batch = collate([self.trees[i] for i in micro.pairs], self.device)
+            passed = self.engine.base(batch)
+            self.clock.charge("shared")
+            for name, trainer in self.trainers.items():
+                with (
+                    self.engine.active(name, trainer.trainable),
+                    self._dropout(trainer.run, number, part),
+                    self.witness.backward(name),
+                ):
+                    pair = self._loss(trainer.run, batch, passed)
+                    _check_finite(pair.loss, batch, name, number + 1)
+                    torch.autograd.backward(pair.loss.sum() * micro.weight)
+                sums[name].add(pair, micro.weight, batch.tokens)
+                self.clock.charge(name)
+        return sums
 
-def _add(sums: _Sums, loss: Tensor, chosen: Tensor, rejected: Tensor, weight: float) -> None:
-    sums.loss += weight * loss.sum().item()
-    sums.chosen += weight * chosen.sum().item()
-    sums.rejected += weight * rejected.sum().item()
-    sums.accuracy += weight * (chosen > rejected).sum().item()
+    def apply(self, number: int, sums: Mapping[str, _Sums]) -> list[StepRecord]:
+        """Clip and step every run; all norms are checked before the first run moves."""
+        norms: dict[str, float] = {}
+        for name, trainer in self.trainers.items():
+            self.witness.look(name)
+            norms[name] = trainer.clip(number + 1)
+        records: list[StepRecord] = []
+        for name, trainer in self.trainers.items():
+            self.clock.start()
+            with self.witness.step(name):
+                trainer.step()
+            self.clock.charge(name)
+            records.append(sums[name].record(name, number + 1, norms[name], trainer.learning_rate))
+        return records
+
+    def state(self, step: int) -> Checkpoint:
+        """What a checkpoint before step `step` holds."""
+        states = {name: trainer.state() for name, trainer in self.trainers.items()}
+        seen = {name: sorted(self.witness.seen[name]) for name in self.trainers}
+        return Checkpoint(step, states, seen, dict(self.clock.seconds))
+
+    def restore(self, found: Checkpoint | None) -> int:
+        """Put the runs where the checkpoint left them; the step to go on with."""
+        if found is None or not set(self.trainers) <= set(found.states):
+            return 0
+        for name, trainer in self.trainers.items():
+            trainer.restore(found.states[name], found.step)
+            self.witness.seen[name] = set(found.seen[name])
+        self.clock.seconds = dict(found.seconds)
+        return found.step
+
+    def _loss(self, run: Run, batch: Batch, passed: BasePass) -> PairLoss:
+        swapped = torch.tensor([run.swaps(item) for item in batch.items], device=self.device)
+        policy = swap_labels(self.engine.forward(batch, run.id, passed), swapped)
+        reference = swap_labels(passed.reference, swapped)
+        return preference_loss(policy, reference, run.settings.beta, run.settings.loss)
+
+    def _dropout(self, run: Run, number: int, part: int) -> AbstractContextManager[None]:
+        """LoRA dropout drawn from (seed, step, micro-batch), so that other runs in the pass make no difference."""
+        if not run.settings.dropout:
+            return nullcontext()
+        return self.engine.bank.dropout(run.id, keyed_seed("dropout", run.seed, number, part))
 
 
 def _check_finite(loss: Tensor, batch: Batch, run: str, step: int) -> None:
@@ -216,34 +228,3 @@ def _check_finite(loss: Tensor, batch: Batch, run: str, step: int) -> None:
         f"Run {run!r}: the loss of pair {batch.items[bad]} in step {step} is {loss[bad].item()}. Nothing of this step "
         "was applied, and the last checkpoint stands. Look at that row, lower learning_rate, or train in float32."
     )
-
-
-def _dropout(engine: JointEngine, run: Run, step: int, part: int) -> AbstractContextManager[None]:
-    """LoRA dropout drawn from (seed, step, micro-batch), so that other runs in the pass make no difference."""
-    return (
-        engine.bank.dropout(run.id, keyed_seed("dropout", run.seed, step, part))
-        if run.settings.dropout
-        else nullcontext()
-    )
-
-
-def _save(path: Path, step: int, trainers: Mapping[str, RunTrainer], witness: Witness, clock: _Clock) -> None:
-    """Write a checkpoint; what it costs is charged to "checkpoints"."""
-    before = time.perf_counter()
-    states = {name: trainer.state() for name, trainer in trainers.items()}
-    seen = {name: sorted(witness.seen[name]) for name in trainers}
-    write_checkpoint(path, Checkpoint(step, states, seen, clock.seconds))
-    clock.seconds["last checkpoint"] = time.perf_counter() - before
-    clock.charge("checkpoints")
-
-
-def _restore(path: Path, trainers: Mapping[str, RunTrainer], witness: Witness, clock: _Clock) -> int:
-    """Put the runs where the checkpoint left them; the step to go on with."""
-    found = read_checkpoint(path)
-    if found is None or not set(trainers) <= set(found.states):
-        return 0
-    for name, trainer in trainers.items():
-        trainer.restore(found.states[name], found.step)
-        witness.seen[name] = set(found.seen[name])
-    clock.seconds = dict(found.seconds)
-    return found.step
