@@ -108,3 +108,26 @@ def test_every_room_has_its_place_in_the_import_picture() -> None:
     found = [*ROOT.glob("src/stratalign/*.py"), *ROOT.glob("src/stratalign/*/__init__.py")]
     rooms = {path.parent.name if path.name == "__init__.py" else path.stem for path in found}
     assert rooms - {"stratalign", "__main__"} <= placed
+
+
+def test_every_verb_of_the_command_line_is_a_public_function():
+    from stratalign.cli.verbs import app
+
+    verbs = {command.name or command.callback.__name__ for command in app.registered_commands}
+    assert verbs >= {
+        "init",
+        "plan",
+        "study",
+        "train",
+        "generate",
+        "judge",
+        "report",
+        "verify",
+        "audit",
+        "merge",
+        "list",
+    }
+    import stratalign
+
+    assert all(callable(getattr(stratalign, verb)) for verb in verbs)
+    assert stratalign.list is stratalign.catalogues

@@ -30,6 +30,7 @@ _HOMES = {
     "generate": "pipeline",
     "init": "starting",
     "judge": "pipeline",
+    "list": "listing:catalogues",  # the verb; a module cannot call its function so without losing the built-in
     "load_recipe": "recipe",
     "merge": "models",
     "partition": "blocks",
@@ -62,7 +63,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        found = getattr(importlib.import_module(f"stratalign.{_HOMES[name]}"), name)
+        module, _, function = _HOMES[name].partition(":")
+        found = getattr(importlib.import_module(f"stratalign.{module}"), function or name)
         globals()[name] = found  # asked for once, found at once
         return found
     raise AttributeError(f"module 'stratalign' has no attribute {name!r}")

@@ -110,13 +110,10 @@ def generate_stage(plan: Plan, progress: Progress) -> None:
         keep_jsonl(folder.responses, lambda row: (row["run"], row["prompt_id"]) not in redo)
         loaded = _load(plan)
         bank = AdapterBank(loaded.model)
-        runs = list(dict.fromkeys(run.id for run, _ in missing))
-        for run in plan.runs:
-            if run.id in runs:
-                bank.attach(_adapter(run))
-                if run.condition.trains:
-                    bank.load(run.id, folder.adapters / run.id)
-        engine = _engine(plan, loaded, bank, [run for run in plan.runs if run.id in runs])
+        behind = {run.id for run, _ in missing}
+        runs = [run for run in plan.runs if run.id in behind]
+        _attach_trained(plan, bank, runs)
+        engine = _engine(plan, loaded, bank, runs)
         total = len(plan.runs) * len(groups)
         for done, (run, group) in enumerate(missing, start=total - len(missing) + 1):
             append_jsonl(folder.responses, _answers(plan, loaded, engine, run, group))
@@ -194,11 +191,7 @@ def _record_held_out(
     plan: Plan, loaded: LoadedModel, bank: AdapterBank, pending: Sequence[Run], progress: Progress
 ) -> None:
     """Held-out log-probabilities of the pending runs, from the tensors in memory or, trained earlier, on disk."""
-    for run in pending:
-        if run.id not in bank.specs:
-            bank.attach(_adapter(run))
-            if run.condition.trains:
-                bank.load(run.id, plan.folder.adapters / run.id)
+    _attach_trained(plan, bank, [run for run in pending if run.id not in bank.specs])
     names = [run.id for run in pending]
     engine = _engine(plan, loaded, bank, pending)
     records = list(evaluate(engine, names, plan.held_out_trees, plan.recipe.training.batch_size, progress))
@@ -295,6 +288,25 @@ def _adapter(run: Run) -> AdapterSpec:
     return AdapterSpec(
         run.id, run.condition.modules, run.condition.rank, settings.alpha, settings.dropout, run.seed
     )
+
+
+def _attach_trained(plan: Plan, bank: AdapterBank, runs: Sequence[Run]) -> None:
+    """Attach runs that were trained earlier, with the tensors that lie on disk.
+
+    Raises:
+        StudyFailure: an adapter's file is not the one that training saved.
+    """
+    manifest = Manifest.open(plan.folder, plan)
+    for run in runs:
+        bank.attach(_adapter(run))
+        if not run.condition.trains:
+            continue
+        file = plan.folder.adapters / run.id / "adapter_model.safetensors"
+        if file_digest(file) != manifest.digest(run.id):
+            raise StudyFailure(
+                f"{file} has changed since it was trained. Restore it, or delete its folder to train anew."
+            )
+        bank.load(run.id, file.parent)
 
 
 def _print_of(run: Run) -> str:
