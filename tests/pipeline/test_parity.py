@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from stratalign.pipeline import parity, plan, verify
+from stratalign.pipeline import parity, plan, stock_trl, verify
 from stratalign.recipe import parse_recipe
 from stratalign.training import loop, runs
 
@@ -40,7 +40,9 @@ def prepared(make_model, transcripts, tmp_path_factory):
     planned = plan(recipe, out=scratch / "study")
     compared, _ = parity._comparable(planned, 1e-3)
     rows, trees, windows = parity._material(planned, 12)
-    theirs = {run.id: parity._train_trl(planned, run, rows, windows, trees, scratch) for run in compared}
+    theirs = {
+        run.id: stock_trl.train_with_trl(planned, run, rows, windows, trees, scratch) for run in compared
+    }
     return planned, compared, trees, windows, theirs
 
 

@@ -1,0 +1,50 @@
+"""What each stage of a study leaves on disk: the folder, its files, and how they are written and read.
+
+Every stage communicates with the next through these records alone, so that a study can be interrupted at any
+byte, inspected with ordinary tools and reported on a machine without a model. Knows nothing of models,
+statistics or pages.
+"""
+
+from stratalign.records.files import read_json, told, unwritable, write_bytes, write_json, write_text
+from stratalign.records.folder import SAFE_NAME, SCHEMA, StudyFolder
+from stratalign.records.keys import digest, file_digest, keyed_seed
+from stratalign.records.kinds import (
+    Dimension,
+    LogProbRecord,
+    Progress,
+    Response,
+    Score,
+    ScoreState,
+    StepRecord,
+    silent,
+)
+from stratalign.records.lines import append_jsonl, keep_jsonl, read_jsonl
+from stratalign.records.table import read_scores, write_scores
+
+__all__ = [
+    "SAFE_NAME",
+    "SCHEMA",
+    "Dimension",
+    "LogProbRecord",
+    "Progress",
+    "Response",
+    "Score",
+    "ScoreState",
+    "StepRecord",
+    "StudyFolder",
+    "append_jsonl",
+    "digest",
+    "file_digest",
+    "keep_jsonl",
+    "keyed_seed",
+    "read_json",
+    "read_jsonl",
+    "read_scores",
+    "silent",
+    "told",
+    "unwritable",
+    "write_bytes",
+    "write_json",
+    "write_scores",
+    "write_text",
+]

@@ -1,0 +1,85 @@
+"""Whole files, replaced atomically: a reader sees the old content or the new one, never a part."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from stratalign.errors import UserError
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file atomically: a reader sees the old text or the new one, never a part."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Like `write_text`, for bytes."""
+    with _replacing(path) as temporary, temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_json(path: Path, value: object) -> None:
+    """Replace a JSON file atomically. Not-a-number is refused: a record says null or says why."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file.
+
+    Raises:
+        UserError: the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist. Run the stage of the study that writes it first.") from None
+    except ValueError as error:
+        raise UserError(
+            f"{path} is not JSON ({error}). It was not written by this version, or was damaged."
+        ) from None
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """Gives a temporary path beside `path` and moves it into place when the block ends well."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with told(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def told(path: Path) -> Iterator[None]:
+    """Turns an operating system's refusal to write below `path` into a message that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def unwritable(path: Path, error: OSError) -> UserError:
+    """The message for a path that cannot be written: no right to, no space, or something else in its place."""
+    reason = error.strerror or str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        parent = next(p for p in path.absolute().parents if p.exists())
+        reason += f" ({shutil.disk_usage(parent).free / 2**20:.0f} MiB are free)"
+        todo = (
+            "Free space there or name another folder with --out, then run the same command again to continue."
+        )
+    else:
+        todo = "Name another place, one that you can write to."
+    return UserError(f"Cannot write {path}: {reason}. Nothing that was already there was changed. {todo}")

@@ -1,0 +1,99 @@
+"""The layout of a study's folder, and what may name a run in it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+SCHEMA = 1
+"""Version of everything in a study's folder; raised when a reader of the old form would be misled."""
+
+SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]{0,99}")
+"""What the name of a condition may be: it names folders on every file system."""
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """The layout of a study's folder; `path` is the folder that `--out` names."""
+
+    path: Path
+
+    @property
+    def recipe(self) -> Path:
+        return self.path / "recipe.yaml"
+
+    @property
+    def environment(self) -> Path:
+        return self.path / "environment.json"
+
+    @property
+    def execution(self) -> Path:
+        return self.path / "execution.json"
+
+    @property
+    def fingerprints(self) -> Path:
+        return self.path / "fingerprints.json"
+
+    @property
+    def manifest(self) -> Path:
+        return self.path / "manifest.json"
+
+    @property
+    def preferences(self) -> Path:
+        """How the preference rows were read and split (counts, clusters, bad rows by reason)."""
+        return self.path / "preferences.json"
+
+    @property
+    def bad_rows(self) -> Path:
+        return self.path / "bad_rows.jsonl"
+
+    @property
+    def adapters(self) -> Path:
+        return self.path / "adapters"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path / "checkpoints" / "training.safetensors"
+
+    @property
+    def training(self) -> Path:
+        return self.path / "training.jsonl"
+
+    @property
+    def logprobs(self) -> Path:
+        """Held-out log-probabilities of every run, as recorded before the proof reloads the adapters."""
+        return self.path / "logprobs.jsonl"
+
+    @property
+    def responses(self) -> Path:
+        return self.path / "responses.jsonl"
+
+    @property
+    def judges(self) -> Path:
+        """Every judge's protocol: its dimensions with unit, direction and meaning."""
+        return self.path / "judges.json"
+
+    @property
+    def scores(self) -> Path:
+        return self.path / "scores.csv"
+
+    @property
+    def results(self) -> Path:
+        return self.path / "results.json"
+
+    @property
+    def tables(self) -> Path:
+        return self.path / "tables"
+
+    @property
+    def figures(self) -> Path:
+        return self.path / "figures"
+
+    @property
+    def timings(self) -> Path:
+        return self.path / "timings.json"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"

@@ -1,0 +1,99 @@
+"""What the lines and rows of a study's files are: one dataclass for each kind of record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+ScoreState = Literal["ok", "undefined", "missing"]
+
+Progress = Callable[[str, int, int], None]
+"""How a stage tells how far it is: what it does, how many are done, how many there are."""
+
+
+def silent(_what: str, _done: int, _total: int) -> None:
+    """Progress that nobody watches."""
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """One line of training.jsonl: one run after one optimizer step.
+
+    Rewards are beta x (log pi - log pi_ref), in nats, summed over a response's tokens and averaged over the
+    step's pairs with the step's pair weights. `grad_norm` is the run's own norm before clipping.
+    """
+
+    run: str
+    step: int
+    loss: float
+    reward_chosen: float
+    reward_rejected: float
+    margin: float
+    accuracy: float
+    grad_norm: float
+    learning_rate: float
+    tokens: int
+
+
+@dataclass(frozen=True)
+class LogProbRecord:
+    """One line of logprobs.jsonl: log-probabilities of one held-out pair under one run, and under the base.
+
+    Summed over the tokens of the response, in nats.
+    """
+
+    run: str
+    prompt_id: str
+    cluster: str
+    chosen: float
+    rejected: float
+    base_chosen: float
+    base_rejected: float
+    tokens_chosen: int
+    tokens_rejected: int
+
+
+@dataclass(frozen=True)
+class Response:
+    """One line of responses.jsonl: the answer of one run to one held-out prompt.
+
+    `finish` is "stop" (the model ended its answer) or "length" (it was cut at max_new_tokens). `kl_to_base` is
+    KL(run || base) along the answer in nats, None for an empty one.
+    """
+
+    run: str
+    prompt_id: str
+    cluster: str
+    prompt: str
+    response: str
+    tokens: int
+    finish: str
+    sampling_seed: int
+    kl_to_base: float | None
+
+
+@dataclass(frozen=True)
+class Score:
+    """One row of the long table of scores. `value` is None unless `state` is "ok"."""
+
+    prompt_id: str
+    cluster: str
+    run: str
+    seed: int
+    judge: str
+    protocol: str
+    dimension: str
+    repeat: int
+    value: float | None
+    state: str
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """What a judge scores: its unit, which direction is better (None: neither), and what it means."""
+
+    name: str
+    unit: str
+    better: Literal["higher", "lower"] | None
+    about: str
