@@ -48,7 +48,7 @@ def test_help_names_every_verb():
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["plam"], ["plan"], ["plan", "x.yaml", "--sett", "a=1"], ["merge", "x"]]
+    "arguments", [["plam"], ["plan"], ["plan", "x.yaml", "--sett", "a=1"], ["merge", "x"]]
 )
 def test_a_mistyped_command_exits_with_2(arguments):
     done = call(*arguments)

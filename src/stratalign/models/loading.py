@@ -240,7 +240,7 @@ def _check_adapter(folder: Path) -> None:
 def _config(folder: Path) -> Any:
     try:
         return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:  # a config may be any JSON
         kind = _model_type(folder)
         raise UserError(
             f"The model in {folder} has the model type {kind!r}, which this version of transformers does not know or "
