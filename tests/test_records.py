@@ -12,6 +12,7 @@ from stratalign.records import (
     digest,
     keep_jsonl,
     keyed_seed,
+    locked,
     read_json,
     read_jsonl,
     read_scores,
@@ -87,3 +88,10 @@ def test_a_damaged_line_in_the_middle_is_named(tmp_path):
     (tmp_path / "log.jsonl").write_text('{"a": 1}\n{"a":\n{"a": 3}\n')
     with pytest.raises(UserError, match=r"Line 2 of .*log\.jsonl is damaged"):
         list(read_jsonl(tmp_path / "log.jsonl"))
+
+
+def test_two_processes_do_not_work_in_one_folder(tmp_path):
+    with locked(tmp_path), pytest.raises(UserError, match="Another process is working in"), locked(tmp_path):
+        pass
+    with locked(tmp_path):
+        pass

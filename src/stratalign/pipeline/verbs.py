@@ -8,7 +8,7 @@ from pathlib import Path
 from stratalign.pipeline.planning import Plan, make_plan
 from stratalign.pipeline.stages import generate_stage, judge_stage, train_stage
 from stratalign.recipe import Recipe, load_recipe
-from stratalign.records import Progress, StudyFolder, silent
+from stratalign.records import Progress, StudyFolder, locked, silent
 
 Source = str | Path | Recipe
 
@@ -39,7 +39,8 @@ def train(
         StudyFailure: a loss is not finite, or a proof does not hold.
     """
     planned = plan(recipe, changes, out)
-    train_stage(planned, progress)
+    with locked(planned.folder.path):
+        train_stage(planned, progress)
     return planned.folder
 
 
@@ -48,7 +49,8 @@ def generate(
 ) -> StudyFolder:
     """Train what is missing, then answer every held-out prompt with every run."""
     planned = plan(recipe, changes, out)
-    _up_to_answers(planned, progress)
+    with locked(planned.folder.path):
+        _up_to_answers(planned, progress)
     return planned.folder
 
 
@@ -57,8 +59,9 @@ def judge(
 ) -> StudyFolder:
     """Train and answer what is missing, then score all answers."""
     planned = plan(recipe, changes, out)
-    _up_to_answers(planned, progress)
-    judge_stage(planned, progress)
+    with locked(planned.folder.path):
+        _up_to_answers(planned, progress)
+        judge_stage(planned, progress)
     return planned.folder
 
 
@@ -73,11 +76,12 @@ def study(
     from stratalign.reporting import report
 
     planned = plan(recipe, changes, out)
-    _up_to_answers(planned, progress)
-    judge_stage(planned, progress)
-    progress("report", 0, 1)
-    report([planned.folder.path])
-    progress("report", 1, 1)
+    with locked(planned.folder.path):
+        _up_to_answers(planned, progress)
+        judge_stage(planned, progress)
+        progress("report", 0, 1)
+        report([planned.folder.path])
+        progress("report", 1, 1)
     return planned.folder
 
 

@@ -5,7 +5,7 @@ byte, inspected with ordinary tools and reported on a machine without a model. K
 statistics or pages.
 """
 
-from stratalign.records.files import read_json, told, unwritable, write_bytes, write_json, write_text
+from stratalign.records.files import locked, read_json, told, unwritable, write_bytes, write_json, write_text
 from stratalign.records.folder import SAFE_NAME, SCHEMA, StudyFolder
 from stratalign.records.keys import digest, file_digest, keyed_seed
 from stratalign.records.kinds import (
@@ -37,6 +37,7 @@ __all__ = [
     "file_digest",
     "keep_jsonl",
     "keyed_seed",
+    "locked",
     "read_json",
     "read_jsonl",
     "read_scores",

@@ -13,6 +13,11 @@ from typing import Any
 
 from stratalign.errors import UserError
 
+try:
+    import fcntl
+except ImportError:  # no such locks on Windows
+    fcntl = None  # type: ignore[assignment]
+
 
 def write_text(path: Path, text: str) -> None:
     """Replace a file atomically: a reader sees the old text or the new one, never a part."""
@@ -46,6 +51,27 @@ def read_json(path: Path) -> Any:
         raise UserError(
             f"{path} is not JSON ({error}). It was not written by this version, or was damaged."
         ) from None
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Within the block no other process works in `folder`; the system lifts the lock even after a SIGKILL.
+
+    Raises:
+        UserError: another process holds it.
+    """
+    with told(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / ".lock").open("w")
+    with file:
+        try:
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"Another process is working in {folder}. Wait until it ends, or name another folder with --out."
+            ) from None
+        yield
 
 
 @contextmanager
