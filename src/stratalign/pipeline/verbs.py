@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from stratalign.pipeline.planning import Plan, make_plan
 from stratalign.pipeline.stages import generate_stage, judge_stage, train_stage
 from stratalign.recipe import Recipe, load_recipe
 from stratalign.records import Progress, StudyFolder, locked, silent
+from stratalign.reporting import report
 
 Source = str | Path | Recipe
 
@@ -35,34 +36,24 @@ def train(
     """Train every run that has no proven adapter yet, and prove it.
 
     Raises:
-        UserError: see `plan`.
+        UserError: see `plan`; or another process is working in the folder.
         StudyFailure: a loss is not finite, or a proof does not hold.
     """
-    planned = plan(recipe, changes, out)
-    with locked(planned.folder.path):
-        train_stage(planned, progress)
-    return planned.folder
+    return _run([train_stage], plan(recipe, changes, out), progress)
 
 
 def generate(
     recipe: Source, changes: Sequence[str] = (), out: str | Path | None = None, progress: Progress = silent
 ) -> StudyFolder:
     """Train what is missing, then answer every held-out prompt with every run."""
-    planned = plan(recipe, changes, out)
-    with locked(planned.folder.path):
-        _up_to_answers(planned, progress)
-    return planned.folder
+    return _run([train_stage, generate_stage], plan(recipe, changes, out), progress)
 
 
 def judge(
     recipe: Source, changes: Sequence[str] = (), out: str | Path | None = None, progress: Progress = silent
 ) -> StudyFolder:
     """Train and answer what is missing, then score all answers."""
-    planned = plan(recipe, changes, out)
-    with locked(planned.folder.path):
-        _up_to_answers(planned, progress)
-        judge_stage(planned, progress)
-    return planned.folder
+    return _run([train_stage, generate_stage, judge_stage], plan(recipe, changes, out), progress)
 
 
 def study(
@@ -73,18 +64,21 @@ def study(
     Returns:
         The study's folder; `.results` is results.json, `.report` is report.html.
     """
-    from stratalign.reporting import report
+    return _run(
+        [train_stage, generate_stage, judge_stage, _report_stage], plan(recipe, changes, out), progress
+    )
 
-    planned = plan(recipe, changes, out)
+
+def _run(
+    stages: Sequence[Callable[[Plan, Progress], None]], planned: Plan, progress: Progress
+) -> StudyFolder:
     with locked(planned.folder.path):
-        _up_to_answers(planned, progress)
-        judge_stage(planned, progress)
-        progress("report", 0, 1)
-        report([planned.folder.path])
-        progress("report", 1, 1)
+        for stage in stages:
+            stage(planned, progress)
     return planned.folder
 
 
-def _up_to_answers(planned: Plan, progress: Progress) -> None:
-    train_stage(planned, progress)
-    generate_stage(planned, progress)
+def _report_stage(planned: Plan, progress: Progress) -> None:
+    progress("report", 0, 1)
+    report([planned.folder.path])
+    progress("report", 1, 1)
