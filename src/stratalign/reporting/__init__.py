@@ -62,5 +62,11 @@ def _write(study: StudyFolder, records: StudyRecords, results: Results) -> None:
 def _page_path(studies: Sequence[StudyFolder], out: Path | None) -> Path:
     if out is not None:
         out = Path(out)
-        return out / "report.html" if out.is_dir() else out
+        if out.suffix == ".html":
+            return out
+        if out.is_file():
+            raise UserError(
+                f"{out} exists and is no .html file. Nothing was overwritten; name a page or a folder."
+            )
+        return out / "report.html"
     return studies[0].report if len(studies) == 1 else studies[0].path.resolve().parent / "report.html"
