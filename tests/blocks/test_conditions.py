@@ -155,3 +155,8 @@ def test_a_condition_that_selects_wrongly_is_refused_with_what_exists(settings, 
 def test_names_that_cannot_be_folders_are_refused(written, said):
     with pytest.raises(UserError, match=said):
         expand_conditions(written, KEYS)
+
+
+def test_base_trains_nothing():
+    with pytest.raises(UserError, match=r"trains nothing\. Rename yours"):
+        resolve("base", {"block": "mid"})

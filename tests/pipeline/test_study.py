@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -14,7 +15,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 import stratalign as sa
-from stratalign.errors import StudyFailure
+from stratalign.errors import StudyFailure, UserError
 from stratalign.models import hushed
 from stratalign.records import StudyFolder, read_jsonl
 from tiny_models import small_recipe
@@ -147,6 +148,18 @@ def test_a_condition_and_a_seed_added_later_train_only_those(make_model, recipe,
     assert outcome(out) == outcome(at_once)
 
 
+def test_what_was_deleted_is_remade_or_missed(finished, tmp_path):
+    file, whole = finished
+    out = tmp_path / "copy"
+    shutil.copytree(whole, out)
+    (out / "logprobs.jsonl").unlink()
+    sa.study(file, out=out)
+    assert outcome(out) == outcome(whole)
+    (out / "fingerprints.json").unlink()
+    with pytest.raises(UserError, match=r"fingerprints\.json is missing"):
+        sa.study(file, ["training.learning_rate=1e-4"], out)
+
+
 def test_what_is_on_disk_is_what_the_contract_says(finished):
     _, out = finished
     names = {path.name for path in out.iterdir()}
@@ -215,8 +228,6 @@ def test_a_swapped_adapter_is_not_proven(make_model, recipe, tmp_path):
 
 
 def test_a_base_that_changes_during_the_study_is_not_proven(recipe, make_model, tmp_path):
-    import shutil
-
     from stratalign.pipeline import stages
 
     model = tmp_path / "model"

@@ -81,6 +81,10 @@ def resolve_condition(
         phases.append(Phase({site.name: rates[site.layer] for site in chosen_sites}, steps))
         layers.update(chosen)
     trained = {name for phase in phases for name in phase.modules}
+    if spec.name == "base" and trained:
+        raise UserError(
+            "The condition 'base' is what all others are compared with and trains nothing. Rename yours."
+        )
     modules = [site for site in sites if site.name in trained]
     if "parameters_like" in spec.selection:
         rank = _rank_like(spec, modules, sites, blocks, targets, rank)

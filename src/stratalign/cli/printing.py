@@ -84,6 +84,8 @@ def plan(planned: Mapping[str, Any]) -> None:
             name, layers, str(run["modules"]), str(run["rank"]), f"{run['parameters']:,}", run["labels"]
         )
     console.print(table)
+    if "base" not in {run["condition"] for run in planned["runs"].values()}:
+        say("Without a condition named base nothing will be compared.")
     say(f"Folder: {planned['out']}")
 
 
@@ -106,7 +108,7 @@ def results(found: Mapping[str, Any], report: Path) -> None:
     table = Table(box=None, pad_edge=False)
     for name in ("condition", "dimension", "net win rate", "95 % interval", "verdict"):
         table.add_column(name, justify="right" if "rate" in name or "%" in name else "left")
-    tied = [row for row in rows if row["wins"] == row["losses"] == 0]
+    tied = [row for row in rows if row["n"] and row["wins"] == row["losses"] == 0]
     for row in rows:
         if row in tied:
             continue

@@ -21,6 +21,11 @@ def check_fresh(folder: StudyFolder, wanted: Fingerprints) -> None:
     Raises:
         UserError: a stored result would be stale; nothing was changed.
     """
+    if folder.manifest.is_file() and not folder.fingerprints.is_file():
+        raise UserError(
+            f"{folder.fingerprints} is missing, so nobody can tell what the results in that folder were made from. "
+            "Restore it, or name a new folder with --out."
+        )
     stored: Fingerprints = read_json(folder.fingerprints) if folder.fingerprints.is_file() else {}
     alike: dict[tuple[str, str], list[str]] = {}  # a learning rate changes in every module at once
     for stage, values in wanted.items():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,10 +71,13 @@ def begin(plan: Plan) -> Manifest:
 def train_stage(plan: Plan, progress: Progress) -> None:
     """Train what has no adapter, record held-out log-probabilities, prove.
 
-    Done: a run whose manifest entry holds a proof. Trained: one whose adapter is saved and entered.
+    Done: a run whose manifest entry holds a proof and whose held-out records are there. Trained: one whose adapter
+    is saved and entered.
     """
     manifest = begin(plan)
-    pending = [run for run in plan.runs if not manifest.proven(run.id)]
+    recorded = Counter(row["run"] for row in read_jsonl(plan.folder.logprobs))
+    complete = len(plan.held_out_trees)
+    pending = [run for run in plan.runs if not manifest.proven(run.id) or recorded[run.id] != complete]
     if not pending:
         return
     with _timed(plan.folder, "train"):

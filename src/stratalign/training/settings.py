@@ -74,8 +74,8 @@ class TrainingSettings(BaseModel):
     @model_validator(mode="after")
     def _check(self) -> TrainingSettings:
         rates = self.learning_rate.values() if isinstance(self.learning_rate, dict) else [self.learning_rate]
-        if not all(rate > 0 for rate in rates):
-            raise ValueError(f"learning_rate must be above 0, got {self.learning_rate}")
+        if not all(0 < rate < float("inf") for rate in rates):
+            raise ValueError(f"learning_rate must be a finite number above 0, got {self.learning_rate}")
         if self.loss not in LOSSES:
             raise ValueError(f"unknown loss {self.loss!r}; known: {', '.join(LOSSES)}")
         if not all(0 <= beta < 1 for beta in self.betas):
