@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 from stratalign.errors import UserError
-from stratalign.models import ModelShape
 from stratalign.records import StudyFolder, read_json, write_json
 from stratalign.training import TrainingSettings
 
@@ -40,7 +39,7 @@ class Execution:
         return DTYPES[self.precision]
 
 
-def resolve_execution(folder: StudyFolder, settings: TrainingSettings, shape: ModelShape) -> Execution:
+def resolve_execution(folder: StudyFolder, settings: TrainingSettings) -> Execution:
     """The stored execution of a study that has begun, or a fresh one for this machine. Writes nothing.
 
     Raises:

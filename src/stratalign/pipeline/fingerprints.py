@@ -1,7 +1,7 @@
 """Fingerprints: what each stored result depends on, so that a change which would make it stale is refused.
 
 A fingerprint is a small mapping of names to values, stored in full, so that a refusal can show the difference.
-Additions (a condition, a seed, a judge) bring new fingerprints and leave the stored ones alone.
+Additions (a condition, a seed) bring new fingerprints and leave the stored ones alone.
 """
 
 from __future__ import annotations

@@ -131,7 +131,7 @@ def make_plan(recipe: Recipe, out: Path) -> Plan:
         steps=steps,
         bad=bad,
         preferences=about,
-        execution=resolve_execution(folder, recipe.training, shape),
+        execution=resolve_execution(folder, recipe.training),
         tokenizer=tokenizer,
         fingerprints=fingerprints,
     )

@@ -14,7 +14,6 @@ from stratalign.records.kinds import (
     Progress,
     Response,
     Score,
-    ScoreState,
     StepRecord,
     silent,
 )
@@ -29,7 +28,6 @@ __all__ = [
     "Progress",
     "Response",
     "Score",
-    "ScoreState",
     "StepRecord",
     "StudyFolder",
     "append_jsonl",

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-ScoreState = Literal["ok", "undefined", "missing"]
-
 Progress = Callable[[str, int, int], None]
 """How a stage tells how far it is: what it does, how many are done, how many there are."""
 
