@@ -21,12 +21,12 @@ CONDITIONS = {
 
 def catalogues() -> dict[str, dict[str, str]]:
     """Catalogue -> name -> what it is."""
-    dimensions: list[Dimension] = [dimension for found, _ in PROTOCOLS.values() for dimension in found]
+    dimensions: list[Dimension] = [dimension for found in PROTOCOLS.values() for dimension in found.dimensions]
     return {
         "partitions": {name: _first_line(function) for name, function in PARTITIONS.items()},
         "conditions": dict(CONDITIONS),
         "losses": {name: _first_line(function) for name, function in LOSSES.items()},
-        "protocols": {name: f"{len(found)} dimensions" for name, (found, _) in PROTOCOLS.items()},
+        "protocols": {name: f"{len(found.dimensions)} dimensions" for name, found in PROTOCOLS.items()},
         "dimensions": {
             d.name: f"{d.about} ({d.unit}; {d.better or 'no direction is'} better)" for d in dimensions
         },

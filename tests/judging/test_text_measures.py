@@ -3,7 +3,7 @@
 import pytest
 
 from stratalign.errors import UserError
-from stratalign.judging import ANSWER_MEASURES, PAIR_MEASURES, JudgeSettings, find_protocol, score_text
+from stratalign.judging import ANSWER_MEASURES, PAIR_MEASURES, JudgeSettings, protocols, score_text
 from stratalign.judging.text import Answer, Pair
 from stratalign.records import LogProbRecord, Response
 
@@ -83,4 +83,4 @@ def test_every_measure_tells_its_unit_meaning_and_direction(name):
 
 def test_an_unknown_protocol_is_refused_with_the_known_ones():
     with pytest.raises(UserError, match=r"Unknown judging protocol 'texts'\. Did you mean 'text'"):
-        find_protocol(JudgeSettings(protocol="texts"))
+        protocols(JudgeSettings(protocol="texts"))

@@ -1,6 +1,14 @@
 """Judges: who scores answers, by which protocol. A judge receives texts and does not know who wrote them."""
 
-from stratalign.judging.scoring import PROTOCOLS, describe_judge, find_protocol, score_text
+from stratalign.judging.scoring import (
+    PROTOCOLS,
+    Protocol,
+    check_judge,
+    describe_judges,
+    protocols,
+    score_all,
+    score_text,
+)
 from stratalign.judging.settings import JudgeSettings
 from stratalign.judging.text import ANSWER_MEASURES, PAIR_MEASURES
 
@@ -9,7 +17,10 @@ __all__ = [
     "PAIR_MEASURES",
     "PROTOCOLS",
     "JudgeSettings",
-    "describe_judge",
-    "find_protocol",
+    "Protocol",
+    "check_judge",
+    "describe_judges",
+    "protocols",
+    "score_all",
     "score_text",
 ]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
-from stratalign.errors import unknown_name
+from stratalign.errors import UserError, unknown_name
+from stratalign.judging.exact import WORLD_DIMENSIONS, answerable, score_exactly
 from stratalign.judging.settings import JudgeSettings
 from stratalign.judging.text import ANSWER_MEASURES, PAIR_MEASURES, Answer, Pair
+from stratalign.microworld import OVERALL
 from stratalign.records import Dimension, LogProbRecord, Response, Score, digest
 
 Scorer = Callable[[Iterable[Response], Iterable[LogProbRecord], Mapping[str, int]], list[Score]]
@@ -43,34 +45,76 @@ def score_text(
     return scores
 
 
-PROTOCOLS: dict[str, tuple[list[Dimension], Scorer]] = {
-    "text": (
-        [dimension for dimension, _ in (PAIR_MEASURES | ANSWER_MEASURES).values()],
-        score_text,
-    ),
+class Protocol(NamedTuple):
+    """A way of scoring: its dimensions, what scores, and which prompts it can judge answers to (None: all)."""
+
+    dimensions: Sequence[Dimension]
+    score: Scorer
+    accepts: Callable[[str], bool] | None = None
+
+
+PROTOCOLS: dict[str, Protocol] = {
+    "microworld": Protocol(WORLD_DIMENSIONS, score_exactly, answerable),
+    "text": Protocol([dimension for dimension, _ in (PAIR_MEASURES | ANSWER_MEASURES).values()], score_text),
 }
 
 
-def find_protocol(settings: JudgeSettings) -> tuple[list[Dimension], Scorer]:
-    """The protocol that the settings name.
+def protocols(settings: JudgeSettings) -> dict[str, Protocol]:
+    """The protocol that the settings name, and after it the measures that need no judge.
 
     Raises:
         UserError: there is no such protocol.
     """
     if settings.protocol not in PROTOCOLS:
         raise unknown_name("judging protocol", settings.protocol, PROTOCOLS)
-    return PROTOCOLS[settings.protocol]
+    return {name: PROTOCOLS[name] for name in (settings.protocol, "text")}
 
 
-def describe_judge(settings: JudgeSettings) -> dict[str, Any]:
-    """The judge's entry in judges.json."""
-    dimensions = [asdict(dimension) for dimension in find_protocol(settings)[0]]
-    return {
-        "judge": settings.protocol,
-        "protocol": settings.protocol,
-        "hash": digest(dimensions),
-        "dimensions": dimensions,
-    }
+def check_judge(settings: JudgeSettings, prompts: Iterable[str], objective: Sequence[str]) -> None:
+    """Make sure that the judge can judge answers to these prompts, and has the dimensions of the objective.
+
+    Raises:
+        UserError: there is no such protocol, it judges none of the prompts, or an objective names no dimension.
+    """
+    found = protocols(settings)
+    accepts = found[settings.protocol].accepts
+    if accepts is not None and not any(accepts(prompt) for prompt in prompts):
+        raise UserError(
+            f"The protocol {settings.protocol!r} can judge none of the held-out prompts: it knows only prompts of the "
+            "micro-world. Use preferences.source: microworld:fluency (or another of its sets), or another protocol."
+        )
+    known = [dimension.name for protocol in found.values() for dimension in protocol.dimensions]
+    for name in objective:
+        # "Overall" is the default, for every protocol.
+        if name.casefold() not in (OVERALL, *known):
+            raise unknown_name("dimension in preferences.objective", name, known)
+
+
+def score_all(
+    settings: JudgeSettings,
+    responses: Sequence[Response],
+    logprobs: Sequence[LogProbRecord],
+    seeds: Mapping[str, int],
+) -> list[Score]:
+    """The scores of every protocol, see `protocols`; `seeds` is run -> its seed, and runs not named are left out."""
+    return [
+        score
+        for protocol in protocols(settings).values()
+        for score in protocol.score(responses, logprobs, seeds)
+    ]
+
+
+def describe_judges(settings: JudgeSettings) -> list[dict[str, Any]]:
+    """The entries of judges.json; the first is the protocol that the settings name."""
+    return [
+        {
+            "judge": name,
+            "protocol": name,
+            "hash": digest([asdict(dimension) for dimension in protocol.dimensions]),
+            "dimensions": [asdict(dimension) for dimension in protocol.dimensions],
+        }
+        for name, protocol in protocols(settings).items()
+    ]
 
 
 def _score(

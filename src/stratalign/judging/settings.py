@@ -10,4 +10,7 @@ class JudgeSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    protocol: str = Field("text", description="a protocol by name; text needs no judge (ours)")
+    protocol: str = Field(
+        "text",
+        description="text: measures that need no judge, always made; microworld: its exact verifiers as well (ours)",
+    )

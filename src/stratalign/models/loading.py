@@ -27,6 +27,7 @@ from transformers import (
 
 from stratalign.blocks import Site
 from stratalign.errors import UserError
+from stratalign.microworld import BASE, NAME
 from stratalign.models.anatomy import Anatomy, check_replay, find_anatomy, list_sites
 from stratalign.models.hushing import hushed
 from stratalign.records import file_digest
@@ -40,7 +41,7 @@ class ModelSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    base: str = Field(description="hub id or local folder, in safetensors")
+    base: str = Field(description="hub id or local folder, in safetensors; or microworld")
     revision: str | None = Field(None, description="branch, tag or commit of a hub id")
     adapter: str | None = Field(None, description="an SFT adapter (PEFT folder) that is part of the base")
 
@@ -72,7 +73,7 @@ def inspect_model(settings: ModelSettings) -> ModelShape:
         UserError: no such model, no safetensors, an unknown or unsupported architecture.
     """
     folder = resolve_folder(settings.base, settings.revision, WITHOUT_WEIGHTS)
-    if Path(settings.base).is_dir():
+    if settings.base == NAME or Path(settings.base).is_dir():
         _check_safetensors(folder)
     if settings.adapter is not None:
         _check_adapter(Path(settings.adapter))
@@ -180,7 +181,7 @@ def base_files(settings: ModelSettings) -> dict[str, str]:
 
 def resolve_folder(name: str, revision: str | None, patterns: Sequence[str] = WEIGHTS) -> Path:
     """A local folder as it is, or the local snapshot of a hub id, downloaded if the hub can be reached."""
-    folder = Path(name).expanduser()
+    folder = BASE if name == NAME else Path(name).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise UserError(f"{folder} is a folder without config.json, so it is no Hugging Face model.")

@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerBase
 from stratalign.blocks import Blocks, describe_layers, partition, resolve_condition
 from stratalign.errors import StudyFailure, UserError
 from stratalign.generation import Prompt
-from stratalign.judging import find_protocol
+from stratalign.judging import check_judge, protocols
 from stratalign.models import ModelShape, inspect_model, load_tokenizer
 from stratalign.pipeline.execution import Execution, resolve_execution
 from stratalign.pipeline.fingerprints import Fingerprints, check_fresh
@@ -100,7 +100,7 @@ def make_plan(recipe: Recipe, out: Path) -> Plan:
     """
     folder = StudyFolder(out)
     check_writable(out)
-    find_protocol(recipe.judge)
+    protocols(recipe.judge)
     shape = inspect_model(recipe.model)
     blocks = partition(shape.n_layers, recipe.partition.method, recipe.partition.blocks)
     runs = resolve_runs(recipe, shape, blocks)
@@ -117,6 +117,7 @@ def make_plan(recipe: Recipe, out: Path) -> Plan:
         Prompt(row.row_id, row.cluster, _shown(row), tuple(prompt_ids(row, tokenizer, recipe.preferences)))
         for row in parts.held_out
     )
+    check_judge(recipe.judge, [prompt.text for prompt in prompts], recipe.preferences.objective)
     return Plan(
         recipe=recipe,
         folder=folder,

@@ -19,7 +19,7 @@ import torch
 from stratalign.engine import JointEngine
 from stratalign.errors import StudyFailure
 from stratalign.generation import Prompt, answer, batches, divergence_from_base
-from stratalign.judging import describe_judge, find_protocol
+from stratalign.judging import describe_judges, score_all
 from stratalign.models import AdapterBank, AdapterSpec, LoadedModel, base_files, load_model
 from stratalign.pipeline.execution import begin_execution
 from stratalign.pipeline.fingerprints import add_fingerprints
@@ -134,10 +134,9 @@ def judge_stage(plan: Plan, progress: Progress) -> None:
         order = {run.id: i for i, run in enumerate(plan.runs)}
         answers = [Response(**row) for row in read_jsonl(folder.responses)]
         pairs = [LogProbRecord(**row) for row in read_jsonl(folder.logprobs)]
-        _, scorer = find_protocol(plan.recipe.judge)
-        scores = scorer(answers, pairs, seeds)
-        scores.sort(key=lambda s: (order[s.run], s.dimension, s.prompt_id, s.repeat))
-        write_json(folder.judges, {"schema": 1, "judges": [describe_judge(plan.recipe.judge)]})
+        scores = score_all(plan.recipe.judge, answers, pairs, seeds)
+        scores.sort(key=lambda s: (order[s.run], s.protocol, s.dimension, s.prompt_id, s.repeat))
+        write_json(folder.judges, {"schema": 1, "judges": describe_judges(plan.recipe.judge)})
         write_scores(folder.scores, scores)
         progress("scoring", len(scores), len(scores))
 

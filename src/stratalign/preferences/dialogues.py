@@ -23,6 +23,7 @@ ACCEPTED = (
     '"\\n\\nHuman: ...\\n\\nAssistant: ..." transcripts'
 )
 
+PARTS = ("train", "validation", "held_out")
 SPANS = "response spans several turns"
 REPEATS = "response repeats the prompt"
 EXTRA_KEYS = "message keys other than role and content are ignored"
@@ -33,7 +34,8 @@ class Preference:
     """A prompt with the response that was preferred and the one that was not.
 
     `prompt`, `chosen` and `rejected` are texts, or tuples of messages where `kind` is "messages". Rows of one
-    `cluster` open with the same human turn and must stay together. `line` is the row's place in its source.
+    `cluster` open with the same human turn, or name the same cluster themselves, and must stay together. `line` is
+    the row's place in its source. `part` is what the row says of where it belongs: one of `PARTS`, or nothing.
     """
 
     row_id: str
@@ -43,6 +45,7 @@ class Preference:
     rejected: Dialogue
     cluster: str
     kind: Kind
+    part: str | None = None
 
 
 class Refused(Exception):  # noqa: N818 - a verdict on one row, not an error of the program
@@ -90,8 +93,18 @@ def interpret(line: int, row: object, form: Format = "auto") -> tuple[Preference
         raise Refused("responses are equal")
     if isinstance(prompt, str) and str(chosen).startswith(prompt) and str(rejected).startswith(prompt):
         notes.append(REPEATS)
+    named = row.get("cluster")
+    opening = named if isinstance(named, str) and named.strip() else first_human_turn(prompt, kind)
+    said = row.get("part")
     preference = Preference(
-        row_name(line), line, prompt, chosen, rejected, cluster_of(first_human_turn(prompt, kind)), kind
+        row_name(line),
+        line,
+        prompt,
+        chosen,
+        rejected,
+        cluster_of(opening),
+        kind,
+        said if said in PARTS else None,
     )
     return preference, tuple(dict.fromkeys(notes))
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from stratalign.microworld import PREFERENCE_SETS, shipped_set
 
 Format = Literal["auto", "text", "messages", "transcript"]
 Template = Literal["raw", "chat"]
@@ -18,7 +20,7 @@ class PreferenceSettings(BaseModel):
     source: str = Field(
         min_length=1,
         description="A .jsonl, .jsonl.gz or .parquet file, a folder written by datasets' save_to_disk, "
-        "or a dataset's hub id (owner/name).",
+        "a dataset's hub id (owner/name), or a set of the micro-world such as microworld:fluency.",
     )
     subset: str | None = Field(
         None, description="The configuration of a hub dataset, where it has several. For hub ids only."
@@ -65,3 +67,13 @@ class PreferenceSettings(BaseModel):
         description="raw: texts and transcripts are tokenised as they are. chat: they are turned into messages "
         "and rendered with the model's chat template. Messages always are. (ours)",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole_shipped_set(cls, given: Any) -> Any:
+        """A set of the micro-world is used whole, for the dimension that it is meant to move, unless said otherwise."""
+        name = shipped_set(str(given.get("source"))) if isinstance(given, dict) else None
+        if name not in PREFERENCE_SETS:
+            return given
+        objective = [PREFERENCE_SETS[name].objective]
+        return {"train": "all", "validation": 96, "held_out": 384, "objective": objective, **given}

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from stratalign.errors import UserError, unknown_name
+from stratalign.microworld import preference_file, shipped_set
 from stratalign.preferences.settings import PreferenceSettings
 from stratalign.records import digest, file_digest
 
@@ -71,7 +72,8 @@ def source_digest(settings: PreferenceSettings) -> str:
 def _local(settings: PreferenceSettings) -> Path | None:
     """The source as a path, checked; None when it names a dataset on the hub."""
     source = settings.source
-    path = Path(source).expanduser()
+    shipped = shipped_set(source)
+    path = preference_file(shipped) if shipped is not None else Path(source).expanduser()
     if path.exists():
         if settings.subset or settings.revision:
             raise UserError(

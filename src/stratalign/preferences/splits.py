@@ -1,7 +1,8 @@
 """Divides preferences into held-out, validation and training rows by whole clusters.
 
-Rows that open with the same human turn are one cluster and stay together, so that nothing that the verdict
-sees was trained on. Knows nothing of files or tokens.
+Rows that open with the same human turn, or name the same cluster, are one cluster and stay together, so that
+nothing that the verdict sees was trained on. Where every row says to which part it belongs, that is kept. Knows
+nothing of files or tokens.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stratalign.errors import UserError
-from stratalign.preferences.dialogues import Preference
+from stratalign.preferences.dialogues import PARTS, Preference
 from stratalign.preferences.settings import PreferenceSettings
 from stratalign.records import keyed_seed
 
@@ -38,18 +39,55 @@ def split(rows: Sequence[Preference], settings: PreferenceSettings) -> Split:
         UserError: a part cannot be filled; the message gives numbers that work.
     """
     order = _ordered(rows, settings.seed)
-    parts, left = _assigned(order, settings.held_out, settings.validation, settings.train)
     asked = (settings.held_out, settings.validation, settings.train)
+    if parts_are_given(rows):
+        return _as_given(rows, settings)
+    parts, left = _assigned(order, *asked)
     if not parts[2] or any(want not in ("all", len(got)) for want, got in zip(asked, parts, strict=True)):
         raise _too_few(rows, order, settings)
     held_out, validation, train = parts
     return Split(train, validation, held_out, left)
 
 
+def parts_are_given(rows: Sequence[Preference]) -> bool:
+    """Whether every row says to which part it belongs."""
+    return bool(rows) and all(row.part is not None for row in rows)
+
+
 def leaks(parts: Split) -> tuple[str, ...]:
     """The clusters that lie in more than one of the parts that are used: none, in a sound split."""
     seen = [{row.cluster for row in part} for part in (parts.train, parts.validation, parts.held_out)]
     return tuple(sorted((seen[0] & seen[1]) | (seen[0] & seen[2]) | (seen[1] & seen[2])))
+
+
+def _as_given(rows: Sequence[Preference], settings: PreferenceSettings) -> Split:
+    """From each part the rows that say that they belong there, whole clusters, until it has as many as asked for."""
+    homes: dict[str, set[str]] = {}
+    for row in rows:
+        homes.setdefault(row.cluster, set()).add(str(row.part))
+    torn = next((row for row in rows if len(homes[row.cluster]) > 1), None)
+    if torn is not None:
+        raise UserError(
+            f"Rows of one cluster of {settings.source} say that they belong to {' and '.join(sorted(homes[torn.cluster]))} "
+            f"(one is line {torn.line}), so the verdict would see what was trained on. Correct their `part`, or remove "
+            "that column and let the split be drawn."
+        )
+    taken: dict[str, tuple[Preference, ...]] = {}
+    left: list[Preference] = []
+    for part in PARTS:
+        own = [row for row in rows if row.part == part]
+        size = getattr(settings, part)
+        (taken[part],), rest = _assigned(_ordered(own, settings.seed), size)
+        left += rest
+        if (not own and part == "train") or size not in ("all", len(taken[part])):
+            there = ", ".join(f"{name} {sum(row.part == name for row in rows)}" for name in PARTS)
+            raise UserError(
+                f"preferences asks for {part}: {size}, but the rows of {settings.source} that can be taken for it in "
+                f"whole clusters are {len(taken[part])}. Its rows say themselves where they belong: {there}."
+            )
+    return Split(
+        taken["train"], taken["validation"], taken["held_out"], tuple(sorted(left, key=lambda row: row.line))
+    )
 
 
 def _ordered(rows: Sequence[Preference], seed: int) -> list[Cluster]:

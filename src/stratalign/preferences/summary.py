@@ -8,7 +8,7 @@ from typing import Any
 
 from stratalign.preferences.dialogues import Preference
 from stratalign.preferences.reading import BadRow, Preferences, by_reason
-from stratalign.preferences.splits import Split
+from stratalign.preferences.splits import Split, parts_are_given
 
 _LISTED = 20
 """Lines listed for each reason and note; the files themselves list all."""
@@ -28,6 +28,7 @@ def describe(parts: Split, preferences: Preferences, bad: Sequence[BadRow] = ())
         "refused_by_tokenising": len(bad),
         "kinds": dict(sorted(Counter(row.kind for row in preferences.rows).items())),
         "clusters": len({row.cluster for row in preferences.rows}),
+        "split": "given by the rows" if parts_are_given(preferences.rows) else "drawn",
         "parts": {
             "train": _part(parts.train),
             "validation": _part(parts.validation),
