@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from controlled_studies import controlled_study
 from fake_studies import answer, full_study, judges, manifest, score, step
 
 from stratalign.errors import UserError
@@ -129,12 +130,39 @@ def test_the_answer_says_what_suffices_and_what_cannot_be_told(tmp_path: Path) -
          for name, values in (("fluency", fluency), ("repetition", repetition))],
     )  # fmt: skip
     text = " ".join(Parsed(page_of(tmp_path)).text.split())
+    # Eight clusters, all one way: p = 2 / 256. Of six tests three are such, so Holm p is 6 x 2 / 256 = 0.047; of
+    # three pairs two are, with 3 x 2 / 256 = 0.023. mid and full tie against base, and mid is always above full.
     assert (
-        "Training full or mid suffices to do better than base on fluency (net win rate: full +1.00 [+1.00, +1.00], "
-        "mid +1.00 [+1.00, +1.00]); for local this sample cannot tell."
+        "Training mid suffices to do better than base on fluency (net win rate +1.00 [+1.00, +1.00], Holm p 0.047), "
+        "the highest of 3 conditions. Training full suffices too; for local this sample cannot tell. "
+        "Head to head, mid beats full and local."
     ) in text
-    assert "full does worse than base on repetition (net win rate +1.00" in text
+    assert "full pays on repetition: +1.00 [+1.00, +1.00], lower is better, Holm p 0.047." in text
     assert "lives here" not in text
+
+
+def test_the_judged_protocol_comes_first_and_the_other_is_folded(tmp_path: Path) -> None:
+    page = Parsed(page_of(controlled_study(tmp_path)))
+    text = " ".join(page.text.split())
+    judged, beside = (
+        text.index("Judged by microworld."),
+        text.index("Also measured: text, which decides nothing"),
+    )
+    assert judged < text.index("claim_accuracy ↑") < beside < text.index("reward_accuracy ↑")
+    assert "Head to head: every pair of conditions" in text[judged:beside]
+    figures = (tmp_path / "figures" / "net_win_rate.svg").read_text()
+    assert "claim_accuracy" in figures
+    assert "reward_accuracy" not in figures
+
+
+def test_several_studies_open_with_the_winner_of_each(tmp_path: Path) -> None:
+    one, two = full_study(tmp_path / "one"), controlled_study(tmp_path / "two", {})
+    page = Parsed(page_of(one, two))
+    overview = " ".join(page.text[: page.text.index("Every study stands for itself")].split())
+    assert re.search(r"onetiny/modelmicroworld:fluencyfluency: full \+0\.\d\d \[", overview)
+    assert "twotiny/modelpairs.jsonlclaim_accuracy: cannot tell" in overview
+    links = [a["href"] for tag, a in page.elements if tag == "a"]
+    assert links == ["#study-1", "#study-2"]
 
 
 def test_a_half_finished_study_has_a_page_that_says_what_is_missing(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from stratalign.stats import clustered_mean, compare, smallest_detectable, verdict
+from stratalign.stats import clustered_mean, compare, detectable_effect, smallest_detectable, verdict
 
 SIX = ["a", "b", "c", "d", "e", "f"]
 
@@ -68,3 +68,9 @@ def test_missing_values_are_dropped_and_counted() -> None:
     assert (result.mean, result.standard_error) == (3.0, None)
     assert (result.n, result.clusters, result.missing) == (2, 1, 1)
     assert clustered_mean([math.nan], ["x"]).mean is None
+
+
+def test_an_effect_among_five_tests_has_to_pass_a_fifth_of_the_level() -> None:
+    # z(1 - 0.01 / 2) + z(0.8) = 2.575829 + 0.841621 = 3.417451
+    assert detectable_effect(0.025, tests=5) == pytest.approx(0.025 * 3.417451, rel=1e-6)
+    assert detectable_effect(0.0, tests=5) is detectable_effect(None) is None

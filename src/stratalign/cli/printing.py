@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +19,9 @@ from stratalign.records import Progress as Report
 from stratalign.records import silent
 
 console = Console(highlight=False)
+
+WIDTH = 100
+"""Columns of running text, and of tables that no terminal shows."""
 
 
 def say(text: str) -> None:
@@ -103,26 +108,58 @@ def proofs(manifest: Mapping[str, Any], path: Path) -> None:
 
 
 def results(found: Mapping[str, Any], report: Path) -> None:
-    """Net win rate of every run against the base, with its interval."""
-    rows = [row for row in found["comparisons"] if row["better"] is not None and row["seed"] is None]
+    """Net win rates of the judged protocol against the base, the objective's first; then what they say."""
+    judged = found["judged"] or {}
+    rows = [
+        row
+        for row in found["comparisons"]
+        if row["better"] is not None
+        and row["seed"] is None
+        and (row["judge"], row["protocol"]) == (judged.get("judge"), judged.get("protocol"))
+    ]
+    objective = {name.casefold() for name in found["study"]["objective"]}
+    rows.sort(key=lambda row: row["dimension"].casefold() not in objective)
     table = Table(box=None, pad_edge=False)
-    for name in ("condition", "dimension", "net win rate", "95 % interval", "verdict"):
-        table.add_column(name, justify="right" if "rate" in name or "%" in name else "left")
+    for name in ("condition", "dimension", "net win rate", "95 % interval", "Holm p", "verdict"):
+        table.add_column(name, justify="left" if name in ("condition", "dimension", "verdict") else "right")
     tied = [row for row in rows if row["n"] and row["wins"] == row["losses"] == 0]
-    for row in rows:
-        if row in tied:
-            continue
+    shown = [row for row in rows if row not in tied]
+    for row in shown:
         low, high = row["low"], row["high"]
         interval = "undefined" if low is None or high is None else f"[{low:+.2f}, {high:+.2f}]"
         rate = "undefined" if row["net_win_rate"] is None else f"{row['net_win_rate']:+.2f}"
-        table.add_row(row["condition"], row["dimension"], rate, interval, row["verdict"])
-    if rows:
-        say("Against base, paired by prompt, clustered by first human turn:")
-        console.print(table)
+        p_value = "undefined" if row["p_holm"] is None else f"{row['p_holm']:.3f}"
+        p_value = "<0.001" if p_value == "0.000" else p_value
+        table.add_row(row["condition"], row["dimension"], rate, interval, p_value, row["verdict"])
+    if shown:
+        say(f"Against base, judged by {judged['protocol']}, paired by prompt, clustered by first human turn:")
+        console.print(table, width=None if console.is_terminal else WIDTH)
     for dimension in dict.fromkeys(row["dimension"] for row in tied):
         names = [row["condition"] for row in tied if row["dimension"] == dimension]
-        say(f"{dimension}: every prompt ties for {', '.join(names)}")
+        paragraph(f"{dimension}: every prompt ties for {', '.join(names)}")
+    conclusions(found["conclusions"])
     say(f"Report: {report}")
+
+
+def conclusions(found: Mapping[str, Any]) -> None:
+    """The winner, the tax and the controls, a paragraph each."""
+    if found["note"]:
+        paragraph(found["note"])
+    for title, part in (("Winner", "winner"), ("Tax", "tax"), ("Control", "controls")):
+        for one in found[part]:
+            paragraph(f"{title}: {one['words']}")
+
+
+def paragraph(text: str) -> None:
+    """Plain text in lines that fit, later ones set in; an interval stays whole, a true minus becomes a hyphen."""
+    whole = re.sub(
+        r"\[[^\]]*\]", lambda interval: interval[0].replace(" ", "\0"), text.replace("\u2212", "-")
+    )
+    lines = textwrap.wrap(
+        whole, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
+    for line in lines:
+        say(line.replace("\0", " "))
 
 
 def parity(found: Mapping[str, Any]) -> None:

@@ -34,6 +34,6 @@ def draw(records: StudyRecords, results: Results) -> Figures:
     }
     return Figures(
         layers=layer_picture(results),
-        net_win_rate=forest_plot(results),
+        net_win_rate=forest_plot(results, results.judged),
         loss=loss_curves(curves, {run.run: run.condition for run in results.runs}),
     )

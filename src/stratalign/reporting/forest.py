@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from stratalign.reporting import svg
 from stratalign.reporting.contrasts import Contrast
+from stratalign.reporting.evidence import objective_measures
 from stratalign.reporting.numbers import interval, signed
 from stratalign.reporting.results import Results
 
@@ -19,9 +20,9 @@ MOST_LABEL = 150.0
 KINDS = {"better": "f-better", "worse": "f-worse"}
 
 
-def forest_plot(results: Results) -> svg.Drawing | None:
-    """The plot, or None where no measure with a direction has been compared."""
-    groups = _groups(results)
+def forest_plot(results: Results, protocol: tuple[str, str] | None) -> svg.Drawing | None:
+    """The plot of one (judge, protocol), or None where no measure of it with a direction has been compared."""
+    groups = _groups(results, protocol)
     if not groups:
         return None
     rows = [row for _, group in groups for row in group]
@@ -39,21 +40,19 @@ def forest_plot(results: Results) -> svg.Drawing | None:
     return svg.Drawing(columns * width + GAP * (columns - 1), y - 12, _told(rows), "\n".join(parts))
 
 
-def _groups(results: Results) -> list[tuple[str, list[Contrast]]]:
-    """The comparisons over all seeds of each measure that has a direction, under the measure's title."""
-    one_judge = len({(measure.judge, measure.protocol) for measure in results.measures}) == 1
+def _groups(results: Results, protocol: tuple[str, str] | None) -> list[tuple[str, list[Contrast]]]:
+    """The comparisons over all seeds of each measure that has a direction, under its name; the objective first."""
+    measures = [one for one in results.measures if one.key[:2] == protocol and one.better]
+    meant = objective_measures(measures, results.study.objective)
     groups = []
-    for measure in results.measures:
+    for measure in sorted(measures, key=lambda one: one not in meant):
         rows = [
             one
             for one in results.comparisons
-            if one.seed is None
-            and one.net_win_rate is not None
-            and (one.judge, one.protocol, one.dimension) == measure[:3]
+            if one.seed is None and one.net_win_rate is not None and one.key == measure.key
         ]
-        if measure.better and rows:
-            title = measure.dimension if one_judge else f"{measure.dimension} ({measure.judge})"
-            groups.append((title, rows))
+        if rows:
+            groups.append((measure.dimension, rows))
     return groups
 
 

@@ -36,6 +36,13 @@ def interval(low: float | None, high: float | None, digits: int = 3) -> str:
     return f"[{signed(low, digits)}, {signed(high, digits)}]"
 
 
+def p_value(value: float | None) -> str:
+    """'0.003', '<0.001'."""
+    if value is None:
+        return NOTHING
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
 def percent(value: float | None) -> str:
     return NOTHING if value is None else f"{100 * value:.1f} %"
 

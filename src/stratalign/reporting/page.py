@@ -13,7 +13,7 @@ import jinja2
 from markupsafe import Markup
 
 from stratalign.reporting import numbers, svg
-from stratalign.reporting.contrasts import RESAMPLES
+from stratalign.reporting.contrasts import ALPHA, RESAMPLES
 from stratalign.reporting.sections import StudyView
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -37,11 +37,12 @@ def render(views: Sequence[StudyView]) -> str:
         spans=numbers.spans,
         listed=numbers.listed,
         figure=_figure,
+        p_value=numbers.p_value,
     )
     environment.globals.update(interval=numbers.interval)
     style = (TEMPLATES / "page.css").read_text(encoding="utf-8") + svg.STYLE
     page = environment.get_template("page.html.j2").render(
-        views=views, style=Markup(style), resamples=RESAMPLES
+        views=views, style=Markup(style), resamples=RESAMPLES, alpha=ALPHA
     )
     # A lone surrogate in a model's answer has no UTF-8 form.
     return page.encode("utf-8", "replace").decode("utf-8")

@@ -13,7 +13,8 @@ from typing import Any
 
 from stratalign import stats
 from stratalign.records import Score
-from stratalign.reporting.contrasts import BASE, Measure, valid
+from stratalign.reporting.comparing import valid
+from stratalign.reporting.contrasts import BASE, Measure
 from stratalign.reporting.inputs import StudyRecords
 
 

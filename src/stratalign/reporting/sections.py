@@ -5,18 +5,20 @@ Text stays raw here, whoever wrote it: escaping is the template's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from stratalign.reporting.answer import Answer, answer_in_words
 from stratalign.reporting.contrasts import Contrast, Measure
+from stratalign.reporting.evidence import objective_measures
 from stratalign.reporting.excerpts import BadRows, Example, Fact, data_facts, rows_left_out, side_by_side
 from stratalign.reporting.figures import Figures, draw
+from stratalign.reporting.forest import forest_plot
 from stratalign.reporting.inputs import StudyRecords
 from stratalign.reporting.progress import unfinished
-from stratalign.reporting.results import Results
+from stratalign.reporting.results import Judged, Results
 from stratalign.reporting.runs import MeanScore, RunResult
+from stratalign.reporting.svg import Drawing
 
 
 class MeanRow(NamedTuple):
@@ -24,6 +26,16 @@ class MeanRow(NamedTuple):
 
     measure: Measure
     means: tuple[MeanScore | None, ...]
+
+
+class ProtocolView(NamedTuple):
+    """What one judge's protocol says: the judged one decides, any other is shown below it."""
+
+    name: str
+    forest: Drawing | None
+    comparisons: tuple[Contrast, ...]
+    by_seed: tuple[Contrast, ...]
+    means: tuple[MeanRow, ...]
 
 
 class Check(NamedTuple):
@@ -57,11 +69,8 @@ class StudyView:
     folder: str
     results: Results
     missing: tuple[str, ...]
-    answer: Answer
     figures: Figures
-    comparisons: tuple[Contrast, ...]
-    by_seed: tuple[Contrast, ...]
-    means: tuple[MeanRow, ...]
+    protocols: tuple[ProtocolView, ...]
     proof: tuple[ProofRow, ...]
     times: tuple[TimeRow, ...]
     stages: tuple[tuple[str, float], ...]
@@ -77,11 +86,8 @@ def view(records: StudyRecords, results: Results, anchor: str, folder: str) -> S
         folder=folder,
         results=results,
         missing=(*records.missing, *unfinished(records)),
-        answer=answer_in_words(results),
         figures=draw(records, results),
-        comparisons=tuple(one for one in results.comparisons if one.seed is None),
-        by_seed=tuple(one for one in results.comparisons if one.seed is not None),
-        means=_means(results),
+        protocols=tuple(_protocol(results, protocol) for protocol in results.protocols),
         proof=_proof(records, results),
         times=_times(records, results),
         stages=_stages(records.timings),
@@ -91,11 +97,31 @@ def view(records: StudyRecords, results: Results, anchor: str, folder: str) -> S
     )
 
 
-def _means(results: Results) -> tuple[MeanRow, ...]:
+def _protocol(results: Results, protocol: Judged) -> ProtocolView:
+    measures = [measure for measure in results.measures if measure.key[:2] == protocol]
+    meant = {measure.key for measure in objective_measures(measures, results.study.objective)}
+    order = list(dict.fromkeys(run.condition for run in results.runs))
+    rows = sorted(
+        (one for one in results.comparisons if one.key[:2] == protocol),
+        key=lambda one: (order.index(one.condition), one.seed or 0, one.key not in meant),
+    )
+    name = (
+        protocol.judge if protocol.judge == protocol.protocol else f"{protocol.protocol} by {protocol.judge}"
+    )
+    return ProtocolView(
+        name=name,
+        forest=forest_plot(results, protocol),
+        comparisons=tuple(one for one in rows if one.seed is None),
+        by_seed=tuple(one for one in rows if one.seed is not None),
+        means=_means(results, measures),
+    )
+
+
+def _means(results: Results, measures: Sequence[Measure]) -> tuple[MeanRow, ...]:
     rows = []
-    for measure in results.measures:
+    for measure in measures:
         means = tuple(
-            next((m for m in run.means if (m.judge, m.protocol, m.dimension) == measure[:3]), None)
+            next((m for m in run.means if (m.judge, m.protocol, m.dimension) == measure.key), None)
             for run in results.runs
         )
         if any(means):

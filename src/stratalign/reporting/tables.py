@@ -21,7 +21,8 @@ def csv_tables(results: Results) -> dict[str, str]:
     """File name -> content."""
     return {
         "means.csv": _means(results),
-        "comparisons.csv": _comparisons(results),
+        "comparisons.csv": _contrasts(results.comparisons),
+        "pairs.csv": _contrasts(results.pairs),
         "runs.csv": _runs(results),
     }
 
@@ -38,10 +39,8 @@ def _means(results: Results) -> str:
     )
 
 
-def _comparisons(results: Results) -> str:
-    return _csv(
-        [field.name for field in fields(Contrast)], (asdict(one).values() for one in results.comparisons)
-    )
+def _contrasts(contrasts: Sequence[Contrast]) -> str:
+    return _csv([field.name for field in fields(Contrast)], (asdict(one).values() for one in contrasts))
 
 
 def _runs(results: Results) -> str:

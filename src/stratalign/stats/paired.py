@@ -1,4 +1,4 @@
-"""Two sets of scores for the same rows: who scores higher how often, by how much, and within which interval.
+"""Two sets of scores for the same rows: who scores higher how often, by how much, and how surely.
 
 Knows nothing of prompts, judges or which direction is better: "win" means that `a` is higher than `b`.
 """
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stratalign.stats.bootstrap import percentile_interval, resampled_sums
+from stratalign.stats.flips import sign_flip_p_values
 from stratalign.stats.groups import Clusters, Codes, Floats, cluster_codes, cluster_sums, score_array
 
 
@@ -20,8 +21,9 @@ class Comparison:
 
     net_win_rate = (wins - losses) / n = mean of sign(a - b), in [-1, 1]; ties count in n. `low` and `high` bound
     it, and `standard_error` is the standard deviation of its bootstrap replicates. mean_difference = mean of
-    a - b in the scores' unit, with its own bounds. Rates are None without rows; bounds and standard errors are
-    None with fewer than two clusters, where nothing can be resampled.
+    a - b in the scores' unit, with its own bounds. `p_value` is two-sided, of the net win rate, by sign flips of
+    whole clusters (`flips`); it is 1 where all rows tie or there is one cluster. Rates and the p value are None
+    without rows; bounds and standard errors are None with fewer than two clusters, where nothing can be resampled.
     """
 
     n: int
@@ -34,6 +36,7 @@ class Comparison:
     low: float | None
     high: float | None
     standard_error: float | None
+    p_value: float | None
     mean_difference: float | None
     difference_low: float | None
     difference_high: float | None
@@ -50,7 +53,7 @@ def compare(
         a: scores [n]; NaN where missing. A row that lacks `a` or `b` is dropped and counted in `missing`.
         b: scores [n] of the same rows, in the same unit.
         clusters: the cluster of each row [n]; all rows of a cluster are resampled together.
-        resamples: bootstrap replicates.
+        resamples: bootstrap replicates, and random sign flips where they are too many to enumerate.
         seed: of the draws; the same seed and clusters give the same draws for any scores.
         level: of the percentile intervals.
     """
@@ -110,21 +113,29 @@ def _column(a: Floats, b: Floats, codes: Codes) -> _Column:
 def _compare_together(columns: list[_Column], resamples: int, seed: int, level: float) -> list[Comparison]:
     """Comparisons of columns that have rows in the same clusters, from one set of draws."""
     clusters = len(columns[0].present)
-    if clusters < 2:
-        return [_comparison(column, None, None, level) for column in columns]
+    if clusters == 0:
+        return [_comparison(column, None, None, None, level) for column in columns]
     parts = [
         cluster_sums(part, column.codes, clusters)
         for column in columns
         for part in (np.ones_like(column.difference), np.sign(column.difference), column.difference)
     ]
-    totals = resampled_sums(np.stack(parts, axis=1), resamples, seed)
+    sums = np.stack(parts, axis=1)
+    p_values = [float(p) for p in sign_flip_p_values(sums[:, 1::3], resamples, seed)]
+    if clusters == 1:
+        return [
+            _comparison(column, None, None, p, level) for column, p in zip(columns, p_values, strict=True)
+        ]
+    totals = resampled_sums(sums, resamples, seed)
     return [
-        _comparison(column, totals[:, at + 1] / totals[:, at], totals[:, at + 2] / totals[:, at], level)
-        for column, at in zip(columns, range(0, totals.shape[1], 3), strict=True)
+        _comparison(column, totals[:, at + 1] / totals[:, at], totals[:, at + 2] / totals[:, at], p, level)
+        for column, at, p in zip(columns, range(0, totals.shape[1], 3), p_values, strict=True)
     ]
 
 
-def _comparison(column: _Column, rates: Floats | None, means: Floats | None, level: float) -> Comparison:
+def _comparison(
+    column: _Column, rates: Floats | None, means: Floats | None, p_value: float | None, level: float
+) -> Comparison:
     """Put the sample's own numbers and the replicates' intervals together."""
     n = len(column.difference)
     wins, losses = int((column.difference > 0).sum()), int((column.difference < 0).sum())
@@ -141,6 +152,7 @@ def _comparison(column: _Column, rates: Floats | None, means: Floats | None, lev
         low=rate.low if rate else None,
         high=rate.high if rate else None,
         standard_error=rate.standard_error if rate else None,
+        p_value=p_value,
         mean_difference=float(column.difference.mean()) if n else None,
         difference_low=mean.low if mean else None,
         difference_high=mean.high if mean else None,

@@ -31,15 +31,22 @@ def verdict(comparison: Comparison) -> Verdict:
 
 
 def smallest_detectable(comparison: Comparison, power: float = 0.8) -> float | None:
-    """The smallest true net win rate (absolute) that such a sample finds with probability `power`.
+    """The smallest true net win rate (absolute) that such a sample finds with probability `power`, tested alone."""
+    return detectable_effect(comparison.standard_error, comparison.level, power)
 
-    (z_{(1+level)/2} + z_power) x the bootstrap's standard error; at 95 % and 80 % power that is
-    (1.96 + 0.84) = 2.80 x standard error (normal approximation; Bloom 1995, Evaluation Review 19(5), 547-556). None
-    where the standard error is undefined, and where it is 0: rows that are all alike say nothing of how much
-    other samples would vary.
+
+def detectable_effect(
+    standard_error: float | None, level: float = 0.95, power: float = 0.8, tests: int = 1
+) -> float | None:
+    """The smallest true effect (absolute) that is found with probability `power`, in the standard error's unit.
+
+    (z_{1 - alpha / 2} + z_power) x standard error with alpha = (1 - level) / tests; at 95 %, 80 % power and one test
+    that is (1.96 + 0.84) = 2.80 x standard error (normal approximation; Bloom 1995, Evaluation Review 19(5),
+    547-556). With several `tests` it is the first step of Holm's procedure, the one that a lone effect among them
+    has to pass. None where the standard error is undefined, and where it is 0: rows that are all alike say
+    nothing of how much other samples would vary.
     """
-    if not comparison.standard_error:
+    if not standard_error:
         return None
     normal = NormalDist()
-    factor = normal.inv_cdf((1 + comparison.level) / 2) + normal.inv_cdf(power)
-    return factor * comparison.standard_error
+    return (normal.inv_cdf(1 - (1 - level) / (2 * tests)) + normal.inv_cdf(power)) * standard_error

@@ -1,0 +1,114 @@
+"""What each control says, in one sentence: base sampled anew, shuffled labels, random layers, equal parameters. Pure.
+
+A null control should move nothing; what it moves is no evidence when a candidate moves it too. The other controls
+are held against the candidates that they resemble, head to head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from stratalign.reporting.contrasts import Contrast, Measure
+from stratalign.reporting.evidence import Evidence, largest_unseen, several, size, size_and_p
+from stratalign.reporting.numbers import listed, signed
+from stratalign.reporting.roles import Role
+
+
+@dataclass(frozen=True)
+class Control:
+    """One control: the dimensions that it moves after Holm's correction (of a null control any, else of the
+    objective), and its sentence."""
+
+    condition: str
+    kind: str
+    moves: tuple[str, ...]
+    words: str
+
+
+def control_findings(evidence: Evidence) -> tuple[Control, ...]:
+    """A sentence for each control, in the recipe's order."""
+    return tuple(
+        _null(role, evidence) if role.null else _held_against(role, evidence)
+        for role in evidence.roles
+        if not role.eligible
+    )
+
+
+def _null(role: Role, evidence: Evidence) -> Control:
+    rows = evidence.against_base(role.condition, (*evidence.objective, *evidence.others))
+    moved = [one for one in rows if one.sure]
+    unsure = [one for one in rows if not one.sure and one.verdict != "cannot tell"]
+    who = f"{role.condition} ({role.about})"
+    names = tuple(one.dimension for one in moved)
+    if not rows:
+        return Control(role.condition, role.kind, (), f"{who} has not been judged yet.")
+    if moved:
+        reason = (
+            "although nothing was trained"
+            if role.kind == "base again"
+            else "by training alone, with labels that say nothing"
+        )
+        words = (
+            f"{who} moves {listed([f'{one.dimension} ({size_and_p(one)})' for one in moved])}, {reason}: "
+            f"{_effects(moved)} of this size on {listed(names)} are no evidence"
+        )
+    else:
+        seen = largest_unseen(rows)
+        words = f"{who} moves nothing, as it should"
+        words += (
+            ""
+            if seen is None
+            else f"; a shift of about {signed(seen, 2)[1:]} or more would probably have been seen"
+        )
+    if unsure:
+        words += f"; unsure: {', '.join(f'{one.dimension} {size(one)}' for one in unsure)}"
+    return Control(role.condition, role.kind, names, f"{words}.")
+
+
+def _effects(moved: Sequence[Contrast]) -> str:
+    if all(one.gain > 0 for one in moved):
+        return "gains"
+    return "losses" if all(one.gain < 0 for one in moved) else "effects"
+
+
+def _held_against(role: Role, evidence: Evidence) -> Control:
+    sentences = [_on(role, measure, evidence) for measure in evidence.objective]
+    words = "; ".join(sentence for sentence in sentences if sentence) or "has not been judged yet"
+    rows = evidence.against_base(role.condition, evidence.objective)
+    moves = tuple(one.dimension for one in rows if one.sure)
+    return Control(role.condition, role.kind, moves, f"{role.condition} ({role.about}) {words}.")
+
+
+def _on(role: Role, measure: Measure, evidence: Evidence) -> str:
+    """How a control does on one dimension of the objective: against base, and against those it resembles."""
+    rows = evidence.against_base(role.condition, [measure])
+    if not rows:
+        return ""
+    (one,) = rows
+    if one.sure:
+        verb = f"does {'better' if one.gain > 0 else 'worse'} than base on {measure.dimension}"
+    else:
+        verb = f"cannot be told from base on {measure.dimension} after correction"
+    wins, losses, unsure = evidence.head_to_head(role.condition, role.held_against, measure)
+    clauses = [f"it beats {_names(wins)}"] if wins else []
+    clauses += [f"it loses to {_names(losses)}{_meaning(role, losses)}"] if losses else []
+    clauses += [f"this sample cannot tell it from {_names(unsure, 'or')}"] if unsure else []
+    direct = f"; head to head {', and '.join(clauses)}" if clauses else ""
+    return f"{verb} ({size_and_p(one)}){direct}"
+
+
+def _names(contrasts: Sequence[Contrast], last: str = "and") -> str:
+    """The other conditions, each with the control's net win rate against it where they are few."""
+    if len(contrasts) > 2:
+        return several([one.against for one in contrasts], last)
+    return listed([f"{one.against} ({size_and_p(one)})" for one in contrasts], last)
+
+
+def _meaning(role: Role, losses: Sequence[Contrast]) -> str:
+    """What it means that a control loses to a condition with as many layers, or as many parameters."""
+    if not {one.against for one in losses} & set(role.alike):
+        return ""
+    if role.kind == "random layers":
+        return ", so it is not only how many layers train (as far as one draw can show)"
+    return ", so it is not only how many parameters train"

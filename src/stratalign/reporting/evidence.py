@@ -1,0 +1,111 @@
+"""What conclusions are drawn from, ready to be asked, and how its numbers are worded. Pure.
+
+Holds only the judged protocol's contrasts over all seeds, on measures that have a better direction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from stratalign.reporting.contrasts import BASE, Contrast, Measure
+from stratalign.reporting.numbers import interval, listed, p_value, signed
+from stratalign.reporting.roles import Role
+
+STAND_INS, NAMED = 2, 5
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """`objective` are the measures that the preferences are meant to move, `others` all other ones. Where the recipe
+    names none that was judged, the first ones stand in: `stands_in`."""
+
+    roles: tuple[Role, ...]
+    objective: tuple[Measure, ...]
+    others: tuple[Measure, ...]
+    stands_in: bool
+    named: tuple[str, ...]
+    comparisons: tuple[Contrast, ...]
+    pairs: tuple[Contrast, ...]
+
+    def against_base(self, condition: str, measures: Sequence[Measure]) -> list[Contrast]:
+        """The condition's contrasts with base on each of `measures` that it has rows of."""
+        mine = {one.key: one for one in self.comparisons if one.condition == condition}
+        return [mine[measure.key] for measure in measures if measure.key in mine]
+
+    def head_to_head(self, condition: str, others: Iterable[str], measure: Measure) -> HeadToHead:
+        """How `condition` does on one measure against each of `others` that it was compared with."""
+        found = []
+        for one in self.pairs:
+            if one.key == measure.key:
+                found += [one] if one.condition == condition else []
+                found += [one.flipped()] if one.against == condition else []
+        by_name = {one.against: one for one in found}
+        known = [by_name[name] for name in others if name in by_name]
+        return HeadToHead(
+            [one for one in known if one.sure and one.gain > 0],
+            [one for one in known if one.sure and one.gain < 0],
+            [one for one in known if not one.sure or one.gain == 0],
+        )
+
+
+class HeadToHead(NamedTuple):
+    """One condition's direct contrasts: those it wins, those it loses, and those that cannot be told, after Holm."""
+
+    wins: list[Contrast]
+    losses: list[Contrast]
+    unsure: list[Contrast]
+
+
+def gather(
+    roles: Sequence[Role],
+    judged: tuple[str, str] | None,
+    measures: Sequence[Measure],
+    objective: Sequence[str],
+    comparisons: Sequence[Contrast],
+    pairs: Sequence[Contrast],
+) -> Evidence:
+    """The evidence of one study; `objective` are the recipe's names of dimensions, in any case."""
+    mine = [one for one in comparisons if one.seed is None and one.n and one.key[:2] == judged and one.better]
+    compared = {one.key for one in mine}
+    directed = [measure for measure in measures if measure.key in compared]
+    meant = objective_measures(directed, objective)
+    first = meant or directed[:STAND_INS]
+    return Evidence(
+        roles=tuple(role for role in roles if role.condition != BASE),
+        objective=tuple(first),
+        others=tuple(measure for measure in directed if measure not in first),
+        stands_in=not meant,
+        named=tuple(objective),
+        comparisons=tuple(mine),
+        pairs=tuple(pairs),
+    )
+
+
+def objective_measures(measures: Iterable[Measure], objective: Iterable[str]) -> list[Measure]:
+    """The measures that the recipe's `preferences.objective` names, whatever the case of the letters."""
+    names = {name.casefold() for name in objective}
+    return [measure for measure in measures if measure.dimension.casefold() in names]
+
+
+def size(one: Contrast) -> str:
+    """'+0.42 [+0.33, +0.51]'; where lower is better, that is said."""
+    turned = ", lower is better" if one.better == "lower" else ""
+    return f"{signed(one.net_win_rate, 2)} {interval(one.low, one.high, 2)}{turned}"
+
+
+def size_and_p(one: Contrast) -> str:
+    """'+0.42 [+0.33, +0.51], Holm p 0.003'."""
+    return f"{size(one)}, Holm p {p_value(one.p_holm)}"
+
+
+def several(names: Sequence[str], last: str = "and") -> str:
+    """The names, or how many there are where they would fill a line."""
+    return listed(names, last) if len(names) <= NAMED else f"{len(names)} conditions"
+
+
+def largest_unseen(contrasts: Iterable[Contrast]) -> float | None:
+    """The effect that would have been seen after Holm's correction on whichever of these could see least."""
+    seen = [one.smallest_detectable_holm for one in contrasts if one.smallest_detectable_holm is not None]
+    return max(seen, default=None)
