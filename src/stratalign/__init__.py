@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from stratalign.pipeline import generate, judge, plan, study, train, verify
     from stratalign.recipe import Recipe, load_recipe
     from stratalign.reporting import report
+    from stratalign.showcase import demo
     from stratalign.starting import init
 
 __version__ = "0.1.0"
@@ -27,6 +28,7 @@ _HOMES = {
     "UserError": "errors",
     "audit": "models",
     "catalogues": "listing",
+    "demo": "showcase",
     "generate": "pipeline",
     "init": "starting",
     "judge": "pipeline",
@@ -47,6 +49,7 @@ __all__ = [
     "UserError",
     "audit",
     "catalogues",
+    "demo",
     "generate",
     "init",
     "judge",

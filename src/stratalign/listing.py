@@ -21,7 +21,9 @@ CONDITIONS = {
 
 def catalogues() -> dict[str, dict[str, str]]:
     """Catalogue -> name -> what it is."""
-    dimensions: list[Dimension] = [dimension for found in PROTOCOLS.values() for dimension in found.dimensions]
+    dimensions: list[Dimension] = [
+        dimension for found in PROTOCOLS.values() for dimension in found.dimensions
+    ]
     return {
         "partitions": {name: _first_line(function) for name, function in PARTITIONS.items()},
         "conditions": dict(CONDITIONS),

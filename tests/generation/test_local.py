@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from transformers import GenerationConfig
 
 from stratalign.engine import JointEngine
 from stratalign.generation import GenerationSettings, Prompt, answer, batches, divergence_from_base
@@ -46,20 +47,56 @@ def test_temperature_zero_takes_the_likeliest_token(world):
         ids.append(token)
 
 
-def test_an_answer_ends_at_the_end_token_and_says_so(world, monkeypatch):
+def test_an_answer_ends_at_the_end_token_and_says_so(world):
     model, tokenizer = world
     asked = prompts(tokenizer, 2)
-    stock = model.generate
-
-    def ended(ids, **options):
-        found = stock(ids, **options)
-        found[0, ids.shape[1] + 4] = tokenizer.eos_token_id
-        return found
-
-    monkeypatch.setattr(model, "generate", ended)
+    free = answer(model, tokenizer, asked, SETTINGS, key=1)
+    # Whatever token the first answer has at its fifth place becomes the end token.
+    tokenizer = make_tokenizer()
+    tokenizer.eos_token = tokenizer.convert_ids_to_tokens(free[0].tokens[4])
     first, second = answer(model, tokenizer, asked, SETTINGS, key=1)
-    assert (len(first.tokens), first.finish) == (4, "stop")
-    assert (len(second.tokens), second.finish) == (10, "length")
+    end = free[0].tokens.index(free[0].tokens[4])
+    assert (first.tokens, first.finish) == (free[0].tokens[:end], "stop")
+    if free[0].tokens[4] not in free[1].tokens:
+        assert (second.tokens, second.finish) == (free[1].tokens, "length")
+
+
+KINDS = ["llama", "qwen3", "mistral", "gemma2", "phi3", "olmo2", "gpt_neox", "gpt2"]
+
+
+def double(kind):
+    torch.manual_seed(1)
+    model = random_model(kind, 4, len(make_tokenizer())).double().eval().requires_grad_(False)
+    model.config.sliding_window = 8  # shorter than the prompts, where the architecture has one
+    return model
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_greedy_decoding_equals_the_stock_one(kind):
+    model, tokenizer = double(kind), make_tokenizer()
+    asked = prompts(tokenizer, 5)
+    ours = answer(model, tokenizer, asked, GenerationSettings(max_new_tokens=16, temperature=0), key=0)
+    width = max(len(prompt.ids) for prompt in asked)
+    ids = torch.zeros(len(asked), width, dtype=torch.int64)
+    mask = torch.zeros_like(ids)
+    for row, prompt in enumerate(asked):
+        ids[row, width - len(prompt.ids) :] = torch.tensor(prompt.ids)
+        mask[row, width - len(prompt.ids) :] = 1
+    config = GenerationConfig(do_sample=False, max_new_tokens=16, eos_token_id=0, pad_token_id=0)
+    stock = model.generate(ids, attention_mask=mask, generation_config=config)[:, width:].tolist()
+    for row, own in zip(stock, ours, strict=True):
+        assert tuple(row[: len(own.tokens)]) == own.tokens
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_that_end_early_and_are_dropped_change_nothing_for_the_others(kind):
+    model, tokenizer = double(kind), make_tokenizer()
+    asked = prompts(tokenizer, 8)
+    settings = GenerationSettings(max_new_tokens=24, temperature=3.0)
+    model.generation_config.eos_token_id = list(range(30))  # a tenth of the tokens end an answer
+    together = answer(model, tokenizer, asked, settings, key=0)
+    assert len({len(own.tokens) for own in together}) > 3
+    assert together == [answer(model, tokenizer, [prompt], settings, key=0)[0] for prompt in asked]
 
 
 def test_a_stop_text_ends_the_answer_and_is_cut_off(world):

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from stratalign.generation import KeyedSampling, gumbel_noise
+from stratalign.generation import gumbel_noise, keyed_choice
 
 
 def splitmix64(state: int) -> int:
@@ -39,25 +39,22 @@ def test_taking_the_largest_samples_from_the_softmax():
     assert torch.allclose(share, logits.softmax(0), atol=0.011)
 
 
-def test_noise_depends_on_seed_prompt_and_position_and_on_nothing_else():
-    scores = torch.zeros(2, 50)
+def test_a_choice_depends_on_seed_prompt_and_position_and_on_nothing_else():
+    flat = torch.zeros(2, 50_000)  # as good as never two equal choices among so many tokens
 
-    def noise(prompts, seed, width, length):
-        ids = torch.zeros(len(prompts), length, dtype=torch.int64)
-        return KeyedSampling(prompts, seed, 1.0, width)(ids, scores[: len(prompts)])
+    def choice(prompts, seed, position):
+        return keyed_choice(flat[: len(prompts)], prompts, seed, position, 1.0).tolist()
 
-    both = noise(["a", "b"], 1, width=5, length=7)
-    assert torch.equal(
-        both[1], noise(["b"], 1, width=3, length=5)[0]
-    )  # other batch, other padding, same position
-    assert not torch.equal(both[1], noise(["b"], 2, width=3, length=5)[0])
-    assert not torch.equal(both[1], noise(["b"], 1, width=3, length=6)[0])
-    assert not torch.equal(both[0], both[1])
+    both = choice(["a", "b"], 1, 2)
+    assert both[1:] == choice(["b"], 1, 2)  # in another batch
+    assert len({*both, *choice(["b"], 2, 2), *choice(["b"], 1, 3)}) == 4
 
 
-def test_temperature_divides_the_logits_before_the_noise():
-    scores = torch.tensor([[2.0, 0.0]])
-    ids = torch.zeros(1, 1, dtype=torch.int64)
-    cold = KeyedSampling(["a"], 0, 0.5, 1)(ids, scores)
-    warm = KeyedSampling(["a"], 0, 1.0, 1)(ids, scores)
-    assert torch.allclose(cold - warm, torch.tensor([[2.0, 0.0]]), atol=1e-5)
+def test_temperature_divides_the_logits_before_the_noise_and_zero_takes_the_likeliest():
+    # Gumbel noise of 2,000 tokens lies within about (-2.2, 15): a lead of 20 / 0.5 decides, one of 20 / 1e6 does not.
+    logits = torch.zeros(200, 2000)
+    logits[:, 7] = 20.0
+    names = [str(i) for i in range(200)]
+    assert set(keyed_choice(logits, names, 0, 0, 0.5).tolist()) == {7}
+    assert 7 not in keyed_choice(logits[:50], names[:50], 0, 0, 1e6).tolist()
+    assert set(keyed_choice(logits, names, 0, 0, 0).tolist()) == {7}

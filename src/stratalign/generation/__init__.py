@@ -2,16 +2,16 @@
 
 from stratalign.generation.divergence import divergence_from_base
 from stratalign.generation.local import Answer, Prompt, answer, batches
-from stratalign.generation.noise import KeyedSampling, gumbel_noise
+from stratalign.generation.noise import gumbel_noise, keyed_choice
 from stratalign.generation.settings import GenerationSettings
 
 __all__ = [
     "Answer",
     "GenerationSettings",
-    "KeyedSampling",
     "Prompt",
     "answer",
     "batches",
     "divergence_from_base",
     "gumbel_noise",
+    "keyed_choice",
 ]

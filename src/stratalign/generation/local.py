@@ -1,4 +1,4 @@
-"""Answers of a run to the held-out prompts, decoded with transformers on this machine.
+"""Answers of a run to the held-out prompts, decoded on this machine.
 
 A batch is a fixed group of prompts for one run, so that an interrupted study repeats whole batches and gets the
 same bits. Knows nothing of scores.
@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel, PreTrainedTokenizerBase
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from stratalign.generation.noise import KeyedSampling
+from stratalign.generation.decoding import decode
+from stratalign.generation.noise import keyed_choice
 from stratalign.generation.settings import GenerationSettings
 
 
@@ -39,7 +41,6 @@ class Answer(NamedTuple):
     finish: str  # "stop" or "length"
 
 
-@torch.no_grad()
 def answer(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -63,25 +64,21 @@ def answer(
     for row, prompt in enumerate(prompts):
         ids[row, width - len(prompt.ids) :] = torch.tensor(prompt.ids)
         mask[row, width - len(prompt.ids) :] = 1
-    processors = LogitsProcessorList()
-    if settings.temperature > 0:
-        names = [prompt.prompt_id for prompt in prompts]
-        processors.append(KeyedSampling(names, key, settings.temperature, width))
-    produced = model.generate(
-        ids.to(device),
-        attention_mask=mask.to(device),
-        generation_config=GenerationConfig(
-            stop_strings=list(stop) or None,
-            do_sample=False,
-            num_beams=1,
-            max_new_tokens=settings.max_new_tokens,
-            eos_token_id=eos,
-            pad_token_id=eos[0],
-        ),
-        logits_processor=processors,
-        tokenizer=tokenizer,
-    )
-    return [_finished(row, eos, tokenizer, stop) for row in produced[:, width:].tolist()]
+    ends = set(eos)
+    # A token holds at least one character, or a byte of one: a mark lies within so many tokens of the end.
+    reach = 4 * max(map(len, stop), default=0)
+
+    def choose(logits: Tensor, rows: Sequence[int], step: int) -> Tensor:
+        names = [prompts[row].prompt_id for row in rows]
+        return keyed_choice(logits, names, key, step, settings.temperature)
+
+    def ended(tokens: Sequence[int]) -> bool:
+        if tokens[-1] in ends:
+            return True
+        return bool(stop) and any(mark in tokenizer.decode(tokens[-reach:]) for mark in stop)
+
+    made = decode(model, ids.to(device), mask.to(device), choose, ended, settings.max_new_tokens)
+    return [_finished(row, eos, tokenizer, stop) for row in made]
 
 
 def _finished(

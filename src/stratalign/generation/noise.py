@@ -12,7 +12,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from transformers import LogitsProcessor
 
 from stratalign.records import keyed_seed
 
@@ -35,29 +34,22 @@ def gumbel_noise(keys: Tensor, vocabulary: int) -> Tensor:
     return -torch.log(-torch.log(uniform))
 
 
-class KeyedSampling(LogitsProcessor):  # type: ignore[misc]
-    """Turns greedy decoding into keyed sampling at a temperature.
+def keyed_choice(
+    logits: Tensor, prompts: Sequence[str], seed: object, position: int, temperature: float
+) -> Tensor:
+    """One token per row [rows]: a keyed sample from softmax(logits / temperature), or the likeliest at temperature 0.
 
     Args:
-        prompts: the prompt ids of the batch's rows, in order.
+        logits: [rows, vocabulary], float32.
+        prompts: the prompt ids of the rows.
         seed: what keys the noise beside prompt and position.
-        temperature: above 0.
-        prompt_width: length of the padded prompts, so that position 0 is the first new token.
+        position: how many tokens the answer has already.
     """
-
-    def __init__(self, prompts: Sequence[str], seed: object, temperature: float, prompt_width: int) -> None:
-        self.prompts = list(prompts)
-        self.seed = seed
-        self.temperature = temperature
-        self.prompt_width = prompt_width
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        position = input_ids.shape[1] - self.prompt_width
-        keys = torch.tensor(
-            [keyed_seed("sampling", self.seed, prompt, position) for prompt in self.prompts],
-            device=scores.device,
-        )
-        return scores.float() / self.temperature + gumbel_noise(keys, scores.shape[1])
+    if temperature == 0:
+        return logits.argmax(-1)
+    keys = [keyed_seed("sampling", seed, prompt, position) for prompt in prompts]
+    noise = gumbel_noise(torch.tensor(keys, device=logits.device), logits.shape[1])
+    return (logits / temperature + noise).argmax(-1)
 
 
 def _shift(bits: Tensor, by: int) -> Tensor:

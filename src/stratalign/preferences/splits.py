@@ -68,8 +68,8 @@ def _as_given(rows: Sequence[Preference], settings: PreferenceSettings) -> Split
     torn = next((row for row in rows if len(homes[row.cluster]) > 1), None)
     if torn is not None:
         raise UserError(
-            f"Rows of one cluster of {settings.source} say that they belong to {' and '.join(sorted(homes[torn.cluster]))} "
-            f"(one is line {torn.line}), so the verdict would see what was trained on. Correct their `part`, or remove "
+            f"Rows of one cluster of {settings.source} say that they belong to "
+            f"{' and '.join(sorted(homes[torn.cluster]))} (one is line {torn.line}), so the verdict would see what was trained on. Correct their `part`, or remove "
             "that column and let the split be drawn."
         )
     taken: dict[str, tuple[Preference, ...]] = {}

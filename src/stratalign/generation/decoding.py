@@ -1,0 +1,65 @@
+"""Decodes a batch token by token with a key-value cache, and lets rows go when they have ended.
+
+Answers differ much in length, so most of the work of a batch that is decoded to its longest row would be for rows
+that ended long ago (measured on the micro-world: 2.7 times the processor time). Knows nothing of prompts or noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel
+
+Choose = Callable[[Tensor, Sequence[int], int], Tensor]
+"""(logits [rows, vocabulary] in float32, the rows' places in the batch, step) -> tokens [rows]."""
+
+DROP = 0.1
+"""Rows are dropped from the cache when this share of them has ended: dropping copies the cache."""
+
+
+@torch.no_grad()
+def decode(
+    model: PreTrainedModel,
+    ids: Tensor,
+    mask: Tensor,
+    choose: Choose,
+    ended: Callable[[Sequence[int]], bool],
+    limit: int,
+) -> list[list[int]]:
+    """The new tokens of every row, up to and with the one that ended it; at most `limit`.
+
+    Args:
+        ids: prompts [rows, width], padded on the left.
+        mask: 1 on their tokens, 0 on padding [rows, width].
+        ended: whether an answer, given its tokens so far, is over.
+    """
+    made: list[list[int]] = [[] for _ in range(len(ids))]
+    rows = list(range(len(ids)))
+    cache = DynamicCache(config=model.config)
+    positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    for step in range(limit):
+        logits = model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits[:, -1]
+        tokens = choose(logits.float(), rows, step)
+        for row, token in zip(rows, tokens.tolist(), strict=True):
+            if not made[row] or not ended(made[row]):
+                made[row].append(token)
+        going = [i for i, row in enumerate(rows) if not ended(made[row])]
+        if not going:
+            break
+        ids, positions = tokens[:, None], positions[:, -1:] + 1
+        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+        if len(going) <= (1 - DROP) * len(rows):
+            kept = torch.tensor(going, device=ids.device)
+            cache.batch_select_indices(kept)
+            ids, positions, mask = ids[kept], positions[kept], mask[kept]
+            rows = [rows[i] for i in going]
+    return made
