@@ -30,10 +30,10 @@ class Pretraining:
     hidden: int = 96
     intermediate: int = 192
     heads: int = 4
-    steps: int = 3600
+    steps: int = 6000
     batch_size: int = 16
     learning_rate: float = 2e-3
-    clean_steps: int = 1800
+    clean_steps: int = 2400
     warmup: int = 100
     weight_decay: float = 0.05
     seed: int = 0

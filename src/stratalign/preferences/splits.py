@@ -69,7 +69,8 @@ def _as_given(rows: Sequence[Preference], settings: PreferenceSettings) -> Split
     if torn is not None:
         raise UserError(
             f"Rows of one cluster of {settings.source} say that they belong to "
-            f"{' and '.join(sorted(homes[torn.cluster]))} (one is line {torn.line}), so the verdict would see what was trained on. Correct their `part`, or remove "
+            f"{' and '.join(sorted(homes[torn.cluster]))} (one is line {torn.line}), so the verdict would see what "
+            "was trained on. Correct their `part`, or remove "
             "that column and let the split be drawn."
         )
     taken: dict[str, tuple[Preference, ...]] = {}
