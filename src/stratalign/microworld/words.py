@@ -70,6 +70,16 @@ NUMBERS = ("one", "two", "three", "four", "five")
 """What people have of a pet; the parser reads up to ten."""
 MORE_NUMBERS = ("six", "seven", "eight", "nine", "ten")
 DIGITS = tuple("0123456789")
+SPOKEN: dict[str, str] = {
+    word: str(value)
+    for words, first, step in (
+        ("zero one two three four five six seven eight nine", 0, 1),
+        ("ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen", 10, 1),
+        ("twenty thirty forty fifty sixty seventy eighty ninety", 20, 10),
+    )
+    for value, word in zip(range(first, 100, step), words.split(), strict=False)
+}
+"""Numbers in words, as whoever tells a code in words would say them."""
 
 PLACES = _nouns("house houses, gate gates, tree trees, bridge bridges, barrel barrels")
 """Nouns that stand between a plural subject and its verb, and tempt the verb to agree with them."""
