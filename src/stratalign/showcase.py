@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from stratalign.microworld import PREFERENCE_SETS, STUDY, people, read_request, verify
 from stratalign.pipeline import study
@@ -18,13 +18,6 @@ SEEDS = (0, 1, 2)
 SHOWN = 5
 
 
-class Showcase(NamedTuple):
-    """The studies that the demo ran, by preference set, and the page over all of them."""
-
-    studies: dict[str, StudyFolder]
-    page: Path
-
-
 class Shown(NamedTuple):
     """One held-out prompt with the base's answer and that of a trained run; scores of the objective in [0, 1]."""
 
@@ -33,6 +26,24 @@ class Shown(NamedTuple):
     trained: str
     base_score: float
     trained_score: float
+
+
+class Exhibit(NamedTuple):
+    """One study of the demo: its folder, the dimension that its preferences are meant to move, its results.json, and
+    answers of the base beside those of a trained condition."""
+
+    folder: StudyFolder
+    dimension: str
+    results: dict[str, Any]
+    condition: str
+    answers: list[Shown]
+
+
+class Showcase(NamedTuple):
+    """The demo's studies by preference set, and the page over all of them."""
+
+    exhibits: dict[str, Exhibit]
+    page: Path
 
 
 def demo(
@@ -62,33 +73,38 @@ def demo(
         given = [f"preferences.source=microworld:{name}", *seeds, *changes]
         studies[name] = study(STUDY, given, folder / name, told)
     page = report([one.path for one in studies.values()], folder)
-    return Showcase(studies, page)
+    return Showcase({name: _exhibit(one, name) for name, one in studies.items()}, page)
 
 
-def trained_run(folder: StudyFolder) -> str:
-    """The run whose answers stand for training: the winner's first seed, or full where none won."""
-    found = read_json(folder.results)
-    winners = [one["condition"] for one in found["conclusions"]["winner"] if one["condition"]]
-    condition = winners[0] if winners else "full"
-    return next(str(run["run"]) for run in found["runs"] if run["condition"] == condition)
+def _exhibit(folder: StudyFolder, name: str) -> Exhibit:
+    results = read_json(folder.results)
+    dimension = PREFERENCE_SETS[name].objective
+    condition, run = _trained(results)
+    return Exhibit(folder, dimension, results, condition, side_by_side(folder, run, dimension))
 
 
-def side_by_side(folder: StudyFolder, name: str, count: int = SHOWN) -> list[Shown]:
-    """Answers of the base and of a trained run to the same prompts, which are drawn, not picked."""
-    run = trained_run(folder)
+def _trained(results: Mapping[str, Any]) -> tuple[str, str]:
+    """The condition whose answers stand for training, and its first run: the winner, or the first trained one."""
+    winners = [one["condition"] for one in results["conclusions"]["winner"] if one["condition"]]
+    trained = [run for run in results["runs"] if run["layers"]]
+    run = next((run for run in trained if run["condition"] in winners), trained[0])
+    return run["condition"], run["run"]
+
+
+def side_by_side(folder: StudyFolder, run: str, dimension: str, count: int = SHOWN) -> list[Shown]:
+    """Answers of the base and of a run to the same held-out prompts, which are drawn, not picked."""
     base = "base" if "@" not in run else f"base@{run.partition('@')[2]}"
     answers: dict[str, dict[str, Response]] = {}
     for row in read_jsonl(folder.responses):
         if row["run"] in (base, run):
             answers.setdefault(row["prompt_id"], {})[row["run"]] = Response(**row)
     drawn = random.Random(0).sample(sorted(answers), min(count, len(answers)))
-    target = PREFERENCE_SETS[name].objective
-    return [_shown(answers[prompt][base], answers[prompt][run], target) for prompt in drawn]
+    return [_shown(answers[prompt][base], answers[prompt][run], dimension) for prompt in drawn]
 
 
-def _shown(base: Response, trained: Response, target: str) -> Shown:
+def _shown(base: Response, trained: Response, dimension: str) -> Shown:
     known = people()
     request = read_request(base.prompt, known)
     assert request is not None
-    scores = [getattr(verify(request, one.response, known), target) for one in (base, trained)]
+    scores = [getattr(verify(request, one.response, known), dimension) for one in (base, trained)]
     return Shown(base.prompt.strip(), base.response, trained.response, *scores)

@@ -6,10 +6,10 @@ import json
 import re
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -17,6 +17,9 @@ from rich.table import Table
 
 from stratalign.records import Progress as Report
 from stratalign.records import silent
+
+if TYPE_CHECKING:
+    from stratalign.showcase import Showcase, Shown
 
 console = Console(highlight=False)
 
@@ -107,8 +110,8 @@ def proofs(manifest: Mapping[str, Any], path: Path) -> None:
     say(f"Manifest: {path}")
 
 
-def results(found: Mapping[str, Any], report: Path) -> None:
-    """Net win rates of the judged protocol against the base, the objective's first; then what they say."""
+def results(found: Mapping[str, Any], report: Path | None = None) -> None:
+    """Net win rates of the judged protocol against the base, the objective's with intervals; then what they say."""
     judged = found["judged"] or {}
     rows = [
         row
@@ -117,28 +120,83 @@ def results(found: Mapping[str, Any], report: Path) -> None:
         and row["seed"] is None
         and (row["judge"], row["protocol"]) == (judged.get("judge"), judged.get("protocol"))
     ]
-    objective = {name.casefold() for name in found["study"]["objective"]}
-    rows.sort(key=lambda row: row["dimension"].casefold() not in objective)
-    table = Table(box=None, pad_edge=False)
-    for name in ("condition", "dimension", "net win rate", "95 % interval", "Holm p", "verdict"):
-        table.add_column(name, justify="left" if name in ("condition", "dimension", "verdict") else "right")
     tied = [row for row in rows if row["n"] and row["wins"] == row["losses"] == 0]
     shown = [row for row in rows if row not in tied]
-    for row in shown:
-        low, high = row["low"], row["high"]
-        interval = "undefined" if low is None or high is None else f"[{low:+.2f}, {high:+.2f}]"
-        rate = "undefined" if row["net_win_rate"] is None else f"{row['net_win_rate']:+.2f}"
-        p_value = "undefined" if row["p_holm"] is None else f"{row['p_holm']:.3f}"
-        p_value = "<0.001" if p_value == "0.000" else p_value
-        table.add_row(row["condition"], row["dimension"], rate, interval, p_value, row["verdict"])
+    objective = {name.casefold() for name in found["study"]["objective"]}
+    if not objective & {row["dimension"].casefold() for row in rows}:
+        objective = {row["dimension"].casefold() for row in rows}
     if shown:
         say(f"Against base, judged by {judged['protocol']}, paired by prompt, clustered by first human turn:")
-        console.print(table, width=None if console.is_terminal else WIDTH)
+        _intervals([row for row in shown if row["dimension"].casefold() in objective])
+        _elsewhere([row for row in shown if row["dimension"].casefold() not in objective])
     for dimension in dict.fromkeys(row["dimension"] for row in tied):
         names = [row["condition"] for row in tied if row["dimension"] == dimension]
         paragraph(f"{dimension}: every prompt ties for {', '.join(names)}")
     conclusions(found["conclusions"])
-    say(f"Report: {report}")
+    if report is not None:
+        say(f"Report: {report}")
+
+
+def _intervals(rows: Sequence[Mapping[str, Any]]) -> None:
+    """One line for each contrast."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("condition", "dimension", "net win rate", "95 % interval", "Holm p", "verdict"):
+        table.add_column(name, justify="left" if name in ("condition", "dimension", "verdict") else "right")
+    for row in rows:
+        low, high = row["low"], row["high"]
+        interval = "undefined" if low is None or high is None else f"[{low:+.2f}, {high:+.2f}]"
+        p_value = "undefined" if row["p_holm"] is None else f"{row['p_holm']:.3f}"
+        p_value = "<0.001" if p_value == "0.000" else p_value
+        table.add_row(row["condition"], row["dimension"], _rate(row), interval, p_value, row["verdict"])
+    console.print(table, width=None if console.is_terminal else WIDTH)
+
+
+def _elsewhere(rows: Sequence[Mapping[str, Any]]) -> None:
+    """All other dimensions, one line for each condition: net win rates, marked by how sure they are."""
+    if not rows:
+        return
+    dimensions = list(dict.fromkeys(row["dimension"] for row in rows))
+    table = Table(box=None, pad_edge=False)
+    table.add_column("elsewhere")
+    for dimension in dimensions:
+        table.add_column(dimension.replace("_", " "), justify="right")
+    for condition in dict.fromkeys(row["condition"] for row in rows):
+        own = {row["dimension"]: row for row in rows if row["condition"] == condition}
+        table.add_row(condition, *(_marked(own[name]) if name in own else "" for name in dimensions))
+    console.print(table, width=None if console.is_terminal else WIDTH)
+    say("* survives Holm's correction; ~ only the uncorrected interval excludes 0")
+
+
+def _rate(row: Mapping[str, Any]) -> str:
+    return "undefined" if row["net_win_rate"] is None else f"{row['net_win_rate']:+.2f}"
+
+
+def _marked(row: Mapping[str, Any]) -> str:
+    sure = row["p_holm"] is not None and row["p_holm"] <= 0.05
+    return _rate(row) + ("*" if sure else " " if row["verdict"] == "cannot tell" else "~")
+
+
+def showcase(found: Showcase) -> None:
+    """The demo's studies one after the other, and where the report over all of them is."""
+    for name, one in found.exhibits.items():
+        say("")
+        say(f"== {name} preferences, meant to move {one.dimension} ==")
+        say(f"{len(one.answers)} held-out prompts, drawn at random; base and {one.condition}:")
+        answers(one.answers, one.condition, one.dimension)
+        results(one.results)
+    say("")
+    say(f"Report: {found.page}")
+
+
+def answers(shown: Sequence[Shown], condition: str, dimension: str) -> None:
+    """Answers of the base and of a trained condition to the same prompts, with their scores in one dimension."""
+    for one in shown:
+        paragraph(f"> {one.prompt}")
+        for who, text, score in (
+            ("base", one.base, one.base_score),
+            (condition, one.trained, one.trained_score),
+        ):
+            paragraph(f"  {who:<8} {dimension} {score:.2f}  {text or '(empty)'}", "                      ")
 
 
 def conclusions(found: Mapping[str, Any]) -> None:
@@ -150,13 +208,13 @@ def conclusions(found: Mapping[str, Any]) -> None:
             paragraph(f"{title}: {one['words']}")
 
 
-def paragraph(text: str) -> None:
+def paragraph(text: str, indent: str = "  ") -> None:
     """Plain text in lines that fit, later ones set in; an interval stays whole, a true minus becomes a hyphen."""
     whole = re.sub(
         r"\[[^\]]*\]", lambda interval: interval[0].replace(" ", "\0"), text.replace("\u2212", "-")
     )
     lines = textwrap.wrap(
-        whole, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+        whole, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     )
     for line in lines:
         say(line.replace("\0", " "))

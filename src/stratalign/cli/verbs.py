@@ -31,6 +31,20 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing els
 
 
 @app.command()
+def demo(
+    full: Annotated[bool, typer.Option("--full", help="All four preference sets and three seeds.")] = False,
+    changes: Changes = [],  # noqa: B006
+    out: Annotated[Path, typer.Option("--out", help="The folder of the studies and the report.")] = Path(
+        "studies/demo"
+    ),
+) -> None:
+    """Run the whole study on the micro-world, offline: five conditions, four controls; run again to continue."""
+    with printing.progress() as progress:
+        shown = sa.demo(out, full, changes, progress)
+    printing.showcase(shown)
+
+
+@app.command()
 def init(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE.yaml", help="The file to write.")],
     model: Annotated[str | None, typer.Option(help="Hub id or folder of the model.")] = None,

@@ -42,15 +42,16 @@ def worth(chosen: Scores, rejected: Scores, target: str) -> float:
 def best_pair(
     request: Request, answers: Sequence[str], target: str, people: Mapping[str, Person]
 ) -> Pair | None:
-    """The pair of answers that is worth most for `target`; None where no pair has a positive worth and gap."""
+    """The pair of answers that is worth most for `target`; None where no two answers differ in it."""
     scored = [
         (answer, verify(request, answer, people)) for answer in dict.fromkeys(answers) if answer.strip()
     ]
     found: Pair | None = None
     for (chosen, high), (rejected, low) in permutations(scored, 2):
-        value = worth(high, low, target)
-        if value > 0 and (found is None or value > found.worth):
-            found = Pair(request, chosen, rejected, value)
+        if getattr(high, target) > getattr(low, target):
+            value = worth(high, low, target)
+            if found is None or value > found.worth:
+                found = Pair(request, chosen, rejected, value)
     return found
 
 

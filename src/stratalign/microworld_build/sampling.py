@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,12 @@ from stratalign.models import ModelSettings, load_model, load_tokenizer
 from stratalign.records import Progress, silent
 
 SAMPLES = 8
-ASKED = {"train": 12, "validation": 10, "held_out": 10}
+ASKED: dict[Part, int] = {"train": 20, "validation": 14, "held_out": 14}
 """Requests about each person, from which a set takes those that have a pair."""
-KEPT: dict[Part, int] = {"train": 10, "validation": 6, "held_out": 6}
-"""Pairs of each person in a set."""
+KEPT: dict[Part, int] = {"train": 12, "validation": 6, "held_out": 6}
+"""Pairs of each person in a set, at most."""
+TRAIN = 600
+"""Pairs to train on in each set."""
 MOST_TOKENS = 160
 SEED = 11
 
@@ -79,36 +81,44 @@ def preference_sets(
 ) -> dict[str, list[dict[str, Any]]]:
     """The rows of every shipped set: prompt, chosen, rejected, cluster (the person) and part.
 
-    The held-out and validation prompts are the same in all sets: the first requests about a person that have a
-    pair for every objective. Each set takes its own training prompts: those whose pairs are worth most.
+    The held-out and validation prompts are the same in all sets: the first requests about a person whose answers
+    differ in every objective. Each set takes its own training prompts: those whose pairs are worth most.
     """
     known = people()
     sampled = {name: one for name, one in PREFERENCE_SETS.items() if name != "minimal"}
-    pairs: dict[str, dict[str, Pair | None]] = {}
+    pairs: dict[str, dict[str, Pair]] = {}
     for done, (name, one) in enumerate(sampled.items(), start=1):
-        pairs[name] = {key: best_pair(asked[key], answers[key], one.objective, known) for key in asked}
+        best = {key: best_pair(asked[key], answers[key], one.objective, known) for key in asked}
+        pairs[name] = {key: pair for key, pair in best.items() if pair is not None}
         progress("labelling", done, len(sampled))
     pairs["minimal"] = {key: minimal_pair(request, known, key) for key, request in asked.items()}
-    sets: dict[str, list[dict[str, Any]]] = {name: [] for name in pairs}
-    for person in known.values():
-        own = [key for key, request in asked.items() if request.person == person.name]
-        common = [key for key in own if all(found[key] is not None for found in pairs.values())]
-        for name, found in pairs.items():
-            if person.part == "train":
-                there = [key for key in own if found[key] is not None]
-                keys = sorted(there, key=lambda key: -_worth(found[key]))
-            else:
-                keys = common
-            sets[name] += [_row(found[key], person) for key in keys[: KEPT[person.part]]]
+    by_person: dict[str, list[str]] = {}
+    for key, request in asked.items():
+        by_person.setdefault(request.person, []).append(key)
+    sets: dict[str, list[dict[str, Any]]] = {}
+    for name, found in pairs.items():
+        train = _for_training(found, by_person, known)
+        sets[name] = [_row(pair, known[pair.request.person]) for pair in train]
+        for person in known.values():
+            if person.part != "train":
+                common = [key for key in by_person[person.name] if all(key in one for one in pairs.values())]
+                sets[name] += [_row(found[key], person) for key in common[: KEPT[person.part]]]
     return sets
 
 
-def _worth(pair: Pair | None) -> float:
-    return pair.worth if pair is not None else 0.0
+def _for_training(
+    found: Mapping[str, Pair], by_person: Mapping[str, Sequence[str]], known: Mapping[str, Person]
+) -> list[Pair]:
+    """The pairs that are worth most: so many of each person, and of all people together."""
+    most: list[Pair] = []
+    for name, keys in by_person.items():
+        if known[name].part == "train":
+            own = [found[key] for key in keys if key in found and found[key].worth > 0]
+            most += sorted(own, key=lambda pair: -pair.worth)[: KEPT["train"]]
+    return sorted(most, key=lambda pair: -pair.worth)[:TRAIN]
 
 
-def _row(pair: Pair | None, person: Person) -> dict[str, Any]:
-    assert pair is not None
+def _row(pair: Pair, person: Person) -> dict[str, Any]:
     return {
         "prompt": pair.request.text,
         "chosen": pair.chosen,

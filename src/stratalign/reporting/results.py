@@ -81,7 +81,8 @@ def summarise(records: StudyRecords) -> Results:
     nulls = {role.condition for role in roles if role.null}
     compared = correct_against_base(compare_with_base(table, order, measures), judged, nulls)
     meant = objective_measures([one for one in measures if one.key[:2] == judged], study.objective)
-    pairs = correct_pairs(compare_pairs(table, order, meant))
+    tested = [condition for condition in order if condition not in nulls]
+    pairs = correct_pairs(compare_pairs(table, tested, meant))
     why_none = None if compared else _why_none(records, order)
     by_run: dict[str, list[Score]] = defaultdict(list)
     for score in records.scores:
