@@ -17,7 +17,7 @@ export TOKENIZERS_PARALLELISM := false
 PYTEST := HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-slow test-peer test-browser test-gpu test-oldest lint format imports build clean
+.PHONY: help setup demo demo-full microworld test test-slow test-peer test-browser test-gpu test-oldest lint format imports build clean
 
 help: ## list the targets
 	@echo 'make <target>     ARGS="..." is passed on to pytest: make test ARGS="tests/blocks -x"'
@@ -26,6 +26,15 @@ help: ## list the targets
 
 setup: $(READY) ## create .venv with the pinned versions (every other target does it when needed)
 	@echo "Ready: $(BIN)"
+
+demo: $(READY) ## run the whole study on the micro-world, offline: five conditions, four controls, one report
+	HF_HUB_OFFLINE=1 $(BIN)/stratalign demo
+
+demo-full: $(READY) ## the same with all four preference sets and three seeds (an hour and more of processor time)
+	HF_HUB_OFFLINE=1 $(BIN)/stratalign demo --full --out studies/demo-full
+
+microworld: $(READY) ## rebuild the micro-world's base model and preference sets in place (about half an hour)
+	HF_HUB_OFFLINE=1 $(BIN)/python -m stratalign.microworld_build
 
 test: $(READY) ## run the tests that every change must pass
 	$(PYTEST) $(ARGS)

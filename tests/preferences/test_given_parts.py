@@ -52,14 +52,15 @@ def test_parts_that_every_row_gives_are_kept_whatever_the_seed(tmp_path):
         assert describe(parts, found)["split"] == "given by the rows"
 
 
-def test_fewer_rows_than_a_part_has_are_taken_in_whole_clusters(tmp_path):
-    settings = PreferenceSettings(source=given(tmp_path), train=4, validation=0, held_out=2)
+def test_fewer_rows_than_a_part_has_are_taken_cluster_after_cluster(tmp_path):
+    settings = PreferenceSettings(source=given(tmp_path), train=5, validation=0, held_out=2)
     parts = split(load(settings).rows, settings)
-    assert (len(parts.train), len(parts.validation), len(parts.held_out), len(parts.unused)) == (4, 0, 2, 6)
+    assert (len(parts.train), len(parts.validation), len(parts.held_out), len(parts.unused)) == (5, 0, 2, 5)
+    assert len({one.cluster for one in parts.train}) == 3
     assert len({one.cluster for one in parts.held_out}) == 1
 
 
-@pytest.mark.parametrize("sizes", [{"held_out": 5}, {"held_out": 3}, {"train": 8}])
+@pytest.mark.parametrize("sizes", [{"held_out": 5}, {"validation": 3}, {"train": 8}])
 def test_more_rows_than_a_part_has_are_refused_with_its_size(tmp_path, sizes):
     asked = {"train": "all", "validation": 2, "held_out": 4} | sizes
     settings = PreferenceSettings(source=given(tmp_path), **asked)

@@ -74,7 +74,7 @@ def test_a_missing_file_is_named_with_the_folder_that_was_searched() -> None:
         "prefs/none.jsonl",
         "json",
         "a/b/c",
-        "microworld:fluency",
+        "otherworld:fluency",
     ):
         message = failure(source)
         assert f"no file or folder {source}" in message

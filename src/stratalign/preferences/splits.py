@@ -61,7 +61,10 @@ def leaks(parts: Split) -> tuple[str, ...]:
 
 
 def _as_given(rows: Sequence[Preference], settings: PreferenceSettings) -> Split:
-    """From each part the rows that say that they belong there, whole clusters, until it has as many as asked for."""
+    """From each part the rows that say that they belong there, cluster after cluster, as many as asked for.
+
+    The last cluster may be cut: what is left of it belongs to the same part, so nothing leaks.
+    """
     homes: dict[str, set[str]] = {}
     for row in rows:
         homes.setdefault(row.cluster, set()).add(str(row.part))
@@ -76,19 +79,19 @@ def _as_given(rows: Sequence[Preference], settings: PreferenceSettings) -> Split
     taken: dict[str, tuple[Preference, ...]] = {}
     left: list[Preference] = []
     for part in PARTS:
-        own = [row for row in rows if row.part == part]
+        own = _ordered([row for row in rows if row.part == part], settings.seed)
+        flat = [row for cluster in own for row in cluster]
         size = getattr(settings, part)
-        (taken[part],), rest = _assigned(_ordered(own, settings.seed), size)
-        left += rest
-        if (not own and part == "train") or size not in ("all", len(taken[part])):
+        wanted = len(flat) if size == "all" else size
+        if wanted > len(flat) or (not flat and part == "train"):
             there = ", ".join(f"{name} {sum(row.part == name for row in rows)}" for name in PARTS)
             raise UserError(
-                f"preferences asks for {part}: {size}, but the rows of {settings.source} that can be taken for it in "
-                f"whole clusters are {len(taken[part])}. Its rows say themselves where they belong: {there}."
+                f"preferences asks for {part}: {size}, but {settings.source} has {len(flat)} usable rows for it: its "
+                f"rows say themselves where they belong ({there})."
             )
-    return Split(
-        taken["train"], taken["validation"], taken["held_out"], tuple(sorted(left, key=lambda row: row.line))
-    )
+        taken[part], rest = _in_source_order([flat[:wanted]]), flat[wanted:]
+        left += rest
+    return Split(taken["train"], taken["validation"], taken["held_out"], _in_source_order([left]))
 
 
 def _ordered(rows: Sequence[Preference], seed: int) -> list[Cluster]:
