@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from stratalign.errors import UserError
+from stratalign.microworld import NAME, STUDY
 from stratalign.recipe import PAPER_CONDITIONS, Recipe, change_key, parse_recipe
 from stratalign.records import write_text
 
@@ -49,7 +50,7 @@ def init(
 
     Args:
         path: a file that does not exist yet.
-        model: hub id or folder of the model; a placeholder if not given.
+        model: hub id or folder of the model; a placeholder if not given. `microworld` brings the demo's settings.
         source: the preference file or data set; a placeholder if not given.
         changes: `key.path=value` to write instead of a default.
 
@@ -61,24 +62,29 @@ def init(
         raise UserError(f"{file} exists already. Nothing was overwritten; give another name.")
     given: dict[str, Any] = {
         "model": model or "Qwen/Qwen2.5-7B",
-        "preferences": {"source": source or "Anthropic/hh-rlhf"},
+        "preferences": {"source": "Anthropic/hh-rlhf"},
     }
+    if model == NAME:
+        given = yaml.safe_load(STUDY.read_text(encoding="utf-8"))
+    if source is not None:
+        given["preferences"]["source"] = source
     for change in changes:
         change_key(given, change)
-    parse_recipe(given)
+    # A set of the micro-world brings sizes of its own: what is written is what will be used.
+    given["preferences"] = parse_recipe(given).preferences.model_dump(mode="json")
     write_text(file, documented(file.name, given))
     return file
 
 
 def documented(name: str, given: Mapping[str, Any]) -> str:
     """The text of a recipe in which every key stands with its meaning and its value: the given one or the default."""
-    about_model = "hub id or local folder; {base: ..., revision: ..., adapter: ...} for more"
+    about_model = "hub id, local folder or microworld; {base: ..., revision: ..., adapter: ...} for more"
     parts = [INTRODUCTION.format(name=name), _line("model", given["model"], about_model)]
     for key, field in Recipe.model_fields.items():
         if key == "model":
             continue
         if key == "conditions":
-            parts.append(f"\n{CONDITIONS}" + _line(key, given.get(key, list(PAPER_CONDITIONS)), ""))
+            parts.append(f"\n{CONDITIONS}" + _conditions(given.get(key, list(PAPER_CONDITIONS))))
         elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             parts.append(f"\n{key}:\n" + _section(field.annotation, given.get(key, {})))
         else:
@@ -86,6 +92,14 @@ def documented(name: str, given: Mapping[str, Any]) -> str:
                 "\n" + _field(key, field, given.get(key, field.get_default(call_default_factory=True)))
             )
     return "".join(parts)
+
+
+def _conditions(given: Any) -> str:
+    """On one line, or one to a line where they are spelled out."""
+    if not isinstance(given, Mapping):
+        return _line("conditions", given, "")
+    lines = [f"  {name}:\n" if own is None else _line(name, own, "", "  ") for name, own in given.items()]
+    return "conditions:\n" + "".join(lines)
 
 
 def _section(settings: type[BaseModel], given: Mapping[str, Any]) -> str:
@@ -103,7 +117,8 @@ def _field(key: str, field: FieldInfo, value: Any, indent: str = "") -> str:
 def _line(key: str, value: Any, comment: str, indent: str = "") -> str:
     """`key: value  # comment`, the comment above the key where the line would be too long."""
     plain = list(value) if isinstance(value, tuple) else value
-    text = yaml.safe_dump(plain, default_flow_style=True, width=10_000).strip().removesuffix("\n...").strip()
+    text = yaml.safe_dump(plain, default_flow_style=True, sort_keys=False, width=10_000)
+    text = text.strip().removesuffix("\n...").strip()
     line = f"{indent}{key}: {text}"
     if not comment:
         return f"{line}\n"

@@ -1,4 +1,4 @@
-"""What the terminal says of a finished study: one table, then the conclusions, in lines that fit."""
+"""What the terminal says of a finished study: two tables, then the conclusions, in lines that fit."""
 
 import copy
 from pathlib import Path
@@ -48,20 +48,45 @@ def test_the_objective_comes_first_and_other_protocols_stay_out(capsys):
         "condition", "dimension", "net", "win", "rate", "95", "%", "interval", "Holm", "p", "verdict",
     ]  # fmt: skip
     assert lines[2].split() == ["mid", "claim_accuracy", "+0.15", "[+0.02,", "+0.28]", "<0.001", "better"]
-    assert lines[3].split() == ["mid", "coherence", "+0.15", "undefined", "undefined", "better"]
-    assert lines[4] == "safety: every prompt ties for mid"
+    assert lines[3].split() == ["elsewhere", "coherence"]
+    assert lines[4].split() == ["mid", "+0.15~"]
+    assert lines[5] == "* survives Holm's correction; ~ only the uncorrected interval excludes 0"
+    assert lines[6] == "safety: every prompt ties for mid"
     assert not any("reward_accuracy" in line or "length" in line or "topic" in line for line in lines)
 
 
 def test_the_conclusions_follow_in_short_lines_and_the_report_is_last(capsys):
     lines = printed(FOUND, capsys)
     assert all(len(line) <= 100 for line in lines)
-    assert lines[5].startswith("Winner: Training mid suffices")
-    assert lines[6].startswith("  ")
+    assert lines[7].startswith("Winner: Training mid suffices")
+    assert lines[8].startswith("  ")
     # Up to "-0.15" the line has 88 columns: the first half of the interval would fit, but it stays whole.
     assert "  [-0.29, -0.01]." in lines
     assert lines[-2] == "Control: base_again (the base, sampled anew) moves nothing, as it should."
     assert lines[-1] == "Report: studies/study/report.html"
+
+
+def test_other_dimensions_stand_beside_each_other_marked_by_how_sure_they_are(capsys):
+    found = copy.deepcopy(FOUND)
+    found["comparisons"] = [
+        contrast("mid", "claim_accuracy"),
+        contrast("mid", "coherence", net_win_rate=-0.2, verdict="worse", p_holm=0.04),
+        contrast("mid", "topic", net_win_rate=0.1, p_holm=0.3),
+        contrast("full", "topic", net_win_rate=0.0, p_holm=1.0, verdict="cannot tell"),
+    ]
+    lines = printed(found, capsys)
+    assert [line.split() for line in lines[3:6]] == [
+        ["elsewhere", "coherence", "topic"],
+        ["mid", "-0.20*", "+0.10~"],
+        ["full", "+0.00"],
+    ]
+
+
+def test_without_an_objective_that_was_judged_every_dimension_has_its_interval(capsys):
+    found = FOUND | {"study": {"objective": ["Overall"]}}
+    lines = printed(found, capsys)
+    assert [line.split()[1] for line in lines[2:4]] == ["coherence", "claim_accuracy"]
+    assert not any(line.startswith("elsewhere") for line in lines)
 
 
 def test_nine_long_names_fit_in_100_columns(capsys):

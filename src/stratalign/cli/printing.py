@@ -21,10 +21,12 @@ from stratalign.records import silent
 if TYPE_CHECKING:
     from stratalign.showcase import Showcase, Shown
 
-console = Console(highlight=False)
-
 WIDTH = 100
 """Columns of running text, and of tables that no terminal shows."""
+
+console = Console(highlight=False)
+if not console.is_terminal:
+    console = Console(highlight=False, width=WIDTH)
 
 
 def say(text: str) -> None:
@@ -148,7 +150,7 @@ def _intervals(rows: Sequence[Mapping[str, Any]]) -> None:
         p_value = "undefined" if row["p_holm"] is None else f"{row['p_holm']:.3f}"
         p_value = "<0.001" if p_value == "0.000" else p_value
         table.add_row(row["condition"], row["dimension"], _rate(row), interval, p_value, row["verdict"])
-    console.print(table, width=None if console.is_terminal else WIDTH)
+    console.print(table)
 
 
 def _elsewhere(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -163,7 +165,7 @@ def _elsewhere(rows: Sequence[Mapping[str, Any]]) -> None:
     for condition in dict.fromkeys(row["condition"] for row in rows):
         own = {row["dimension"]: row for row in rows if row["condition"] == condition}
         table.add_row(condition, *(_marked(own[name]) if name in own else "" for name in dimensions))
-    console.print(table, width=None if console.is_terminal else WIDTH)
+    console.print(table)
     say("* survives Holm's correction; ~ only the uncorrected interval excludes 0")
 
 
