@@ -6,7 +6,7 @@ import torch
 
 from stratalign.blocks import expand_conditions, partition, resolve_condition
 from stratalign.engine import JointEngine
-from stratalign.models import AdapterBank, AdapterSpec, find_anatomy, list_sites
+from stratalign.models import AdapterBank, AdapterSpec, check_packing, find_anatomy, list_sites
 from stratalign.preferences import Branch, Tree
 from stratalign.training import OVERRIDE_KEYS, Run, TrainingSettings, plan_steps, train
 from tiny_models import random_model
@@ -51,10 +51,13 @@ def make_runs(conditions, seed=0, settings=SETTINGS, layers=6, kind="llama"):
     return runs
 
 
-def set_up(runs, *, dtype=torch.float64, checkpointing=False, layers=6, kind="llama"):
+def set_up(runs, *, dtype=torch.float64, checkpointing=False, layers=6, kind="llama", packed=True):
     torch.manual_seed(0)
     model = random_model(kind, layers, 101).to(dtype).eval().requires_grad_(False)
     anatomy = find_anatomy(model)
+    if packed:
+        assert check_packing(model, anatomy)
+        anatomy = anatomy._replace(packs=True)
     bank = AdapterBank(model)
     for run in runs:
         s = run.settings

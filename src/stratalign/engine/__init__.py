@@ -2,5 +2,6 @@
 
 from stratalign.engine.batches import Batch, collate
 from stratalign.engine.joint import BasePass, JointEngine
+from stratalign.engine.rows import cut_by_tokens, padded_size
 
-__all__ = ["BasePass", "Batch", "JointEngine", "collate"]
+__all__ = ["BasePass", "Batch", "JointEngine", "collate", "cut_by_tokens", "padded_size"]

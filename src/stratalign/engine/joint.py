@@ -10,7 +10,7 @@ Layers are never called from outside this module. Knows nothing of losses, optim
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
@@ -18,9 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from stratalign.engine.batches import Batch
+from stratalign.engine.batches import Batch, collate
 from stratalign.errors import StudyFailure
-from stratalign.models import AdapterBank, Anatomy, Captured, capture, replay, to_logits
+from stratalign.models import AdapterBank, Anatomy, Captured, capture, packed_inputs, replay, to_logits
+from stratalign.preferences import Tree
 
 
 class BasePass(NamedTuple):
@@ -56,12 +57,21 @@ class JointEngine(nn.Module):
         self.first_layers = dict(first_layers)
         self.checkpointing = checkpointing
 
+    def collate(self, trees: Sequence[Tree]) -> Batch:
+        """The trees as a batch on the model's device: packed rows where the architecture takes them."""
+        return collate(trees, next(self.model.parameters()).device, packed=self.packs)
+
+    @property
+    def packs(self) -> bool:
+        """Whether `collate` packs."""
+        return self.anatomy.packs
+
     def base(self, batch: Batch) -> BasePass:
         """Run the base once; adapters are off."""
         self.bank.deactivate()
         n_layers = len(self.anatomy.layers)
         starts = {*self.first_layers.values(), n_layers}
-        captured = capture(self.anatomy, starts, input_ids=batch.ids, attention_mask=batch.mask)
+        captured = capture(self.anatomy, starts, **self._inputs(batch))
         with torch.no_grad():
             reference = self._log_probabilities(captured.hidden[n_layers], batch)
         return BasePass(reference, captured)
@@ -84,6 +94,11 @@ class JointEngine(nn.Module):
     def base_logits(self, batch: Batch, passed: BasePass) -> Tensor:
         """Logits of the base at the batch's labelled positions: [labels, vocabulary]."""
         return self._labelled_logits(passed.captured.hidden[len(self.anatomy.layers)], batch)
+
+    def _inputs(self, batch: Batch) -> dict[str, Any]:
+        if batch.spans is None:
+            return {"input_ids": batch.ids, "attention_mask": batch.mask}
+        return packed_inputs(self.anatomy, batch.ids, batch.spans)
 
     def _hidden(self, run: str, passed: BasePass) -> Tensor:
         if self.checkpointing and torch.is_grad_enabled():
@@ -114,8 +129,4 @@ class JointEngine(nn.Module):
         logits = self._labelled_logits(hidden, batch)
         logits = logits if logits.dtype == torch.float64 else logits.float()
         per_label = logits.log_softmax(dim=-1).gather(1, batch.labels[:, None])[:, 0]
-        # unique positions of a matrix, then a sum over its rows: deterministic on every device; in float64,
-        # because a response's sum of some -1000 nats would be rounded to 1e-4 in float32
-        matrix = per_label.new_zeros(batch.ids.shape, dtype=torch.float64)
-        matrix = matrix.index_put((batch.rows, batch.positions), per_label.double())
-        return matrix.sum(dim=1).reshape(-1, batch.branches)
+        return batch.totals(per_label)

@@ -26,6 +26,7 @@ from stratalign.models.loading import (
     resolve_folder,
 )
 from stratalign.models.merging import merge
+from stratalign.models.packing import Spans, check_packing, lay_out, packed_inputs, packed_length
 
 __all__ = [
     "AdapterBank",
@@ -36,14 +37,17 @@ __all__ = [
     "LoadedModel",
     "ModelSettings",
     "ModelShape",
+    "Spans",
     "audit",
     "base_files",
     "capture",
+    "check_packing",
     "check_replay",
     "draw_a",
     "find_anatomy",
     "hushed",
     "inspect_model",
+    "lay_out",
     "list_sites",
     "load_model",
     "load_stock",
@@ -51,6 +55,8 @@ __all__ = [
     "load_tokenizer",
     "merge",
     "module_names",
+    "packed_inputs",
+    "packed_length",
     "replay",
     "resolve_folder",
     "rounding",

@@ -7,6 +7,7 @@ replaying captured layers gives the stock logits. Knows nothing of adapters, con
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -27,6 +28,7 @@ class Anatomy(NamedTuple):
     after: list[nn.Module]  # what the decoder applies after its layers: the final norm
     head: nn.Module
     finish: Callable[[Tensor], Tensor]  # what the model does to the head's logits: scaling, soft-capping
+    packs: bool = False  # whether packed rows were found to give the stock logits; if not, rows are padded
 
 
 class Captured(NamedTuple):
@@ -80,24 +82,30 @@ def list_sites(model: PreTrainedModel) -> list[Site]:
     return sites
 
 
-def capture(anatomy: Anatomy, starts: Iterable[int], **inputs: Any) -> Captured:
+def capture(
+    anatomy: Anatomy, starts: Iterable[int], masks: Sequence[Tensor] | None = None, **inputs: Any
+) -> Captured:
     """Run the decoder once, without gradient, and keep the hidden states on entry to the layers in `starts`.
 
     `starts` may contain the number of layers: the output of the last one. `no_grad`, not `inference_mode`:
-    what is captured takes part in later backward passes.
+    what is captured takes part in later backward passes. `masks` gives every layer its own attention mask in
+    place of the one that the decoder made.
     """
     wanted = set(starts)
     last = len(anatomy.layers)
     captured = Captured({}, {})
 
-    def before(number: int) -> Callable[..., None]:
-        def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            rest = dict(kwargs)
-            hidden = args[0] if args else rest.pop("hidden_states")
+    def before(number: int) -> Callable[..., Any]:
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            rest = _by_name(module, args) | kwargs
+            hidden = rest.pop("hidden_states")
+            if masks is not None:
+                rest["attention_mask"] = masks[number]
             if number in wanted:
                 captured.hidden[number] = hidden
             if number >= min(wanted):
                 captured.arguments[number] = rest
+            return (hidden,), rest
 
         return hook
 
@@ -176,6 +184,15 @@ def check_replay(model: PreTrainedModel, anatomy: Anatomy) -> float:
 def rounding(dtype: torch.dtype) -> float:
     """Relative difference that two orders of the same sum may show in `dtype`."""
     return {torch.float64: 1e-10, torch.float32: 1e-5}.get(dtype, 2e-2)
+
+
+def _by_name(layer: nn.Module, args: Sequence[Any]) -> dict[str, Any]:
+    """Positional arguments of a layer by name (GPT-2 hands its mask over as the third); the first is the hidden
+    states, whatever it is called."""
+    if len(args) < 2:
+        return {"hidden_states": args[0]} if args else {}
+    names = list(inspect.signature(layer.forward).parameters)
+    return dict(zip(["hidden_states", *names[1:]], args, strict=False))
 
 
 def _is_layer(module: nn.Module) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from stratalign.errors import UserError
 from stratalign.microworld import BASE, NAME
 from stratalign.models.anatomy import Anatomy, check_replay, find_anatomy, list_sites
 from stratalign.models.hushing import hushed
+from stratalign.models.packing import check_packing
 from stratalign.records import file_digest
 
 WITHOUT_WEIGHTS = ["*.json", "*.model", "*.txt", "*.jinja", "tokenizer*"]
@@ -65,6 +66,15 @@ class LoadedModel:
     anatomy: Anatomy
     replay_difference: float
 
+    @property
+    def packs(self) -> bool:
+        """Whether batches are packed rows; if not, the architecture does not take them and rows are padded."""
+        return self.anatomy.packs
+
+    def padded(self) -> LoadedModel:
+        """The same model, its batches in padded rows."""
+        return replace(self, anatomy=self.anatomy._replace(packs=False))
+
 
 def inspect_model(settings: ModelSettings) -> ModelShape:
     """Layers and linear modules of a model, from its configuration alone.
@@ -88,7 +98,7 @@ def inspect_model(settings: ModelSettings) -> ModelShape:
 def load_model(
     settings: ModelSettings, *, dtype: torch.dtype, device: torch.device, attention: str | None = None
 ) -> LoadedModel:
-    """Load, merge the SFT adapter if there is one, freeze, and check that replay is exact.
+    """Load, merge the SFT adapter if there is one, freeze, check that replay is exact and whether rows can be packed.
 
     Raises:
         UserError: see `inspect_model`; also when replaying the layers does not give the stock logits.
@@ -97,7 +107,8 @@ def load_model(
     model.requires_grad_(False)
     model.eval()
     anatomy = find_anatomy(model)
-    return LoadedModel(model, anatomy, check_replay(model, anatomy))
+    difference = check_replay(model, anatomy)
+    return LoadedModel(model, anatomy._replace(packs=check_packing(model, anatomy)), difference)
 
 
 def load_stock(

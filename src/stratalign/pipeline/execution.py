@@ -27,7 +27,7 @@ class Execution:
     attention: str | None
     checkpointing: bool
     threads: int
-    batches: str = "padded"
+    batches: str = "packed"  # where the model takes packed rows; the manifest says what it came to
     reference: str = "base pass of every step"
 
     @property

@@ -36,6 +36,7 @@ class Manifest:
                 "layers": plan.shape.n_layers,
                 "parameters": plan.shape.parameters,
                 "files": stored.get("model", {}).get("files", {}),
+                "batches": stored.get("model", {}).get("batches"),
             },
             "partition": {name: list(layers) for name, layers in plan.blocks.items()},
             "runs": runs | {run: entry for run, entry in earlier.items() if run not in runs},
@@ -65,6 +66,11 @@ class Manifest:
                 f"The base model has changed since this study began ({', '.join(changed)}), so new runs would not be "
                 "comparable with the stored ones. Restore it, or name a new folder with --out."
             )
+
+    def enter_batches(self, layout: str) -> None:
+        """Note which layout this model trains in: packed rows, or padded ones where it does not take those."""
+        self._content["model"]["batches"] = layout
+        self._write()
 
     def trained(self, run: str) -> bool:
         return "trained" in self._content["runs"][run] and self._adapter_exists(run)

@@ -84,6 +84,7 @@ def train_stage(plan: Plan, progress: Progress) -> None:
         manifest.check_base(base_files(plan.recipe.model))
         add_fingerprints(plan.folder, {_print_of(run): plan.fingerprints[_print_of(run)] for run in pending})
         loaded = _load(plan)
+        manifest.enter_batches("packed" if loaded.packs else "padded")
         bank = AdapterBank(loaded.model)
         for cohort in _cohorts(plan, manifest, pending):
             _train_cohort(plan, manifest, loaded, bank, cohort, progress)
@@ -273,12 +274,13 @@ def _answers(
 
 
 def _load(plan: Plan) -> LoadedModel:
-    return load_model(
+    loaded = load_model(
         plan.recipe.model,
         dtype=plan.execution.dtype,
         device=plan.execution.torch_device,
         attention=plan.execution.attention,
     )
+    return loaded if plan.execution.batches == "packed" else loaded.padded()
 
 
 def _engine(plan: Plan, loaded: LoadedModel, bank: AdapterBank, runs: Sequence[Run]) -> JointEngine:

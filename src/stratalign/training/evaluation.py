@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from stratalign.engine import JointEngine, collate
+from stratalign.engine import JointEngine, cut_by_tokens, padded_size
 from stratalign.preferences import Tree
 from stratalign.records import LogProbRecord, Progress, silent
 
@@ -19,26 +19,34 @@ def evaluate(
     batch_size: int,
     progress: Progress = silent,
 ) -> Iterator[LogProbRecord]:
-    """One record for each run and held-out pair, batch by batch; log-probabilities summed over tokens, nats."""
-    device = next(engine.model.parameters()).device
-    for first in range(0, len(trees), batch_size):
-        part = trees[first : first + batch_size]
-        batch = collate(part, device)
+    """One record for each run and held-out pair, in that order; log-probabilities summed over tokens, nats.
+
+    Pairs are taken by length, in batches of at most as many tokens as `batch_size` of the longest, padded, would have.
+    """
+    budget = batch_size * max((padded_size(tree) for tree in trees), default=0)
+    found: dict[tuple[str, int], LogProbRecord] = {}
+    for part in cut_by_tokens(trees, budget, packed=engine.packs):
+        batch = engine.collate([trees[i] for i in part])
         passed = engine.base(batch)
         for run in runs:
             with engine.active(run):
                 policy = engine.forward(batch, run, passed)
-            for tree, own, base in zip(part, policy.tolist(), passed.reference.tolist(), strict=True):
-                chosen, rejected = (len(branch.ids) - branch.first_label for branch in tree.branches)
-                yield LogProbRecord(
-                    run=run,
-                    prompt_id=tree.row_id,
-                    cluster=tree.cluster,
-                    chosen=own[0],
-                    rejected=own[1],
-                    base_chosen=base[0],
-                    base_rejected=base[1],
-                    tokens_chosen=chosen,
-                    tokens_rejected=rejected,
-                )
-        progress("held-out log-probabilities", min(first + batch_size, len(trees)), len(trees))
+            for i, own, base in zip(part, policy.tolist(), passed.reference.tolist(), strict=True):
+                found[run, i] = _record(run, trees[i], own, base)
+        progress("held-out log-probabilities", len(found) // len(runs), len(trees))
+    yield from (found[run, i] for run in runs for i in range(len(trees)))
+
+
+def _record(run: str, tree: Tree, own: Sequence[float], base: Sequence[float]) -> LogProbRecord:
+    chosen, rejected = (len(branch.ids) - branch.first_label for branch in tree.branches)
+    return LogProbRecord(
+        run=run,
+        prompt_id=tree.row_id,
+        cluster=tree.cluster,
+        chosen=own[0],
+        rejected=own[1],
+        base_chosen=base[0],
+        base_rejected=base[1],
+        tokens_chosen=chosen,
+        tokens_rejected=rejected,
+    )

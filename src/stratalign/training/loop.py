@@ -16,7 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from stratalign.engine import BasePass, Batch, JointEngine, collate
+from stratalign.engine import BasePass, Batch, JointEngine
 from stratalign.errors import StudyFailure
 from stratalign.losses import PairLoss, preference_loss, swap_labels
 from stratalign.preferences import Tree
@@ -159,7 +159,7 @@ class _JointTraining:
             trainer.begin(number)
         for part, micro in enumerate(micro_batches):
             self.clock.start()
-            batch = collate([self.trees[i] for i in micro.pairs], self.device)
+            batch = self.engine.collate([self.trees[i] for i in micro.pairs])
             passed = self.engine.base(batch)
             self.clock.charge("shared")
             for name, trainer in self.trainers.items():

@@ -16,7 +16,7 @@ import torch
 from peft import PeftModel
 from torch import Tensor, nn
 
-from stratalign.engine import Batch, collate
+from stratalign.engine import Batch, collate, cut_by_tokens, padded_size
 from stratalign.models import ModelSettings, base_files, hushed, load_stock, load_tensors, module_names
 from stratalign.preferences import Tree
 from stratalign.records import LogProbRecord, file_digest
@@ -131,20 +131,19 @@ def reload_and_compare(
 
 @torch.no_grad()
 def _stock_log_probabilities(model: nn.Module, trees: Sequence[Tree], device: torch.device) -> Tensor:
-    """[pairs, 2], one pair at a time through the model's own forward pass."""
-    rows: list[Tensor] = []
-    for tree in trees:
-        batch: Batch = collate([tree], device)
+    """[pairs, 2] in nats, through the model's own forward pass on padded rows, some pairs of like length at a time."""
+    found = torch.zeros(len(trees), 2, dtype=torch.float64)
+    budget = PROBE_PAIRS // 2 * max((padded_size(tree) for tree in trees), default=0)
+    for part in cut_by_tokens(trees, budget, packed=False):
+        batch: Batch = collate([trees[i] for i in part], device)
         logits = model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False).logits
+        logits = logits[batch.rows, batch.positions]
         logits = logits if logits.dtype == torch.float64 else logits.float()
-        taken = (
-            logits[batch.rows, batch.positions]
-            .log_softmax(-1)
-            .gather(1, batch.labels[:, None])[:, 0]
-            .double()
-        )
-        rows.append(torch.stack([taken[batch.rows == row].sum() for row in range(2)]))
-    return torch.stack(rows).cpu().double()
+        taken = logits.log_softmax(-1).gather(1, batch.labels[:, None])[:, 0].double()
+        # summed here by row, not by what the engine sums with
+        sums = torch.stack([taken[batch.rows == row].sum() for row in range(2 * len(part))])
+        found[part] = sums.reshape(-1, 2).cpu()
+    return found
 
 
 def _compare(stock: Tensor, records: Sequence[LogProbRecord], dtype: torch.dtype) -> Check:
