@@ -64,9 +64,11 @@ def test_an_answer_ends_at_the_end_token_and_says_so(world):
 KINDS = ["llama", "qwen3", "mistral", "gemma2", "phi3", "olmo2", "gpt_neox", "gpt2"]
 
 
-def double(kind):
+def exact(kind):
+    """In float64; Gemma 2 in float32, because its eager attention gives NaN in float64 where a row is padded."""
     torch.manual_seed(1)
-    model = random_model(kind, 4, len(make_tokenizer())).double().eval().requires_grad_(False)
+    model = random_model(kind, 4, len(make_tokenizer())).eval().requires_grad_(False)
+    model = model if kind == "gemma2" else model.double()
     if kind == "mistral":
         model.config.sliding_window = 8  # shorter than the prompts
     return model
@@ -74,7 +76,7 @@ def double(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_greedy_decoding_equals_the_stock_one(kind):
-    model, tokenizer = double(kind), make_tokenizer()
+    model, tokenizer = exact(kind), make_tokenizer()
     asked = prompts(tokenizer, 5)
     ours = answer(model, tokenizer, asked, GenerationSettings(max_new_tokens=16, temperature=0), key=0)
     width = max(len(prompt.ids) for prompt in asked)
@@ -91,13 +93,12 @@ def test_greedy_decoding_equals_the_stock_one(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_rows_that_end_early_and_are_dropped_change_nothing_for_the_others(kind):
-    model, tokenizer = double(kind), make_tokenizer()
+    model, tokenizer = exact(kind), make_tokenizer()
     asked = prompts(tokenizer, 8)
-    # Gemma's tied embeddings are scaled up: its logits are larger.
-    settings = GenerationSettings(max_new_tokens=24, temperature=40.0 if kind == "gemma2" else 3.0)
+    settings = GenerationSettings(max_new_tokens=24, temperature=3.0)
     model.generation_config.eos_token_id = list(range(30))  # a tenth of the tokens end an answer
     together = answer(model, tokenizer, asked, settings, key=0)
-    assert len({len(own.tokens) for own in together}) > 2
+    assert len({len(own.tokens) for own in together}) > 3
     assert together == [answer(model, tokenizer, [prompt], settings, key=0)[0] for prompt in asked]
 
 
