@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from stratalign.stats import compare, compare_dimensions, flips, holm, sign_flip_p_values
+from stratalign.stats import compare, compare_dimensions, holm, sign_flip_p_values
 
 
 def test_three_clusters_give_the_p_value_that_can_be_listed() -> None:
     # Sums 2, 1, -1: total 2. The eight flips have totals +-2 +-1 +-1 = 4, 2, 2, 0 and their negatives, of which
     # 4, 2, 2 and -4, -2, -2 reach 2 in absolute value: p = 6/8.
-    assert sign_flip_p_values(np.array([[2.0], [1.0], [-1.0]]), 10_000, 0) == pytest.approx([0.75])
+    assert sign_flip_p_values(np.array([[2.0], [1.0], [-1.0]])) == pytest.approx([0.75])
     # The same from rows: cluster x wins two rows, y wins one, z wins one and loses two.
     a, b = [1, 1, 1, 1, 0, 0], [0, 0, 0, 0, 1, 1]
     assert compare(a, b, ["x", "x", "y", "z", "z", "z"]).p_value == 0.75
@@ -25,7 +25,7 @@ def test_clusters_that_all_win_reach_the_smallest_exact_p_value() -> None:
 
 def test_ties_one_cluster_and_no_rows_are_defined() -> None:
     assert compare([1, 2, 3], [1, 2, 3], [0, 1, 2]).p_value == 1.0
-    assert compare([1] * 40, [1] * 40, range(40)).p_value == 1.0  # drawn, not listed
+    assert compare([1] * 40, [1] * 40, range(40)).p_value == 1.0
     assert compare([1, 2, 3], [0, 0, 0], ["same"] * 3).p_value == 1.0
     assert compare([], [], []).p_value is None
 
@@ -35,10 +35,10 @@ def test_few_clusters_give_scipys_exact_p_value() -> None:
     theirs = scipy.stats.permutation_test(
         (sums,), lambda x, axis: x.sum(axis=axis), permutation_type="samples", n_resamples=2**11, axis=0
     ).pvalue
-    assert sign_flip_p_values(sums, 10_000, 0) == pytest.approx(theirs)
+    assert sign_flip_p_values(sums) == pytest.approx(theirs)
 
 
-def test_random_flips_come_near_scipys_random_flips() -> None:
+def test_many_clusters_come_near_scipys_random_flips() -> None:
     sums = np.random.default_rng(4).integers(-3, 5, size=(60, 4)).astype(float)
     theirs = scipy.stats.permutation_test(
         (sums,),
@@ -48,22 +48,17 @@ def test_random_flips_come_near_scipys_random_flips() -> None:
         axis=0,
         random_state=1,
     ).pvalue
-    # Each side is known to at most 0.005 (one standard error at p = 0.5).
-    assert sign_flip_p_values(sums, 10_000, 0) == pytest.approx(theirs, abs=0.025)
+    # SciPy's side is known to at most 0.005 (one standard error at p = 0.5).
+    assert sign_flip_p_values(sums) == pytest.approx(theirs, abs=0.02)
 
 
-def test_random_flips_are_never_zero() -> None:
-    # Of 10,000 random flips of 60 winning clusters none reaches the total: (1 + 0) / (1 + 10,000).
-    assert compare([1] * 60, [0] * 60, range(60)).p_value == 1 / 10_001
+def test_sixty_winning_clusters_have_the_p_value_of_two_flips_in_two_to_the_sixty() -> None:
+    assert compare([1] * 60, [0] * 60, range(60)).p_value == pytest.approx(2 / 2**60)
 
 
-def test_columns_share_their_flips_and_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    sums = np.random.default_rng(5).integers(-3, 5, size=(33, 3)).astype(float)
-    together = sign_flip_p_values(sums, 501, 7)
-    alone = [sign_flip_p_values(sums[:, [column]], 501, 7)[0] for column in range(3)]
-    assert together.tolist() == alone
-    monkeypatch.setattr(flips, "SIGNS_AT_ONCE", 33 * 7)
-    assert sign_flip_p_values(sums, 501, 7).tolist() == together.tolist()
+def test_sums_that_are_no_whole_numbers_are_refused() -> None:
+    with pytest.raises(ValueError, match="whole numbers"):
+        sign_flip_p_values(np.array([[0.5], [1.0]]))
 
 
 def test_under_the_null_small_p_values_are_as_rare_as_they_say() -> None:
@@ -77,8 +72,8 @@ def test_under_the_null_small_p_values_are_as_rare_as_they_say() -> None:
         found = compare_dimensions(difference, zero, names, resamples=500)
         return float(np.mean([one.p_value is not None and one.p_value <= 0.05 for one in found]))
 
-    # A share of 5 % over 2,000 tries has a standard error of 0.5 %.
-    assert 0.035 <= share(clusters) <= 0.06
+    # Totals move in steps of 2, and one step near the limit is worth some 2 %: the level is kept, not reached.
+    assert 0.02 <= share(clusters) <= 0.06
     assert share(np.arange(120)) > 0.09
 
 

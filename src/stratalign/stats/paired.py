@@ -53,7 +53,7 @@ def compare(
         a: scores [n]; NaN where missing. A row that lacks `a` or `b` is dropped and counted in `missing`.
         b: scores [n] of the same rows, in the same unit.
         clusters: the cluster of each row [n]; all rows of a cluster are resampled together.
-        resamples: bootstrap replicates, and random sign flips where they are too many to enumerate.
+        resamples: bootstrap replicates.
         seed: of the draws; the same seed and clusters give the same draws for any scores.
         level: of the percentile intervals.
     """
@@ -121,7 +121,7 @@ def _compare_together(columns: list[_Column], resamples: int, seed: int, level: 
         for part in (np.ones_like(column.difference), np.sign(column.difference), column.difference)
     ]
     sums = np.stack(parts, axis=1)
-    p_values = [float(p) for p in sign_flip_p_values(sums[:, 1::3], resamples, seed)]
+    p_values = [float(p) for p in sign_flip_p_values(sums[:, 1::3])]
     if clusters == 1:
         return [
             _comparison(column, None, None, p, level) for column, p in zip(columns, p_values, strict=True)
