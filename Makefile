@@ -28,10 +28,10 @@ setup: $(READY) ## create .venv with the pinned versions (every other target doe
 	@echo "Ready: $(BIN)"
 
 demo: $(READY) ## run the whole study on the micro-world, offline: five conditions, four controls, one report
-	HF_HUB_OFFLINE=1 $(BIN)/stratalign demo
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/stratalign demo
 
 demo-full: $(READY) ## the same with all four preference sets and three seeds (an hour and more of processor time)
-	HF_HUB_OFFLINE=1 $(BIN)/stratalign demo --full --out studies/demo-full
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/stratalign demo --full --out studies/demo-full
 
 microworld: $(READY) ## rebuild the micro-world's base model and preference sets in place (about half an hour)
 	HF_HUB_OFFLINE=1 $(BIN)/python -m stratalign.microworld_build

@@ -15,6 +15,7 @@ from stratalign.reporting import report
 SETS = ("fluency", "mixed")
 ALL_SETS = ("fluency", "coherence", "factuality", "mixed")
 SEEDS = (0, 1, 2)
+ALL_HELD_OUT = 384
 SHOWN = 5
 
 
@@ -56,21 +57,21 @@ def demo(
 
     Args:
         out: one folder for each study is made in it, and the combined report.
-        full: all four preference sets, and three seeds; some twelve times the work.
+        full: all four preference sets, all held-out prompts and three seeds; some ten times the work.
         changes: `key.path=value` changes to the shipped recipe, `microworld/shipped/study.yaml`.
 
     Raises:
         UserError: the folder cannot be used, or a change is not allowed.
     """
     folder = Path(out)
-    seeds = [f"seeds={list(SEEDS)}"] if full else []
+    larger = [f"seeds={list(SEEDS)}", f"preferences.held_out={ALL_HELD_OUT}"] if full else []
     studies = {}
     for name in ALL_SETS if full else SETS:
 
         def told(what: str, done: int, total: int, name: str = name) -> None:
             progress(f"{name}: {what}", done, total)
 
-        given = [f"preferences.source=microworld:{name}", *seeds, *changes]
+        given = [f"preferences.source=microworld:{name}", *larger, *changes]
         studies[name] = study(STUDY, given, folder / name, told)
     page = report([one.path for one in studies.values()], folder)
     return Showcase({name: _exhibit(one, name) for name, one in studies.items()}, page)

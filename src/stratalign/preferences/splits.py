@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from stratalign.errors import UserError
 from stratalign.preferences.dialogues import PARTS, Preference
@@ -61,9 +62,10 @@ def leaks(parts: Split) -> tuple[str, ...]:
 
 
 def _as_given(rows: Sequence[Preference], settings: PreferenceSettings) -> Split:
-    """From each part the rows that say that they belong there, cluster after cluster, as many as asked for.
+    """From each part the rows that say that they belong there, as many as asked for.
 
-    The last cluster may be cut: what is left of it belongs to the same part, so nothing leaks.
+    The first row of every cluster, then the second of each, and so on: what counts for an interval is the number of
+    clusters. What is left of a cluster belongs to the same part, so nothing leaks.
     """
     homes: dict[str, set[str]] = {}
     for row in rows:
@@ -80,7 +82,7 @@ def _as_given(rows: Sequence[Preference], settings: PreferenceSettings) -> Split
     left: list[Preference] = []
     for part in PARTS:
         own = _ordered([row for row in rows if row.part == part], settings.seed)
-        flat = [row for cluster in own for row in cluster]
+        flat = [row for nth in zip_longest(*own) for row in nth if row is not None]
         size = getattr(settings, part)
         wanted = len(flat) if size == "all" else size
         if wanted > len(flat) or (not flat and part == "train"):
