@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+import transformers
+from packaging.version import Version
 
 from stratalign.engine import JointEngine, collate
 from stratalign.errors import StudyFailure
@@ -29,6 +31,11 @@ SINGLES = [Tree(tree.row_id, "c", tree.prefix, tree.branches[:1]) for tree in PA
 @pytest.fixture
 def exact(monkeypatch):
     """Lift the casts to float32 inside norms, rotary embeddings and softmax, so that 1e-9 can be asked for."""
+
+    if Version(transformers.__version__) < Version("5.23"):
+        pytest.skip(
+            "older rotary embeddings keep frequencies in float32, which cannot be lifted from outside"
+        )
 
     def lift():
         monkeypatch.setattr(torch, "float32", torch.float64)

@@ -22,7 +22,7 @@ SAMPLES, COMPARISONS = 48, 200
 
 @pytest.mark.slow
 def test_base_against_base_is_called_different_about_one_time_in_twenty(capsys):
-    preferences = PreferenceSettings(source="microworld:fluency")
+    preferences = PreferenceSettings(source="microworld:fluency", held_out=192)
     rows = split(load(preferences).rows, preferences).held_out
     known = people()
     settings = ModelSettings(base=str(BASE))
