@@ -43,7 +43,7 @@ def printed(found, capsys):
 
 def test_the_objective_comes_first_and_other_protocols_stay_out(capsys):
     lines = printed(FOUND, capsys)
-    assert lines[0] == "Against base, judged by microworld, paired by prompt, clustered by first human turn:"
+    assert lines[0] == "Against base, judged by microworld, paired by prompt, clustered:"
     assert lines[1].split() == [
         "condition", "dimension", "net", "win", "rate", "95", "%", "interval", "Holm", "p", "verdict",
     ]  # fmt: skip

@@ -128,7 +128,7 @@ def results(found: Mapping[str, Any], report: Path | None = None) -> None:
     if not objective & {row["dimension"].casefold() for row in rows}:
         objective = {row["dimension"].casefold() for row in rows}
     if shown:
-        say(f"Against base, judged by {judged['protocol']}, paired by prompt, clustered by first human turn:")
+        say(f"Against base, judged by {judged['protocol']}, paired by prompt, clustered:")
         _intervals([row for row in shown if row["dimension"].casefold() in objective])
         _elsewhere([row for row in shown if row["dimension"].casefold() not in objective])
     for dimension in dict.fromkeys(row["dimension"] for row in tied):
