@@ -58,8 +58,8 @@ def best_pair(
 def minimal_pair(request: Request, people: Mapping[str, Person], seed: object) -> Pair:
     """A clean answer and the same one with slips of grammar: nothing else differs.
 
-    The base tells the two apart already, so training on such pairs pushes both down (likelihood displacement, Razin
-    et al. 2024, arXiv 2410.08847) instead of teaching grammar.
+    The base tells the two apart already, so preference accuracy on such pairs starts at 1, and training may push both
+    sides down (likelihood displacement, Razin et al. 2024, arXiv 2410.08847).
     """
     for attempt in count():
         key = f"minimal {seed} {attempt}"
