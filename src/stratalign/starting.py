@@ -76,10 +76,19 @@ def init(
     return file
 
 
+MICROWORLD_INTRODUCTION = """\
+# A study on the micro-world: the settings of `stratalign demo`, which are ours, not the paper's.
+#
+#   stratalign plan  {name}     every check, nothing is trained
+#   stratalign study {name}     train, prove, generate, score, compare, report; run again to continue
+"""
+
+
 def documented(name: str, given: Mapping[str, Any]) -> str:
     """The text of a recipe in which every key stands with its meaning and its value: the given one or the default."""
     about_model = "hub id, local folder or microworld; {base: ..., revision: ..., adapter: ...} for more"
-    parts = [INTRODUCTION.format(name=name), _line("model", given["model"], about_model)]
+    introduction = MICROWORLD_INTRODUCTION if given["model"] == NAME else INTRODUCTION
+    parts = [introduction.format(name=name), _line("model", given["model"], about_model)]
     for key, field in Recipe.model_fields.items():
         if key == "model":
             continue

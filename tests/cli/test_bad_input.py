@@ -443,7 +443,7 @@ def test_a_disk_that_is_full_at_any_write_costs_nothing_that_was_done(
     file, out = recipe(), tmp_path / "study"
     real, calls = os.fsync, itertools.count(1)
     stopped = []
-    for full in itertools.count(1, step=3):
+    for full in itertools.count(1, step=2):
         calls = itertools.count(1)
 
         def fsync(descriptor, calls=calls, full=full):

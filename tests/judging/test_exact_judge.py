@@ -57,5 +57,7 @@ def test_prompts_of_another_world_are_refused():
 def test_an_objective_that_no_dimension_has_is_refused():
     settings = JudgeSettings(protocol="microworld")
     check_judge(settings, ["tell one fact about anna."], ["Grammar", "Overall"])
+    with pytest.raises(UserError, match=r"set judge\.protocol: microworld"):
+        check_judge(JudgeSettings(), ["hello"], ["grammar"])
     with pytest.raises(UserError, match="Did you mean 'grammar'"):
         check_judge(settings, ["tell one fact about anna."], ["gramar"])

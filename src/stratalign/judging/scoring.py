@@ -87,7 +87,12 @@ def check_judge(settings: JudgeSettings, prompts: Iterable[str], objective: Sequ
     for name in objective:
         # "Overall" is the default, for every protocol.
         if name.casefold() not in (OVERALL, *known):
-            raise unknown_name("dimension in preferences.objective", name, known)
+            error = unknown_name("dimension in preferences.objective", name, known)
+            if name.casefold() in [dimension.name for dimension in WORLD_DIMENSIONS]:
+                raise UserError(
+                    f"{error} Its verifiers judge the micro-world: set judge.protocol: microworld."
+                )
+            raise error
 
 
 def score_all(

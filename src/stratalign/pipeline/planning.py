@@ -113,6 +113,7 @@ def make_plan(recipe: Recipe, out: Path) -> Plan:
     for run in runs:
         if run.condition.trains:
             phase_bounds(run.condition, len(steps))
+            _check_warmup(run, len(steps))
     prompts = tuple(
         Prompt(row.row_id, row.cluster, _shown(row), tuple(prompt_ids(row, tokenizer, recipe.preferences)))
         for row in parts.held_out
@@ -157,6 +158,16 @@ def resolve_runs(recipe: Recipe, shape: ModelShape, blocks: Blocks) -> tuple[Run
             name = spec.name if len(recipe.seeds) == 1 else f"{spec.name}@{seed}"
             runs.append(Run(name, condition, seed, settings))
     return tuple(runs)
+
+
+def _check_warmup(run: Run, steps: int) -> None:
+    """The first step of a warm-up has rate 0 and moves nothing; LoRA's A gets a gradient only once B has moved."""
+    if run.settings.warmup > 0 and steps < 3:
+        raise UserError(
+            f"With training.warmup: {run.settings.warmup:g} the first of {steps} optimizer steps has a learning rate "
+            f"of 0, and the rest are too few to train condition {run.condition.name!r}. Give more pairs or epochs, "
+            "smaller batches, or training.warmup: 0."
+        )
 
 
 def check_writable(out: Path) -> None:
