@@ -48,7 +48,7 @@ def test_the_winner_has_its_size_its_p_value_and_its_direct_contrasts(tmp_path: 
     (winner,) = results.conclusions.winner
     assert winner.words == (
         "Training mid suffices to do better than base on fluency (net win rate +1.00 [+1.00, +1.00], Holm p 0.003), "
-        "the highest of 3 conditions. Training full suffices too; for local this sample cannot tell. "
+        "the highest of 3 candidates. Training full suffices too; for local this sample cannot tell. "
         "Head to head, mid beats full and local."
     )
     assert winner.line == "fluency: mid +1.00 [+1.00, +1.00], Holm p 0.003"
@@ -78,7 +78,7 @@ def test_where_lower_is_better_the_lowest_wins(tmp_path: Path) -> None:
     # Two tests, both with p = 0.00049: Holm p 0.00098.
     assert winner.words == (
         "Training mid suffices to do better than base on noise (net win rate −1.00 [−1.00, −1.00], lower is better, "
-        "Holm p <0.001), the highest of 2 conditions. full does worse than base (+1.00 [+1.00, +1.00], "
+        "Holm p <0.001), the highest of 2 candidates. full does worse than base (+1.00 [+1.00, +1.00], "
         "lower is better, Holm p <0.001). Head to head, mid beats full."
     )
 

@@ -134,7 +134,7 @@ def test_the_answer_says_what_suffices_and_what_cannot_be_told(tmp_path: Path) -
     # three pairs two are, with 3 x 2 / 256 = 0.023. mid and full tie against base, and mid is always above full.
     assert (
         "Training mid suffices to do better than base on fluency (net win rate +1.00 [+1.00, +1.00], Holm p 0.047), "
-        "the highest of 3 conditions. Training full suffices too; for local this sample cannot tell. "
+        "the highest of 3 candidates. Training full suffices too; for local this sample cannot tell. "
         "Head to head, mid beats full and local."
     ) in text
     assert "full pays on repetition: +1.00 [+1.00, +1.00], lower is better, Holm p 0.047." in text

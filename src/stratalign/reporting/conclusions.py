@@ -99,7 +99,7 @@ def _winner(evidence: Evidence, measure: Measure) -> Winner:
     name = best.condition
     direct = beaten[name]
     wins, losses, unsure = ([one.against for one in side] for side in direct)
-    highest = f", the highest of {len(group)} conditions" if len(group) > 1 else ""
+    highest = f", the highest of {len(group)} candidates" if len(group) > 1 else ""
     sentences = [
         f"Training {name} suffices to do better than base on {dimension} (net win rate {size_and_p(best)}){highest}.",
         _others(name, group),
