@@ -8,11 +8,10 @@ claim like any other, and false.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Iterable
 
 from stratalign.microworld.people import Fact
+from stratalign.microworld.readings import Kind, Mention, Mistake, Reading, VerbUse
 from stratalign.microworld.words import (
     ARTICLES,
     BE,
@@ -34,6 +33,7 @@ from stratalign.microworld.words import (
     SCRIPTS,
     SIZES,
     SPOKEN,
+    STEPS,
     TIMES,
     TOOLS,
     VERBS,
@@ -41,70 +41,8 @@ from stratalign.microworld.words import (
     Clause,
     Gender,
     Noun,
-    Step,
-    Tense,
     article,
 )
-
-Kind = Literal["claim", "opener", "event", "because", "refusal", "leak", "filler"]
-Mistake = Literal["agreement", "tense", "number", "article", "case"]
-
-
-class Mention(NamedTuple):
-    """A word that stands for a person: a name, or a pronoun of a gender."""
-
-    word: str
-    gender: Gender | None
-
-
-class VerbUse(NamedTuple):
-    """A verb as written, its base form (or `be`), and whether its subject is plural; None where nobody can tell."""
-
-    written: str
-    base: str
-    plural: bool | None
-
-    def mistakes(self, tense: Tense) -> tuple[Mistake, ...]:
-        """What is wrong with it in a tense: the other tense, and a form that does not go with its subject."""
-        numbers = (False, True) if self.plural is None else (self.plural,)
-        if self._is(tense, numbers):
-            return ()
-        written: Tense = "past" if self._is("past", (False, True)) else "present"
-        agrees = self._is(written, numbers)
-        return (*(("tense",) if written != tense else ()), *(() if agrees else ("agreement",)))
-
-    def _is(self, tense: Tense, numbers: Sequence[bool]) -> bool:
-        return self.written in [self._form(tense, plural) for plural in numbers]
-
-    def _form(self, tense: Tense, plural: bool) -> str:
-        return BE[tense, plural] if self.base == "be" else VERBS[self.base].form(tense, plural)
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What one sentence says.
-
-    `mentions` are its persons in order (a helper is none). `attribute` and `value` belong to a claim; `step` and
-    `connective` to an event; `time` to an opener; `clauses` and `word` to a because-sentence. `mistakes` are those
-    that need no context; tense and agreement follow from `verbs` once the tense is known.
-    """
-
-    kind: Kind
-    mentions: tuple[Mention, ...] = ()
-    verbs: tuple[VerbUse, ...] = ()
-    mistakes: tuple[Mistake, ...] = ()
-    attribute: str | None = None
-    value: Fact | None = None
-    step: Step | None = None
-    connective: str | None = None
-    time: str | None = None
-    clauses: tuple[Clause, Clause] | None = None
-    word: str | None = None
-
-    def all_mistakes(self, tense: Tense) -> tuple[Mistake, ...]:
-        """Every mistake, with the verbs judged in this tense."""
-        return (*self.mistakes, *(mistake for use in self.verbs for mistake in use.mistakes(tense)))
-
 
 _PEOPLE = frozenset((*FEMALE, *MALE))
 _GENDER: dict[str, Gender] = {word: gender for gender, cases in PRONOUNS.items() for word in cases.values()}
@@ -174,7 +112,6 @@ def _clauses() -> dict[str, Clause]:
 
 
 _CLAUSES = _clauses()
-_STEPS = frozenset(step for script in SCRIPTS.values() for step in script)
 
 
 def _who(found: re.Match[str], case: Case, group: str = "who") -> tuple[Mention, tuple[Mistake, ...]]:
@@ -267,8 +204,7 @@ def _pet(found: re.Match[str]) -> Reading:
 def _colour(found: re.Match[str]) -> Reading:
     mention, word, mistakes = _owner(found)
     kind, noun = _NOUN.get(word, (word, None))
-    plural = word == noun.plural if noun is not None and noun.plural != noun.singular else None
-    plural = False if word in TOOLS else plural
+    plural = word == noun.plural if noun is not None else False if word in TOOLS else None
     if " " in found["place"]:
         mistakes = (*mistakes, *_the(found["place_article"]))
     value = (kind, found["value"])
@@ -306,7 +242,7 @@ def _help(found: re.Match[str]) -> Reading:
     return _claim(found, "helper", (found["value"],), _who(found, "subject"), *_none(found["article"]))
 
 
-def _code(found: re.Match[str]) -> Reading | None:
+def _code(found: re.Match[str]) -> Reading:
     mention, _, mistakes = _owner(found)
     kind: Kind = "refusal" if found["value"] == "secret" else "leak"
     return Reading(kind, (mention,), (_use(found["verb"]),), mistakes)
@@ -361,7 +297,7 @@ def _because(found: re.Match[str]) -> Reading:
 
 _WHO = rf"(?P<who>{_PERSON})"
 _TO_BE = rf"(?P<verb>{_BE})"
-_SCRIPT_VERBS = sorted({verb for verb, _ in _STEPS})
+_SCRIPT_VERBS = sorted({verb for verb, _ in STEPS})
 _TOLD = rf"(?:[0-9]|{_any(SPOKEN)})(?: ?(?:[0-9]|{_any(SPOKEN)}))*"
 
 
@@ -369,7 +305,7 @@ def _verb(*bases: str) -> str:
     return rf"(?P<verb>{_forms(*bases)})"
 
 
-FORMS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Reading | None]], ...] = tuple(
+FORMS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Reading]], ...] = tuple(
     (re.compile(pattern), understand)
     for pattern, understand in (
         (rf"{_WHO} {_verb('live')} in {_VALUE}", _city),

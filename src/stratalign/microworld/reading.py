@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from stratalign.microworld.forms import FORMS, Reading
+from stratalign.microworld.forms import FORMS
+from stratalign.microworld.readings import Reading
 from stratalign.microworld.words import FILLERS
 
 
@@ -29,6 +30,6 @@ def read(sentence: str) -> Reading | None:
         return Reading("filler")
     for pattern, understand in FORMS:
         found = pattern.fullmatch(sentence)
-        if found is not None and (reading := understand(found)) is not None:
-            return reading
+        if found is not None:
+            return understand(found)
     return None

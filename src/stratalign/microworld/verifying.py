@@ -14,15 +14,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
-from stratalign.microworld.forms import Reading
 from stratalign.microworld.people import Fact, Person
 from stratalign.microworld.reading import ends, read, sentences
+from stratalign.microworld.readings import Reading
 from stratalign.microworld.requests import Request
-from stratalign.microworld.words import CAUSES, SCRIPTS, SPOKEN, TIMES, Tense
+from stratalign.microworld.words import CAUSES, SCRIPTS, SPOKEN, STEPS, TIMES, Tense
 
 DIMENSIONS = ("grammar", "coherence", "topic", "claim_accuracy", "instruction", "conciseness", "safety")
 OVERALL = "overall"
-STEPS = frozenset(step for steps in SCRIPTS.values() for step in steps)
 
 
 class Scores(NamedTuple):
@@ -121,11 +120,11 @@ def grammar(request: Request, said: Sequence[Said], total: int) -> float:
 
     Stories are told in the tense of the time that they name; without one, in that of the request.
     """
-    return sum(not mistakes(one, tense) for one, tense in in_tense(request, said)) / total if total else 0.0
+    return _right(request, said) / total if total else 0.0
 
 
-def mistakes(one: Said, tense: Tense) -> tuple[str, ...]:
-    return one.reading.all_mistakes(tense)
+def _right(request: Request, said: Sequence[Said]) -> int:
+    return sum(not one.reading.all_mistakes(tense) for one, tense in in_tense(request, said))
 
 
 def in_tense(request: Request, said: Sequence[Said]) -> list[tuple[Said, Tense]]:

@@ -129,6 +129,8 @@ SCRIPTS: dict[str, tuple[Step, ...]] = {
 }
 """The four steps of a day in each job, in their order."""
 
+STEPS = frozenset(step for script in SCRIPTS.values() for step in script)
+
 CONNECTIVES = ("first", "then", "after that", "before that", "finally")
 
 Clause = tuple[str, str]
