@@ -5,6 +5,7 @@ from __future__ import annotations
 from stratalign.blocks import PARTITIONS
 from stratalign.judging import PROTOCOLS
 from stratalign.losses import LOSSES
+from stratalign.microworld import NAME, PREFERENCE_SETS
 from stratalign.records import Dimension
 
 CONDITIONS = {
@@ -28,6 +29,7 @@ def catalogues() -> dict[str, dict[str, str]]:
         "partitions": {name: _first_line(function) for name, function in PARTITIONS.items()},
         "conditions": dict(CONDITIONS),
         "losses": {name: _first_line(function) for name, function in LOSSES.items()},
+        "preference_sets": {f"{NAME}:{name}": one.about for name, one in PREFERENCE_SETS.items()},
         "protocols": {name: f"{len(found.dimensions)} dimensions" for name, found in PROTOCOLS.items()},
         "dimensions": {
             d.name: f"{d.about} ({d.unit}; {d.better or 'no direction is'} better)" for d in dimensions

@@ -82,9 +82,11 @@ def test_init_marks_every_default_that_is_not_the_papers(tmp_path):
 
 def test_list_names_everything_and_can_be_asked_twice():
     found = printed("list")
-    assert set(found) == {"partitions", "conditions", "losses", "protocols", "dimensions"}
+    every = {"partitions", "conditions", "losses", "preference_sets", "protocols", "dimensions"}
+    assert set(found) == every
     assert {"even", "explicit"} <= set(found["partitions"])
     assert "sigmoid" in found["losses"]
+    assert {"microworld:fluency", "microworld:minimal"} <= set(found["preference_sets"])
     assert all(about for entries in found.values() for about in entries.values())
     assert printed("list", "losses") == {"losses": found["losses"]}
     assert "explicit" in call("list").out

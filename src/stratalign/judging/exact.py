@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from stratalign.judging.rows import score_row
 from stratalign.microworld import DIMENSIONS, OVERALL, people, read_request, verify
 from stratalign.records import Dimension, LogProbRecord, Response, Score
 
@@ -33,20 +34,7 @@ def score_exactly(
         found = verify(request, response.response, known)._asdict() if request else {}
         for dimension in WORLD_DIMENSIONS:
             value = found.get(dimension.name)
-            scores.append(
-                Score(
-                    prompt_id=response.prompt_id,
-                    cluster=response.cluster,
-                    run=response.run,
-                    seed=seeds[response.run],
-                    judge="microworld",
-                    protocol="microworld",
-                    dimension=dimension.name,
-                    repeat=0,
-                    value=value,
-                    state="undefined" if value is None else "ok",
-                )
-            )
+            scores.append(score_row(response, seeds[response.run], "microworld", dimension.name, value))
     return scores
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from stratalign.errors import UserError, unknown_name
 from stratalign.judging.exact import WORLD_DIMENSIONS, answerable, score_exactly
+from stratalign.judging.rows import score_row
 from stratalign.judging.settings import JudgeSettings
 from stratalign.judging.text import ANSWER_MEASURES, PAIR_MEASURES, Answer, Pair
 from stratalign.microworld import OVERALL
@@ -36,12 +37,12 @@ def score_text(
         if response.run in seeds:
             answer = Answer(response.prompt, response.response, response.tokens, response.kl_to_base)
             for name, (_, measure) in ANSWER_MEASURES.items():
-                scores.append(_score(response, seeds, name, measure(answer)))
+                scores.append(score_row(response, seeds[response.run], "text", name, measure(answer)))
     for record in logprobs:
         if record.run in seeds:
             pair = Pair(record.chosen, record.rejected, record.base_chosen, record.base_rejected)
             for name, (_, of_pair) in PAIR_MEASURES.items():
-                scores.append(_score(record, seeds, name, of_pair(pair)))
+                scores.append(score_row(record, seeds[record.run], "text", name, of_pair(pair)))
     return scores
 
 
@@ -120,20 +121,3 @@ def describe_judges(settings: JudgeSettings) -> list[dict[str, Any]]:
         }
         for name, protocol in protocols(settings).items()
     ]
-
-
-def _score(
-    record: Response | LogProbRecord, seeds: Mapping[str, int], dimension: str, value: float | None
-) -> Score:
-    return Score(
-        prompt_id=record.prompt_id,
-        cluster=record.cluster,
-        run=record.run,
-        seed=seeds[record.run],
-        judge="text",
-        protocol="text",
-        dimension=dimension,
-        repeat=0,
-        value=value,
-        state="undefined" if value is None else "ok",
-    )

@@ -26,7 +26,9 @@ PREFERENCE_SETS = {
     "coherence": PreferenceSet("coherence", "answers of the base whose coherence differs and little else"),
     "factuality": PreferenceSet("claim_accuracy", "answers of the base whose claims differ in truth"),
     "mixed": PreferenceSet("overall", "the best and the worst answer of the base, all dimensions together"),
-    "minimal": PreferenceSet("grammar", "the same answer with and without mistakes: shows displacement"),
+    "minimal": PreferenceSet(
+        "grammar", "the same answer with and without mistakes, not sampled: for looking at displacement"
+    ),
 }
 
 
