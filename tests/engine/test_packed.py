@@ -7,7 +7,7 @@ from packaging.version import Version
 
 from stratalign.engine import JointEngine, collate
 from stratalign.errors import StudyFailure
-from stratalign.models import AdapterBank, AdapterSpec, find_anatomy, list_sites, packing
+from stratalign.models import AdapterBank, AdapterSpec, Spans, find_anatomy, list_sites, packing
 from stratalign.preferences import Branch, Tree
 from tiny_models import random_model
 
@@ -123,7 +123,7 @@ def test_several_trees_share_a_row_and_labels_are_where_they_are_predicted():
     batch = collate(PAIRS, CPU, packed=True)
     padded = collate(PAIRS, CPU)
     assert batch.tokens == padded.tokens == int(padded.mask.sum())
-    # 14 + 8 + 11 tokens in the longest, 5 + 5 + 8 + 7 in the others: one row of 58 costs less than two of 33
+    # 14 + 8 + 11 tokens in the longest, 5 + 5 + 8 + 7 in the others
     assert batch.ids.shape == (1, 58)
     assert set(batch.spans.trees[0].tolist()) == {0, 1, 2, 3, 4}
     assert padded.ids.shape == (10, 26)
@@ -143,14 +143,14 @@ def test_a_first_token_that_nothing_predicts_is_an_error_in_both_layouts():
 
 
 def spoil(batch, mistake):
-    positions, trees, branches = (part.clone() for part in batch.spans)
+    positions, trees, branches = (part.clone() for part in batch.spans[:3])
     if mistake == "positions not restarted":
         positions = torch.arange(positions.shape[1]).expand_as(positions).contiguous()
     elif mistake == "a branch sees its sibling":
         branches.zero_()
     elif mistake == "a tree sees its neighbour":
         trees.zero_()
-    return batch._replace(spans=packing.Spans(positions, trees, branches))
+    return batch._replace(spans=Spans(positions, trees, branches, batch.spans.ends[-1:]))
 
 
 @pytest.mark.parametrize("kind", ["llama", "gemma2", "gpt2"])

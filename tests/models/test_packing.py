@@ -1,12 +1,15 @@
 """Packed rows: where tokens lie, what they see, and which architectures are found to take them."""
 
+import warnings
+
 import pytest
 import torch
 from torch import nn
 from transformers import LlamaForCausalLM
 
-from stratalign.models import Spans, check_packing, find_anatomy, lay_out, packed_length
-from stratalign.models.packing import layer_windows, tree_mask
+from stratalign.models import check_packing, find_anatomy, lay_out, packed_length
+from stratalign.models.packing import layer_windows
+from stratalign.models.tree_attention import TreeMask, dense_mask, segment_sizes, tree_attention
 from stratalign.preferences import Branch, Tree
 from tiny_models import random_model
 
@@ -17,20 +20,21 @@ DEMONSTRATION = Tree("r2", "c2", (20,), (Branch((21, 22), 0),))
 
 
 def test_a_row_holds_prefix_and_branches_of_one_tree_after_the_other_without_last_tokens():
-    ids, spans, places = lay_out([PAIR, DEMONSTRATION], [[0, 1], []])
-    assert ids.tolist() == [[5, 6, 7, 8, 10, 20, 21], [0] * 7]
-    assert spans.positions[0].tolist() == [0, 1, 2, 3, 2, 0, 1]
-    assert spans.trees.tolist() == [[0, 0, 0, 0, 0, 1, 1], [-1] * 7]
-    assert spans.branches[0].tolist() == [0, 0, 1, 1, 2, 0, 1]
-    assert places == {0: (0, 0, (2, 4)), 1: (0, 5, (6,))}
+    ids, spans, places = lay_out([PAIR, DEMONSTRATION])
+    assert ids.tolist() == [[5, 6, 7, 8, 10, 20, 21]]
+    assert spans.positions.tolist() == [[0, 1, 2, 3, 2, 0, 1]]
+    assert spans.trees.tolist() == [[0, 0, 0, 0, 0, 1, 1]]
+    assert spans.branches.tolist() == [[0, 0, 1, 1, 2, 0, 1]]
+    assert spans.ends == (5, 7)
+    assert places == [(0, (2, 4)), (5, (6,))]
     assert [packed_length(tree) for tree in (PAIR, DEMONSTRATION)] == [5, 2]
 
 
 def test_a_token_sees_its_own_prefix_and_branch_and_a_window_counts_positions():
-    _, spans, _ = lay_out([PAIR, DEMONSTRATION], [[0, 1]])
+    _, spans, _ = lay_out([PAIR, DEMONSTRATION])
 
     def seen(window):
-        mask = tree_mask(spans, window, torch.float32)[0, 0]
+        mask = dense_mask(spans, window, torch.float32)[0, 0]
         assert set(mask.unique().tolist()) == {0.0, torch.finfo(torch.float32).min}
         return [[column for column in range(7) if row[column] == 0] for row in mask]
 
@@ -39,21 +43,12 @@ def test_a_token_sees_its_own_prefix_and_branch_and_a_window_counts_positions():
     assert seen(2) == [[0], [0, 1], [1, 2], [2, 3], [1, 4], [5], [5, 6]]
 
 
-def test_padding_sees_padding_so_that_no_softmax_is_empty():
-    spans = Spans(*(torch.tensor([part]) for part in ([0, 0, 0], [0, -1, -1], [0, 0, 0])))
-    assert (tree_mask(spans, 1, torch.float64)[0, 0] == 0).tolist() == [
-        [True, False, False],
-        [False, True, False],
-        [False, True, True],
-    ]
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_these_architectures_take_packed_rows(kind):
     torch.manual_seed(0)
     model = random_model(kind, 3, 101).eval()
     window = getattr(model.config, "sliding_window", None)
-    assert check_packing(model, find_anatomy(model))
+    assert check_packing(model, find_anatomy(model)) == "segments"
     assert getattr(model.config, "sliding_window", None) == window  # shortened for the probe only
 
 
@@ -99,11 +94,13 @@ class HiddenWindow(LlamaForCausalLM):
 
     @staticmethod
     def narrow(_module, args, kwargs):
+        mask = kwargs["attention_mask"]
+        if isinstance(mask, TreeMask):
+            return args, kwargs  # it does not know what to do with it
         width = args[0].shape[1]
         places = torch.arange(width)
         far = places[:, None] - places[None, :] >= 6
         future = places[:, None] < places[None, :]
-        mask = kwargs["attention_mask"]
         mask = torch.zeros(1, 1, width, width).masked_fill(future, -1e30) if mask is None else mask
         return args, kwargs | {"attention_mask": mask.masked_fill(far, -1e30)}
 
@@ -128,3 +125,51 @@ def test_a_probe_that_cannot_tell_right_from_wrong_does_not_count():
     for layer in model.model.layers:
         nn.init.zeros_(layer.self_attn.o_proj.weight)  # no token sees another: every mask gives the same
     assert not check_packing(model, find_anatomy(model))
+
+
+def test_small_trees_share_a_call_of_the_kernel_and_long_ones_have_their_own():
+    assert segment_sizes([50, 100, 140, 400, 410, 420]) == [100, 40, 260, 20]
+    assert segment_sizes([5]) == [5]
+
+
+def random_row(heads=4, groups=2, seed=0):
+    """Queries, keys and values of trees of several sizes, and their spans; a window would cut into the longest."""
+    shapes = [(40, (30, 20)), (3, (2, 0)), (9, (7,)), (60, (50, 40)), (1, (1, 1))]
+    trees = [
+        Tree(str(i), "c", (1,) * prefix, tuple(Branch((1,) * (count + 1), 0) for count in counts))
+        for i, (prefix, counts) in enumerate(shapes)
+    ]
+    _, spans, _ = lay_out(trees)
+    tokens = spans.ends[-1]
+    generator = torch.Generator().manual_seed(seed)
+    parts = [
+        torch.randn(1, n, tokens, 8, generator=generator, dtype=torch.float64)
+        for n in (heads, groups, groups)
+    ]
+    return spans, *parts
+
+
+@pytest.mark.parametrize("window", [None, 17])
+@pytest.mark.parametrize("softcap", [None, 5.0])
+@pytest.mark.parametrize("kernel", ["segments", "flex"])
+def test_both_kernels_equal_the_formula_with_one_mask_for_the_whole_row(window, softcap, kernel):
+    spans, query, key, value = random_row()
+    scores = query @ key.repeat_interleave(2, dim=1).transpose(2, 3) * 0.3
+    scores = scores if softcap is None else torch.tanh(scores / softcap) * softcap
+    weights = (scores + dense_mask(spans, window, torch.float64)).softmax(-1)
+    wanted = (weights @ value.repeat_interleave(2, dim=1)).transpose(1, 2)
+    mask = TreeMask(spans, window, torch.float64, kernel)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # flex says that it runs uncompiled
+        found, _ = tree_attention(nn.Module(), query, key, value, mask, scaling=0.3, softcap=softcap)
+    assert found.shape == wanted.shape
+    assert torch.allclose(found, wanted, rtol=1e-9, atol=1e-9 if kernel == "segments" else 1e-6)
+
+
+def test_attention_that_no_kernel_knows_is_refused_so_that_the_model_is_padded():
+    spans, query, key, value = random_row()
+    mask = TreeMask(spans, None, torch.float64)
+    with pytest.raises(ValueError, match="s_aux"):
+        tree_attention(nn.Module(), query, key, value, mask, s_aux=torch.zeros(4))
+    with pytest.raises(ValueError, match="a mask of its own"):
+        tree_attention(nn.Module(), query, key, value, torch.zeros(1))

@@ -19,11 +19,12 @@ def engines():
         yield model, bank, engine
 
 
-@pytest.mark.parametrize("batch_size", [1, 3, 100])
-def test_records_come_in_the_order_of_the_pairs_in_both_layouts(batch_size):
+@pytest.mark.parametrize("pack_tokens", [1, 40, 2000])
+def test_records_come_in_the_order_of_the_pairs_in_both_layouts(pack_tokens):
     trees = make_trees(13, seed=5)
     (_, _, packed), (_, _, padded) = engines()
-    ours, wanted = (list(evaluate(engine, RUNS, trees, batch_size)) for engine in (packed, padded))
+    packed.pack_tokens = padded.pack_tokens = pack_tokens
+    ours, wanted = (list(evaluate(engine, RUNS, trees)) for engine in (packed, padded))
     for records in (ours, wanted):
         assert [(r.run, r.prompt_id) for r in records] == [(run, t.row_id) for run in RUNS for t in trees]
     for one, other in zip(ours, wanted, strict=True):
@@ -36,7 +37,7 @@ def test_records_come_in_the_order_of_the_pairs_in_both_layouts(batch_size):
 def test_the_stock_model_gives_the_packed_records_in_the_order_of_the_pairs():
     trees = make_trees(40, seed=6)
     model, bank, engine = next(engines())
-    records = list(evaluate(engine, ["full"], trees, 4))
+    records = list(evaluate(engine, ["full"], trees))
     with bank.active("full"):
         stock = _stock_log_probabilities(model, trees, torch.device("cpu"))
     assert stock.tolist() == [
@@ -46,4 +47,4 @@ def test_the_stock_model_gives_the_packed_records_in_the_order_of_the_pairs():
 
 def test_nothing_held_out_gives_no_record():
     _, _, engine = next(engines())
-    assert list(evaluate(engine, RUNS, [], 4)) == []
+    assert list(evaluate(engine, RUNS, [])) == []

@@ -1,7 +1,18 @@
 """Batches of token trees, and the joint engine that turns them into every condition's log-probabilities."""
 
 from stratalign.engine.batches import Batch, collate
+from stratalign.engine.cutting import cut_by_tokens, padded_size
 from stratalign.engine.joint import BasePass, JointEngine
-from stratalign.engine.rows import cut_by_tokens, padded_size
+from stratalign.engine.memory import UNPLANNED_TOKENS, MemoryPlan, plan_memory
 
-__all__ = ["BasePass", "Batch", "JointEngine", "collate", "cut_by_tokens", "padded_size"]
+__all__ = [
+    "UNPLANNED_TOKENS",
+    "BasePass",
+    "Batch",
+    "JointEngine",
+    "MemoryPlan",
+    "collate",
+    "cut_by_tokens",
+    "padded_size",
+    "plan_memory",
+]

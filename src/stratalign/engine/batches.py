@@ -1,8 +1,8 @@
 """Batches: token trees laid out in rows, with every labelled position and where its label is.
 
 Two layouts. Padded: each branch of a tree is one row, prefix and all, padded on the right; any decoder takes it.
-Packed: every token once, several trees in a row (models/packing.py). Knows nothing of what a model computes; the
-engine turns a batch into log-probabilities.
+Packed: every token once, all trees in one row without padding (models/packing.py). Knows nothing of what a model
+computes; the engine turns a batch into log-probabilities.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from stratalign.engine.rows import share_rows
 from stratalign.errors import StudyFailure
-from stratalign.models import Spans, lay_out, packed_length
+from stratalign.models import Spans, lay_out
 from stratalign.preferences import Tree
 
 
@@ -29,7 +28,7 @@ class Batch(NamedTuple):
 
     ids: Tensor  # [rows, T] int64
     mask: Tensor  # [rows, T] int64, 1 on real tokens
-    spans: Spans | None  # what the tokens of packed rows belong to; None in the padded layout
+    spans: Spans | None  # what the tokens of a packed row belong to; None in the padded layout
     rows: Tensor  # [labels] int64
     positions: Tensor  # [labels] int64, the column that predicts
     labels: Tensor  # [labels] int64
@@ -74,7 +73,7 @@ def collate(trees: Sequence[Tree], device: torch.device, *, packed: bool = False
     return Batch(
         ids.to(device),
         mask.to(device),
-        None if spans is None else Spans(*(part.to(device) for part in spans)),
+        None if spans is None else spans.to(device),
         where[0],
         where[1],
         where[2],
@@ -101,13 +100,12 @@ def _padded(trees: Sequence[Tree]) -> tuple[Tensor, Tensor, Spans | None, list[_
 
 
 def _packed(trees: Sequence[Tree]) -> tuple[Tensor, Tensor, Spans | None, list[_Label]]:
-    ids, spans, places = lay_out(trees, share_rows([packed_length(tree) for tree in trees]))
+    ids, spans, places = lay_out(trees)
     labels: list[_Label] = []
-    for number, tree in enumerate(trees):
-        place = places[number]
+    for number, (tree, place) in enumerate(zip(trees, places, strict=True)):
         for part, (branch, start) in enumerate(zip(tree.branches, place.branches, strict=True)):
             owner = number * len(tree.branches) + part
             for i in range(branch.first_label, len(branch.ids)):
                 position = start + i - 1 if i else place.start + len(tree.prefix) - 1
-                labels.append(_Label(place.row, position, branch.ids[i], owner, i - branch.first_label))
-    return ids, (spans.trees >= 0).long(), spans, labels
+                labels.append(_Label(0, position, branch.ids[i], owner, i - branch.first_label))
+    return ids, torch.ones_like(ids), spans, labels

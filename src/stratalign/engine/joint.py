@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -19,6 +20,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from stratalign.engine.batches import Batch, collate
+from stratalign.engine.cutting import cut_by_tokens
+from stratalign.engine.labels import label_log_probabilities
+from stratalign.engine.memory import UNPLANNED_TOKENS
 from stratalign.errors import StudyFailure
 from stratalign.models import AdapterBank, Anatomy, Captured, capture, packed_inputs, replay, to_logits
 from stratalign.preferences import Tree
@@ -40,6 +44,7 @@ class JointEngine(nn.Module):
         bank: the adapters; a run without modules is the base itself.
         first_layers: run -> its lowest layer with an adapter (the number of layers for a run that has none).
         checkpointing: recompute activations in the backward pass, layer by layer, only where gradients flow.
+        pack_tokens: tokens that `cut` puts into one batch.
     """
 
     def __init__(
@@ -49,6 +54,7 @@ class JointEngine(nn.Module):
         first_layers: Mapping[str, int],
         *,
         checkpointing: bool = False,
+        pack_tokens: int = UNPLANNED_TOKENS,
     ) -> None:
         super().__init__()
         self.model = bank.model
@@ -56,6 +62,11 @@ class JointEngine(nn.Module):
         self.bank = bank
         self.first_layers = dict(first_layers)
         self.checkpointing = checkpointing
+        self.pack_tokens = pack_tokens
+
+    def cut(self, trees: Sequence[Tree]) -> list[list[int]]:
+        """Indices of the trees in batches of at most `pack_tokens`; a longer tree is a batch of its own."""
+        return cut_by_tokens(trees, self.pack_tokens, packed=self.packs)
 
     def collate(self, trees: Sequence[Tree]) -> Batch:
         """The trees as a batch on the model's device: packed rows where the architecture takes them."""
@@ -102,23 +113,26 @@ class JointEngine(nn.Module):
 
     def _hidden(self, run: str, passed: BasePass) -> Tensor:
         if self.checkpointing and torch.is_grad_enabled():
-            return replay(self.anatomy, passed.captured, self.first_layers[run], self._checkpointed(run))
+            return replay(
+                self.anatomy, passed.captured, self.first_layers[run], partial(self._checkpointed, run)
+            )
         return replay(self.anatomy, passed.captured, self.first_layers[run])
 
-    def _checkpointed(self, run: str) -> Callable[..., Any]:
+    def _checkpointed(self, run: str, run_layer: Callable[..., Tensor]) -> Callable[..., Tensor]:
         """Runs one layer under checkpointing. The recomputation happens in the backward pass, with whatever
         adapter is active then: another one would give wrong gradients without an error (peft#2832)."""
 
-        def guarded(layer: nn.Module, hidden: Tensor, **arguments: Any) -> Any:
+        def guarded(layer: nn.Module, hidden: Tensor, **arguments: Any) -> Tensor:
             if self.bank.current != run:
                 raise StudyFailure(
                     f"The backward pass of run {run!r} recomputes its layers while {self.bank.current!r} is active. "
                     "It belongs inside the block in which the run is active."
                 )
-            return layer(hidden, **arguments)
+            return run_layer(layer, hidden, **arguments)
 
-        def call(layer: nn.Module, hidden: Tensor, **arguments: Any) -> Any:
-            return checkpoint(guarded, layer, hidden, use_reentrant=False, **arguments)
+        def call(layer: nn.Module, hidden: Tensor, **arguments: Any) -> Tensor:
+            recomputed: Tensor = checkpoint(guarded, layer, hidden, use_reentrant=False, **arguments)
+            return recomputed
 
         return call
 
@@ -126,7 +140,6 @@ class JointEngine(nn.Module):
         return to_logits(self.anatomy, hidden[batch.rows, batch.positions])
 
     def _log_probabilities(self, hidden: Tensor, batch: Batch) -> Tensor:
-        logits = self._labelled_logits(hidden, batch)
-        logits = logits if logits.dtype == torch.float64 else logits.float()
-        per_label = logits.log_softmax(dim=-1).gather(1, batch.labels[:, None])[:, 0]
-        return batch.totals(per_label)
+        states = hidden[batch.rows, batch.positions]
+        head = partial(to_logits, self.anatomy)
+        return batch.totals(label_log_probabilities(head, states, batch.labels, self.anatomy.vocabulary))

@@ -26,7 +26,8 @@ from stratalign.models.loading import (
     resolve_folder,
 )
 from stratalign.models.merging import merge
-from stratalign.models.packing import Spans, check_packing, lay_out, packed_inputs, packed_length
+from stratalign.models.packing import check_packing, lay_out, packed_inputs, packed_length
+from stratalign.models.tree_attention import Spans
 
 __all__ = [
     "AdapterBank",

@@ -28,6 +28,7 @@ from transformers.pytorch_utils import Conv1D
 
 from stratalign.errors import StudyFailure, UserError
 from stratalign.models.hushing import hushed
+from stratalign.models.lora import LoraLinear
 from stratalign.records import keyed_seed, told, write_bytes, write_json
 
 PREFIX = "base_model.model."
@@ -73,8 +74,10 @@ class AdapterBank:
             self._parameters[spec.run] = {}
             return
         name = _peft_name(spec.run)
+        config = self._config(spec)
+        config._register_custom_module({nn.Linear: LoraLinear})
         with hushed():
-            inject_adapter_in_model(self._config(spec), self.model, adapter_name=name)
+            inject_adapter_in_model(config, self.model, adapter_name=name)
         on = {
             path: module
             for path, module in self.model.named_modules()

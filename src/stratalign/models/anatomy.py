@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -18,6 +20,7 @@ from transformers.pytorch_utils import Conv1D
 
 from stratalign.blocks import Site
 from stratalign.errors import UserError
+from stratalign.models.tree_attention import Kernel, TreeMask, attending_to_trees
 
 
 class Anatomy(NamedTuple):
@@ -27,8 +30,10 @@ class Anatomy(NamedTuple):
     layers: nn.ModuleList
     after: list[nn.Module]  # what the decoder applies after its layers: the final norm
     head: nn.Module
+    vocabulary: int
     finish: Callable[[Tensor], Tensor]  # what the model does to the head's logits: scaling, soft-capping
     packs: bool = False  # whether packed rows were found to give the stock logits; if not, rows are padded
+    kernel: Kernel = "segments"  # how attention over packed rows is computed
 
 
 class Captured(NamedTuple):
@@ -64,7 +69,8 @@ def find_anatomy(model: PreTrainedModel) -> Anatomy:
             f"{kind} is not supported: it has no output embeddings, so it is no causal language model."
         )
     decoder = model.get_submodule(path.rpartition(".")[0])
-    return Anatomy(decoder, layers, _final_norms(decoder, kind), head, _finish(model))
+    vocabulary = model.config.get_text_config(decoder=True).vocab_size
+    return Anatomy(decoder, layers, _final_norms(decoder, kind), head, vocabulary, _finish(model))
 
 
 def list_sites(model: PreTrainedModel) -> list[Site]:
@@ -83,13 +89,13 @@ def list_sites(model: PreTrainedModel) -> list[Site]:
 
 
 def capture(
-    anatomy: Anatomy, starts: Iterable[int], masks: Sequence[Tensor] | None = None, **inputs: Any
+    anatomy: Anatomy, starts: Iterable[int], masks: Sequence[TreeMask] | None = None, **inputs: Any
 ) -> Captured:
     """Run the decoder once, without gradient, and keep the hidden states on entry to the layers in `starts`.
 
     `starts` may contain the number of layers: the output of the last one. `no_grad`, not `inference_mode`:
-    what is captured takes part in later backward passes. `masks` gives every layer its own attention mask in
-    place of the one that the decoder made.
+    what is captured takes part in later backward passes. `masks` says what the tokens of a packed row see in
+    every layer.
     """
     wanted = set(starts)
     last = len(anatomy.layers)
@@ -118,8 +124,9 @@ def capture(
         for number, layer in enumerate(anatomy.layers)
     ]
     handles.append(anatomy.layers[-1].register_forward_hook(after))
+    packed = nullcontext() if masks is None else attending_to_trees(anatomy.decoder.config)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), packed:
             # without it the config's default would create a cache, and a replay would append to it twice
             anatomy.decoder(**inputs, use_cache=False)
     finally:
@@ -132,16 +139,25 @@ def replay(
     anatomy: Anatomy,
     captured: Captured,
     start: int,
-    call: Callable[..., Any] = lambda layer, hidden, **arguments: layer(hidden, **arguments),
+    wrap: Callable[[Callable[..., Any]], Callable[..., Any]] = lambda run_layer: run_layer,
 ) -> Tensor:
     """Hidden states after the last layer, replaying layers `start` and above; [rows, T, width].
 
-    `call` runs one layer; a caller may wrap it (activation checkpointing).
+    `wrap` is given the function that runs one layer, and what it returns is called in its place (activation
+    checkpointing).
     """
+    run_layer = wrap(partial(_run_layer, anatomy))
     hidden = captured.hidden[start]
     for number in range(start, len(anatomy.layers)):
-        hidden = _first(call(anatomy.layers[number], hidden, **captured.arguments[number]))
+        hidden = run_layer(anatomy.layers[number], hidden, **captured.arguments[number])
     return hidden
+
+
+def _run_layer(anatomy: Anatomy, layer: nn.Module, hidden: Tensor, **arguments: Any) -> Tensor:
+    if isinstance(arguments.get("attention_mask"), TreeMask):
+        with attending_to_trees(anatomy.decoder.config):
+            return _first(layer(hidden, **arguments))
+    return _first(layer(hidden, **arguments))
 
 
 def to_logits(anatomy: Anatomy, hidden: Tensor) -> Tensor:

@@ -108,7 +108,10 @@ def load_model(
     model.eval()
     anatomy = find_anatomy(model)
     difference = check_replay(model, anatomy)
-    return LoadedModel(model, anatomy._replace(packs=check_packing(model, anatomy)), difference)
+    kernel = check_packing(model, anatomy)
+    return LoadedModel(
+        model, anatomy._replace(packs=kernel is not None, kernel=kernel or "segments"), difference
+    )
 
 
 def load_stock(

@@ -1,11 +1,10 @@
-"""Packed rows: token trees laid one after another in a row, each token computed once, and the masks that keep
-every branch to its own prefix.
+"""Packed rows: token trees laid one after another in one row, each token computed once and nothing padded.
 
 A row of the padded layout holds a whole sequence, so the prefix of a pair is computed twice. Here a row holds
 prefix, first branch, second branch, then the next tree. Position ids say where a token stands in its own
-sequence; an explicit mask says what it sees. `check_packing` tries both on a loaded model: an architecture in
-which anything else depends on a token's place in the row (ALiBi, recurrent layers, masks of its own) is not
-packed. Knows nothing of labels or conditions.
+sequence; a tree mask says what it sees (tree_attention.py). `check_packing` tries both on a loaded model: an
+architecture in which anything else depends on a token's place in the row (ALiBi, recurrent layers, masks of its
+own) is not packed. Knows nothing of labels or conditions.
 """
 
 from __future__ import annotations
@@ -18,59 +17,49 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from stratalign.models.anatomy import Anatomy, capture, replay, to_logits
+from stratalign.models.tree_attention import Kernel, Spans, TreeMask
 from stratalign.preferences import Branch, Tree
 
 ATTENTION = ("sdpa", "eager")
-"""Attention implementations that take an additive mask as it is; kernels without masks cannot run packed rows."""
+"""The stock implementations that the probe compares with; a user who asks for another one gets it, and padded rows."""
 
 _PROBE_WINDOW = 4
 """Sliding windows while probing: short enough that the small trees of the probe reach beyond it."""
 
 
-class Spans(NamedTuple):
-    """Which sequence each token of packed rows belongs to; all [rows, width] int64."""
-
-    positions: Tensor  # place in its own sequence, prefix and branch counted through
-    trees: Tensor  # number of its tree, -1 on padding
-    branches: Tensor  # 0 in the prefix, then 1, 2, ...
-
-
 class Place(NamedTuple):
-    """Where a tree lies: its row, the column of its first token, and the column where each branch begins."""
+    """Where a tree lies in the row: the column of its first token, and the column where each branch begins."""
 
-    row: int
     start: int
     branches: tuple[int, ...]
 
 
-def lay_out(trees: Sequence[Tree], rows: Sequence[Sequence[int]]) -> tuple[Tensor, Spans, dict[int, Place]]:
-    """Token ids [rows, width], their spans, and each tree's place; `rows` lists the trees of every row.
+def lay_out(trees: Sequence[Tree]) -> tuple[Tensor, Spans, list[Place]]:
+    """Token ids [1, tokens] of the trees one after another, their spans, and each tree's place.
 
-    A branch is laid without its last token, which predicts nothing.
+    A branch is laid without its last token, which predicts nothing. There is no padding.
     """
-    width = max(1, *(sum(packed_length(trees[number]) for number in row) for row in rows))
-    ids = torch.zeros(len(rows), width, dtype=torch.int64)
-    spans = Spans(torch.zeros_like(ids), torch.full_like(ids, -1), torch.zeros_like(ids))
-    places: dict[int, Place] = {}
-    for row, numbers in enumerate(rows):
-        start = 0
-        for number in numbers:
-            tree = trees[number]
-            parts = [tree.prefix, *(branch.ids[:-1] for branch in tree.branches)]
-            columns: list[int] = []
-            end = start
-            for part, tokens in enumerate(parts):
-                columns.append(end)
-                first = 0 if part == 0 else len(tree.prefix)
-                here = (row, slice(end, end + len(tokens)))
-                ids[here] = torch.tensor(tokens, dtype=torch.int64)
-                spans.positions[here] = torch.arange(first, first + len(tokens))
-                spans.trees[here] = number
-                spans.branches[here] = part
-                end += len(tokens)
-            places[number] = Place(row, start, tuple(columns[1:]))
-            start = end
-    return ids, spans, places
+    ids: list[int] = []
+    positions: list[int] = []
+    branches: list[int] = []
+    ends: list[int] = []
+    places: list[Place] = []
+    for tree in trees:
+        start = len(ids)
+        columns: list[int] = []
+        for part, tokens in enumerate([tree.prefix, *(branch.ids[:-1] for branch in tree.branches)]):
+            first = 0 if part == 0 else len(tree.prefix)
+            columns.append(len(ids))
+            ids += tokens
+            positions += range(first, first + len(tokens))
+            branches += [part] * len(tokens)
+        places.append(Place(start, tuple(columns[1:])))
+        ends.append(len(ids))
+    sizes = torch.tensor([end - start for start, end in zip([0, *ends], ends, strict=False)])
+    numbers = torch.arange(len(trees)).repeat_interleave(sizes)
+    rows = (torch.tensor(part, dtype=torch.int64)[None] for part in (ids, positions, branches))
+    row, where, part_of = rows
+    return row, Spans(where, numbers[None], part_of, tuple(ends)), places
 
 
 def packed_length(tree: Tree) -> int:
@@ -78,31 +67,13 @@ def packed_length(tree: Tree) -> int:
     return len(tree.prefix) + sum(len(branch.ids) - 1 for branch in tree.branches)
 
 
-def tree_mask(spans: Spans, window: int | None, dtype: torch.dtype) -> Tensor:
-    """What each token sees, as a term added to attention scores: [rows, 1, width, width], 0 or the lowest number.
-
-    A token sees the prefix of its own tree and its own branch, up to itself; with a sliding window only the last
-    `window` of these, counted by position in its sequence. Padding sees padding, so that no softmax is empty.
-    """
-    positions, trees, branches = spans
-    places = torch.arange(trees.shape[1], device=trees.device)
-    seen = trees[:, :, None] == trees[:, None, :]
-    seen &= (branches[:, None, :] == 0) | (branches[:, :, None] == branches[:, None, :])
-    seen &= places[:, None] >= places[None, :]
-    if window is not None:
-        seen &= positions[:, :, None] - positions[:, None, :] < window
-    mask = torch.zeros(seen.shape, dtype=dtype, device=trees.device)
-    return mask.masked_fill_(~seen, torch.finfo(dtype).min)[:, None]
-
-
 def packed_inputs(anatomy: Anatomy, ids: Tensor, spans: Spans) -> dict[str, Any]:
-    """Arguments for `capture`. The decoder gets a mask that it hands on unchanged, and each layer gets its own."""
+    """Arguments for `capture`: no mask for the decoder, and a tree mask for each layer."""
     dtype = next(anatomy.decoder.parameters()).dtype
     windows = layer_windows(anatomy)
-    masks = {window: tree_mask(spans, window, dtype) for window in {None, *windows}}
+    masks = {window: TreeMask(spans, window, dtype, anatomy.kernel) for window in set(windows)}
     return {
         "input_ids": ids,
-        "attention_mask": masks[None],
         "position_ids": spans.positions,
         "masks": [masks[window] for window in windows],
     }
@@ -126,53 +97,61 @@ def layer_windows(anatomy: Anatomy) -> list[int | None]:
 
 
 @torch.no_grad()
-def check_packing(model: PreTrainedModel, anatomy: Anatomy) -> bool:
-    """Whether packed rows give the stock logits on a probe of small trees.
+def check_packing(model: PreTrainedModel, anatomy: Anatomy) -> Kernel | None:
+    """The kernel with which packed rows give the stock logits on a probe of small trees; None if none does.
 
     The probe must also notice the mistake: with a plain causal mask, in which branches and trees see each other,
     the logits have to differ by ten times more. Sliding windows are shortened for the probe, because real
     ones are longer than it.
     """
     if getattr(model.config, "_attn_implementation", None) not in ATTENTION:
-        return False
+        return None
     # the flag of models whose attention takes masks from outside; others may hold one of their own, by row column
     if not getattr(model, "_supports_attention_backend", False):
-        return False
+        return None
+    on_gpu = next(model.parameters()).is_cuda
+    kernels: tuple[Kernel, ...] = ("flex", "segments") if on_gpu else ("segments",)
     config: Any = anatomy.decoder.config
     window = getattr(config, "sliding_window", None)
     try:
         if window is not None:
             config.sliding_window = _PROBE_WINDOW
-        return _probe(model, anatomy)
-    except (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError):
-        return False  # whatever it stumbles over, it is an architecture that does not take packed rows
+        return next((kernel for kernel in kernels if _passes(model, anatomy._replace(kernel=kernel))), None)
     finally:
         if window is not None:
             config.sliding_window = window
 
 
+def _passes(model: PreTrainedModel, anatomy: Anatomy) -> bool:
+    try:
+        return _probe(model, anatomy)
+    except (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError):
+        return False  # whatever it stumbles over, it is an architecture that does not take packed rows
+
+
 def _probe(model: PreTrainedModel, anatomy: Anatomy) -> bool:
     device = next(model.parameters()).device
     trees = _probe_trees(model.config.get_text_config(decoder=True).vocab_size)
-    ids, spans, places = lay_out(trees, [[0, 1, 2], [3]])
-    ids, spans = ids.to(device), Spans(*(part.to(device) for part in spans))
+    ids, spans, places = lay_out(trees)
+    ids, spans = ids.to(device), spans.to(device)
     right = packed_inputs(anatomy, ids, spans)
-    one_sequence = Spans(spans.positions, torch.zeros_like(spans.trees), torch.zeros_like(spans.branches))
-    causal = tree_mask(one_sequence, None, right["masks"][0].dtype)
+    nowhere = torch.zeros_like(spans.trees)
+    one_sequence = Spans(spans.positions, nowhere, nowhere, spans.ends[-1:])
+    causal = TreeMask(one_sequence, None, next(anatomy.decoder.parameters()).dtype, anatomy.kernel)
     wrong = right | {"masks": [causal] * len(anatomy.layers)}
     packed, mistaken = (
-        to_logits(anatomy, replay(anatomy, capture(anatomy, [0], **inputs), 0)) for inputs in (right, wrong)
+        to_logits(anatomy, replay(anatomy, capture(anatomy, [0], **inputs), 0))[0]
+        for inputs in (right, wrong)
     )
     differences, noticed, largest = 0.0, 0.0, 1.0
-    for number, tree in enumerate(trees):
-        place = places[number]
+    for tree, place in zip(trees, places, strict=True):
         for branch, start in zip(tree.branches, place.branches, strict=True):
             sequence = torch.tensor([[*tree.prefix, *branch.ids[:-1]]], device=device)
             stock = model(input_ids=sequence, use_cache=False).logits[0]
             columns = [place.start + i for i in range(len(tree.prefix))]
             columns += [start + i for i in range(len(branch.ids) - 1)]
-            differences = max(differences, (packed[place.row, columns] - stock).abs().max().item())
-            noticed = max(noticed, (mistaken[place.row, columns] - stock).abs().max().item())
+            differences = max(differences, (packed[columns] - stock).abs().max().item())
+            noticed = max(noticed, (mistaken[columns] - stock).abs().max().item())
             largest = max(largest, stock.abs().max().item())
     # 1e-5 also in float64: norms and softmax are float32 inside many models, and sums change their order here. In
     # bfloat16 whole models differ by up to 4 % of their largest logit; there the second condition tells more

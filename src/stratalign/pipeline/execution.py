@@ -5,12 +5,16 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import sys
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 
+from stratalign.engine import padded_size, plan_memory
 from stratalign.errors import UserError
+from stratalign.models import Anatomy, packed_length
+from stratalign.preferences import Tree
 from stratalign.records import StudyFolder, read_json, write_json
 from stratalign.training import TrainingSettings
 
@@ -25,8 +29,10 @@ class Execution:
     device: str
     precision: str
     attention: str | None
-    checkpointing: bool
+    checkpointing: bool | None  # None until the model is loaded and memory is planned
     threads: int
+    pack_tokens: int | None = None  # tokens in one pass; None until memory is planned
+    bytes_per_token: int | None = None  # of activations, as measured when memory was planned
     batches: str = "packed"  # where the model takes packed rows; the manifest says what it came to
     reference: str = "base pass of every step"
 
@@ -59,7 +65,7 @@ def resolve_execution(folder: StudyFolder, settings: TrainingSettings) -> Execut
         device="cuda" if on_gpu else "cpu",
         precision=precision,
         attention=None,
-        checkpointing=on_gpu if settings.checkpointing == "auto" else settings.checkpointing,
+        checkpointing=None if settings.checkpointing == "auto" else settings.checkpointing,
         threads=torch.get_num_threads(),
     )
 
@@ -69,6 +75,24 @@ def begin_execution(folder: StudyFolder, execution: Execution) -> None:
     write_json(folder.execution, asdict(execution))
     write_json(folder.environment, _environment())
     torch.set_num_threads(execution.threads)
+
+
+def settle_memory(
+    folder: StudyFolder, execution: Execution, anatomy: Anatomy, trees: Sequence[Tree], *, packed: bool
+) -> Execution:
+    """The execution with its memory planned: as stored, or measured on the loaded model and stored."""
+    if execution.pack_tokens is not None:
+        return execution
+    size = packed_length if packed else padded_size
+    found = plan_memory(anatomy, [size(tree) for tree in trees], execution.checkpointing)
+    settled = replace(
+        execution,
+        checkpointing=found.checkpointing,
+        pack_tokens=found.pack_tokens,
+        bytes_per_token=found.bytes_per_token,
+    )
+    write_json(folder.execution, asdict(settled))
+    return settled
 
 
 def _environment() -> dict[str, Any]:

@@ -11,17 +11,18 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from stratalign.engine import JointEngine
+from stratalign.engine import UNPLANNED_TOKENS, JointEngine
 from stratalign.errors import StudyFailure
 from stratalign.generation import Prompt, answer, batches, divergence_from_base
 from stratalign.judging import describe_judges, score_all
 from stratalign.models import AdapterBank, AdapterSpec, LoadedModel, base_files, load_model
-from stratalign.pipeline.execution import begin_execution
+from stratalign.pipeline.execution import begin_execution, settle_memory
 from stratalign.pipeline.fingerprints import add_fingerprints
 from stratalign.pipeline.manifest import Manifest
 from stratalign.pipeline.planning import Plan, write_bad_rows
@@ -85,6 +86,9 @@ def train_stage(plan: Plan, progress: Progress) -> None:
         add_fingerprints(plan.folder, {_print_of(run): plan.fingerprints[_print_of(run)] for run in pending})
         loaded = _load(plan)
         manifest.enter_batches("packed" if loaded.packs else "padded")
+        trees = [*plan.train_trees, *plan.held_out_trees]
+        settled = settle_memory(plan.folder, plan.execution, loaded.anatomy, trees, packed=loaded.packs)
+        plan = replace(plan, execution=settled)
         bank = AdapterBank(loaded.model)
         for cohort in _cohorts(plan, manifest, pending):
             _train_cohort(plan, manifest, loaded, bank, cohort, progress)
@@ -198,7 +202,7 @@ def _record_held_out(
     _attach_trained(plan, bank, [run for run in pending if run.id not in bank.specs])
     names = [run.id for run in pending]
     engine = _engine(plan, loaded, bank, pending)
-    records = list(evaluate(engine, names, plan.held_out_trees, plan.recipe.training.batch_size, progress))
+    records = list(evaluate(engine, names, plan.held_out_trees, progress))
     keep_jsonl(plan.folder.logprobs, lambda row: row["run"] not in names)
     append_jsonl(plan.folder.logprobs, records)
 
@@ -285,7 +289,14 @@ def _load(plan: Plan) -> LoadedModel:
 
 def _engine(plan: Plan, loaded: LoadedModel, bank: AdapterBank, runs: Sequence[Run]) -> JointEngine:
     firsts = {run.id: run.first_layer(plan.shape.n_layers) for run in runs}
-    return JointEngine(loaded.anatomy, bank, firsts, checkpointing=plan.execution.checkpointing)
+    execution = plan.execution
+    return JointEngine(
+        loaded.anatomy,
+        bank,
+        firsts,
+        checkpointing=bool(execution.checkpointing),
+        pack_tokens=execution.pack_tokens or UNPLANNED_TOKENS,
+    )
 
 
 def _adapter(run: Run) -> AdapterSpec:

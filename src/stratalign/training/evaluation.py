@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from stratalign.engine import JointEngine, cut_by_tokens, padded_size
+from stratalign.engine import JointEngine
 from stratalign.preferences import Tree
 from stratalign.records import LogProbRecord, Progress, silent
 
@@ -16,16 +16,11 @@ def evaluate(
     engine: JointEngine,
     runs: Sequence[str],
     trees: Sequence[Tree],
-    batch_size: int,
     progress: Progress = silent,
 ) -> Iterator[LogProbRecord]:
-    """One record for each run and held-out pair, in that order; log-probabilities summed over tokens, nats.
-
-    Pairs are taken by length, in batches of at most as many tokens as `batch_size` of the longest, padded, would have.
-    """
-    budget = batch_size * max((padded_size(tree) for tree in trees), default=0)
+    """One record for each run and held-out pair, in that order; log-probabilities summed over tokens, nats."""
     found: dict[tuple[str, int], LogProbRecord] = {}
-    for part in cut_by_tokens(trees, budget, packed=engine.packs):
+    for part in engine.cut(trees):
         batch = engine.collate([trees[i] for i in part])
         passed = engine.base(batch)
         for run in runs:

@@ -48,11 +48,18 @@ class _Sums:
     accuracy: float = 0.0
     tokens: int = 0
 
-    def add(self, pair: PairLoss, weight: float, tokens: int) -> None:
-        self.loss += weight * pair.loss.detach().sum().item()
-        self.chosen += weight * pair.reward_chosen.sum().item()
-        self.rejected += weight * pair.reward_rejected.sum().item()
-        self.accuracy += weight * (pair.reward_chosen > pair.reward_rejected).sum().item()
+    def add(self, pair: PairLoss, weights: Tensor, tokens: int) -> None:
+        columns = (
+            pair.loss.detach(),
+            pair.reward_chosen,
+            pair.reward_rejected,
+            pair.reward_chosen > pair.reward_rejected,
+        )
+        loss, chosen, rejected, accuracy = (torch.stack([c.to(weights) for c in columns]) @ weights).tolist()
+        self.loss += loss
+        self.chosen += chosen
+        self.rejected += rejected
+        self.accuracy += accuracy
         self.tokens += tokens
 
     def record(self, run: str, step: int, grad_norm: float, learning_rate: float) -> StepRecord:
@@ -153,13 +160,22 @@ class _JointTraining:
         return sum(3 * p.numel() * p.element_size() for p in tensors)
 
     def accumulate(self, number: int, micro_batches: Sequence[MicroBatch]) -> dict[str, _Sums]:
-        """Every run's gradient over the micro-batches of step `number` (from 0), and its weighted sums."""
+        """Every run's gradient over the pairs of step `number` (from 0), and its weighted sums.
+
+        Micro-batches say only what each pair weighs: the pairs of the whole step go through the engine together, in
+        as few batches as memory allows, which leaves the gradient as it is.
+        """
         sums = {name: _Sums() for name in self.trainers}
         for trainer in self.trainers.values():
             trainer.begin(number)
-        for part, micro in enumerate(micro_batches):
+        trees = [self.trees[i] for micro in micro_batches for i in micro.pairs]
+        weights = torch.tensor(
+            [micro.weight for micro in micro_batches for _ in micro.pairs], dtype=torch.float64
+        )
+        for part, picked in enumerate(self.engine.cut(trees)):
             self.clock.start()
-            batch = self.engine.collate([self.trees[i] for i in micro.pairs])
+            batch = self.engine.collate([trees[i] for i in picked])
+            weight = weights[picked].to(self.device)
             passed = self.engine.base(batch)
             self.clock.charge("shared")
             for name, trainer in self.trainers.items():
@@ -170,8 +186,8 @@ class _JointTraining:
                 ):
                     pair = self._loss(trainer.run, batch, passed)
                     _check_finite(pair.loss, batch, name, number + 1)
-                    torch.autograd.backward(pair.loss.sum() * micro.weight)
-                sums[name].add(pair, micro.weight, batch.tokens)
+                    torch.autograd.backward(pair.loss @ weight)
+                sums[name].add(pair, weight, batch.tokens)
                 self.clock.charge(name)
         return sums
 
@@ -213,7 +229,7 @@ class _JointTraining:
         return preference_loss(policy, reference, run.settings.beta, run.settings.loss)
 
     def _dropout(self, run: Run, number: int, part: int) -> AbstractContextManager[None]:
-        """LoRA dropout drawn from (seed, step, micro-batch), so that other runs in the pass make no difference."""
+        """LoRA dropout drawn from (seed, step, batch), so that other runs in the pass make no difference."""
         if not run.settings.dropout:
             return nullcontext()
         return self.engine.bank.dropout(run.id, keyed_seed("dropout", run.seed, number, part))
