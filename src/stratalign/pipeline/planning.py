@@ -19,6 +19,7 @@ from stratalign.blocks import Blocks, describe_layers, partition, resolve_condit
 from stratalign.errors import StudyFailure, UserError
 from stratalign.generation import Prompt
 from stratalign.judging import check_judge, protocols
+from stratalign.losses import LOSSES
 from stratalign.models import ModelShape, inspect_model, load_tokenizer
 from stratalign.pipeline.execution import Execution, resolve_execution
 from stratalign.pipeline.fingerprints import Fingerprints, check_fresh
@@ -38,7 +39,15 @@ from stratalign.preferences import (
 )
 from stratalign.recipe import Recipe
 from stratalign.records import StudyFolder, append_jsonl, told
-from stratalign.training import SHARED_KEYS, MicroBatch, Run, phase_bounds, plan_steps
+from stratalign.training import (
+    LOSS_KEYS,
+    SHARED_KEYS,
+    MicroBatch,
+    Run,
+    TrainingSettings,
+    phase_bounds,
+    plan_steps,
+)
 
 
 @dataclass(frozen=True)
@@ -229,6 +238,12 @@ def _shown(row: Preference) -> str:
     return "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in row.prompt)
 
 
+def _without_effect(settings: TrainingSettings) -> list[str]:
+    """Settings of losses that the run's own does not read, or that are 0, which is as if there were no such setting."""
+    reads = LOSSES[settings.loss].reads
+    return [key for key in LOSS_KEYS if key not in reads or not getattr(settings, key)]
+
+
 def _fingerprints(recipe: Recipe, shape: ModelShape, runs: Sequence[Run], digest: str) -> Fingerprints:
     """What each stored result depends on."""
     training = recipe.training.model_dump(mode="json")
@@ -254,7 +269,8 @@ def _fingerprints(recipe: Recipe, shape: ModelShape, runs: Sequence[Run], digest
             "training": {
                 key: value
                 for key, value in run.settings.model_dump(mode="json").items()
-                if key not in (*SHARED_KEYS, "learning_rate", "targets", "rank")
+                if key
+                not in (*SHARED_KEYS, "learning_rate", "targets", "rank", *_without_effect(run.settings))
             },
         }
     return prints

@@ -210,7 +210,8 @@ class _JointTraining:
         swapped = torch.tensor([run.swaps(item) for item in batch.items], device=self.device)
         policy = swap_labels(self.engine.forward(batch, run.id, passed), swapped)
         reference = swap_labels(passed.reference, swapped)
-        return preference_loss(policy, reference, run.settings.beta, run.settings.loss)
+        tokens = swap_labels(batch.lengths(), swapped)
+        return preference_loss(policy, reference, tokens, run.settings.objective)
 
     def _dropout(self, run: Run, number: int, part: int) -> AbstractContextManager[None]:
         """LoRA dropout drawn from (seed, step, micro-batch), so that other runs in the pass make no difference."""
