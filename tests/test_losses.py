@@ -37,7 +37,10 @@ def drawn(pairs=5, seed=0):
     [
         (Objective(), minus_log_sigmoid(0.5)),
         (Objective(label_smoothing=0.2), 0.8 * minus_log_sigmoid(0.5) + 0.2 * minus_log_sigmoid(-0.5)),
-        (Objective("robust", label_smoothing=0.2), (0.8 * minus_log_sigmoid(0.5) - 0.2 * minus_log_sigmoid(-0.5)) / 0.6),
+        (
+            Objective("robust", label_smoothing=0.2),
+            (0.8 * minus_log_sigmoid(0.5) - 0.2 * minus_log_sigmoid(-0.5)) / 0.6,
+        ),
         (Objective("ipo"), (1 - 5) ** 2),  # 1 / (2 x 0.1) = 5
         (Objective("hinge"), 0.5),
         (Objective("hinge", beta=0.3), 0.0),  # 1 - 1.5 is below 0

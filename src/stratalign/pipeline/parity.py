@@ -110,6 +110,11 @@ def verify(
     del trl
     with tempfile.TemporaryDirectory() as scratch:
         planned = plan(recipe, changes, Path(scratch) / "study")
+        if any(row.rejected is None for row in planned.parts.train):
+            raise UserError(
+                "verify compares with TRL's DPOTrainer, which needs chosen and rejected, but the preferences hold "
+                "demonstrations. Give it pairs: training.loss: sft is then compared on their chosen responses."
+            )
         runs, skipped = _comparable(planned, learning_rate)
         if not runs:
             raise UserError(f"No condition can be compared with TRL: {skipped or 'none of them trains'}.")
@@ -223,5 +228,5 @@ def _compare(run: Run, ours: Outcome, theirs: Outcome, trees: Sequence[Tree]) ->
         loss_moved=max(abs(loss - theirs.losses[0]) for loss in theirs.losses),
         loss_scale=max(1.0, *map(abs, theirs.losses)),
         same_modules=same_modules,
-        same_tokens=tokens == theirs.tokens,
+        same_tokens=all(own == pair[: len(own)] for own, pair in zip(tokens, theirs.tokens, strict=True)),
     )

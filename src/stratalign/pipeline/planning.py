@@ -36,6 +36,7 @@ from stratalign.preferences import (
     prompt_ids,
     split,
     tokenize,
+    without_rejected,
 )
 from stratalign.recipe import Recipe
 from stratalign.records import StudyFolder, append_jsonl, told
@@ -114,10 +115,12 @@ def make_plan(recipe: Recipe, out: Path) -> Plan:
     blocks = partition(shape.n_layers, recipe.partition.method, recipe.partition.blocks)
     runs = resolve_runs(recipe, shape, blocks)
     tokenizer = load_tokenizer(recipe.model)
-    found = load(recipe.preferences)
+    imitates = not any(LOSSES[run.settings.loss].needs_pairs for run in runs if run.condition.trains)
+    found = load(recipe.preferences, demonstrations=imitates)
     fingerprints = _fingerprints(recipe, shape, runs, found.digest)
     check_fresh(folder, fingerprints)
     parts, train, held_out, bad, about = _read_preferences(recipe, found, tokenizer, folder)
+    train, held_out = _needed_branches(runs, train, held_out)
     steps = plan_steps(len(train), recipe.training, recipe.preferences.seed)
     for run in runs:
         if run.condition.trains:
@@ -208,13 +211,37 @@ def _read_preferences(
     parts = split([row for row in found.rows if row.row_id in trees], settings)
     if not parts.held_out:
         raise UserError(
-            "preferences.held_out is 0, but the proof and the verdict need held-out pairs. Ask for at least 1."
+            "preferences.held_out is 0, but the proof and the verdict need held-out rows. Ask for at least 1."
         )
     if leaks(parts):
         raise StudyFailure(f"The split leaks the clusters {', '.join(leaks(parts)[:5])}. Please report this.")
     train = tuple(trees[row.row_id] for row in parts.train)
     held_out = tuple(trees[row.row_id] for row in parts.held_out)
     return parts, train, held_out, bad, describe(parts, found, tokenized.bad)
+
+
+def _needed_branches(
+    runs: Sequence[Run], train: tuple[Tree, ...], held_out: tuple[Tree, ...]
+) -> tuple[tuple[Tree, ...], tuple[Tree, ...]]:
+    """Trees of one batch have as many branches as each other, and no more than some condition learns from.
+
+    Held-out pairs keep both responses, so that preferences can be measured whatever was trained.
+
+    Raises:
+        UserError: labels are to be shuffled where nothing is rejected.
+    """
+    trained = [run for run in runs if run.condition.trains]
+    shuffling = next((run.id for run in trained if run.condition.labels == "shuffled"), None)
+    if any(len(tree.branches) == 1 for tree in (*train, *held_out)):
+        if shuffling is not None:
+            raise UserError(
+                f"Condition {shuffling!r} shuffles labels, but the preferences hold demonstrations, which have no "
+                "rejected response to exchange. Leave it out, or give pairs."
+            )
+        return tuple(map(without_rejected, train)), tuple(map(without_rejected, held_out))
+    if trained and shuffling is None and all(run.settings.loss == "sft" for run in trained):
+        return tuple(map(without_rejected, train)), held_out
+    return train, held_out
 
 
 def write_bad_rows(folder: StudyFolder, bad: Sequence[BadRow]) -> None:

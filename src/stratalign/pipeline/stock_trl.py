@@ -167,6 +167,7 @@ def _columns(row: Preference, planned: Plan, run: Run) -> dict[str, Any]:
     return {
         key: value if isinstance(value, str) else [dict(turn) for turn in value]
         for key, value in parts.items()
+        if value is not None
     }
 
 

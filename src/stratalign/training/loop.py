@@ -47,13 +47,16 @@ class _Sums:
     rejected: float = 0.0
     accuracy: float = 0.0
     tokens: int = 0
+    paired: bool = True
 
     def add(self, pair: PairLoss, weight: float, tokens: int) -> None:
         self.loss += weight * pair.loss.detach().sum().item()
         self.chosen += weight * pair.reward_chosen.sum().item()
-        self.rejected += weight * pair.reward_rejected.sum().item()
-        self.accuracy += weight * (pair.reward_chosen > pair.reward_rejected).sum().item()
         self.tokens += tokens
+        self.paired = pair.reward_rejected is not None
+        if pair.reward_rejected is not None:
+            self.rejected += weight * pair.reward_rejected.sum().item()
+            self.accuracy += weight * (pair.reward_chosen > pair.reward_rejected).sum().item()
 
     def record(self, run: str, step: int, grad_norm: float, learning_rate: float) -> StepRecord:
         return StepRecord(
@@ -61,9 +64,9 @@ class _Sums:
             step=step,
             loss=self.loss,
             reward_chosen=self.chosen,
-            reward_rejected=self.rejected,
-            margin=self.chosen - self.rejected,
-            accuracy=self.accuracy,
+            reward_rejected=self.rejected if self.paired else None,
+            margin=self.chosen - self.rejected if self.paired else None,
+            accuracy=self.accuracy if self.paired else None,
             grad_norm=grad_norm,
             learning_rate=learning_rate,
             tokens=self.tokens,
@@ -110,7 +113,7 @@ def train(
     Args:
         engine: with every run's adapter attached.
         runs: what trains; each resolves to at least one module.
-        trees: pairs, chosen branch first; `steps` index into them.
+        trees: pairs, chosen branch first, or demonstrations; `steps` index into them.
         steps: from `plan_steps`.
         log: training.jsonl; lines that the checkpoint does not cover are removed before going on.
         checkpoint: the file to continue from and to write.
