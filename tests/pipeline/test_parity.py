@@ -9,8 +9,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from stratalign.errors import UserError
 from stratalign.pipeline import parity, plan, stock_trl, verify
 from stratalign.recipe import parse_recipe
+from stratalign.records import append_jsonl
 from stratalign.training import TrainingSettings, loop, runs
 
 SMALL = {"learning_rate": 1e-3, "batch_size": 2, "gradient_accumulation": 2, "rank": 4, "alpha": 8}
@@ -158,6 +160,18 @@ def test_other_losses_equal_stock_trl(recipe):
         *(f"mid-{loss}" for loss in losses),
     }
     assert found.agrees, found.to_json()
+
+
+@pytest.mark.peer
+def test_sft_alone_computes_the_chosen_responses_only_and_equals_stock_trl(recipe, tmp_path):
+    alone = {**SMALL, "batch_size": 1, "loss": "sft"}
+    found = verify(parse_recipe(recipe(conditions=["mid"], training=alone)), steps=4)
+    assert found.agrees, found.to_json()
+    source = tmp_path / "demonstrations.jsonl"
+    append_jsonl(source, [{"prompt": f"p{i}", "response": "r"} for i in range(30)])
+    preferences = {"source": str(source), "train": 18, "validation": 0, "held_out": 8}
+    with pytest.raises(UserError, match="needs chosen and rejected, but the preferences hold demonstrations"):
+        verify(parse_recipe(recipe(conditions=["mid"], training=alone, preferences=preferences)))
 
 
 @pytest.mark.parametrize(

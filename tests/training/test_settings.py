@@ -1,5 +1,7 @@
 """Settings of losses: which go together, and that what a loss would ignore is refused."""
 
+from dataclasses import replace
+
 import pytest
 from joint_setups import SETTINGS, make_runs, make_trees, train_jointly
 from pydantic import ValidationError
@@ -81,3 +83,21 @@ def test_every_loss_falls_step_by_step_beside_the_others(tmp_path):
         losses = [row["loss"] for row in rows if row["run"] == name]
         assert losses == sorted(losses, reverse=True), name
         assert losses[0] > losses[3], name
+
+
+def test_shuffled_labels_train_as_pairs_exchanged_beforehand_would(tmp_path):
+    """IPO takes means over tokens, so the counts must go with the responses."""
+    (shuffled,) = make_runs({"ipo": {"block": "full", "loss": "ipo", "labels": "shuffled", "nll": 0.5}})
+    (given,) = make_runs({"ipo": {"block": "full", "loss": "ipo", "nll": 0.5}})
+    trees = make_trees()
+    exchanged = [
+        replace(tree, branches=tree.branches[::-1]) if shuffled.swaps(tree.row_id) else tree for tree in trees
+    ]
+    train_jointly([shuffled], tmp_path / "shuffled", trees=trees)
+    train_jointly([given], tmp_path / "exchanged", trees=exchanged)
+    ours, by_hand = (
+        [row["loss"] for row in read_jsonl(tmp_path / name / "training.jsonl")]
+        for name in ("shuffled", "exchanged")
+    )
+    assert ours == pytest.approx(by_hand, rel=1e-9)
+    assert exchanged != trees
