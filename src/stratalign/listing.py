@@ -28,7 +28,7 @@ def catalogues() -> dict[str, dict[str, str]]:
     return {
         "partitions": {name: _first_line(function) for name, function in PARTITIONS.items()},
         "conditions": dict(CONDITIONS),
-        "losses": {name: _first_line(function) for name, function in LOSSES.items()},
+        "losses": {name: _first_line(loss.value) for name, loss in LOSSES.items()},
         "preference_sets": {f"{NAME}:{name}": one.about for name, one in PREFERENCE_SETS.items()},
         "protocols": {name: f"{len(found.dimensions)} dimensions" for name, found in PROTOCOLS.items()},
         "dimensions": {

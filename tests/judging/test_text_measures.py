@@ -3,7 +3,14 @@
 import pytest
 
 from stratalign.errors import UserError
-from stratalign.judging import ANSWER_MEASURES, PAIR_MEASURES, JudgeSettings, protocols, score_text
+from stratalign.judging import (
+    ANSWER_MEASURES,
+    DEMONSTRATION_MEASURES,
+    PAIR_MEASURES,
+    JudgeSettings,
+    protocols,
+    score_text,
+)
 from stratalign.judging.text import Answer, Pair
 from stratalign.records import LogProbRecord, Response
 
@@ -72,9 +79,9 @@ def test_scores_are_one_row_for_each_run_prompt_and_dimension_and_undefined_is_s
     assert {score.seed for score in scores} == {5}
 
 
-@pytest.mark.parametrize("name", [*ANSWER_MEASURES, *PAIR_MEASURES])
+@pytest.mark.parametrize("name", [*ANSWER_MEASURES, *PAIR_MEASURES, *DEMONSTRATION_MEASURES])
 def test_every_measure_tells_its_unit_meaning_and_direction(name):
-    dimension = (ANSWER_MEASURES | PAIR_MEASURES)[name][0]
+    dimension = (ANSWER_MEASURES | PAIR_MEASURES | DEMONSTRATION_MEASURES)[name][0]
     assert dimension.name == name
     assert dimension.unit
     assert dimension.about
@@ -84,3 +91,9 @@ def test_every_measure_tells_its_unit_meaning_and_direction(name):
 def test_an_unknown_protocol_is_refused_with_the_known_ones():
     with pytest.raises(UserError, match=r"Unknown judging protocol 'texts'\. Did you mean 'text'"):
         protocols(JudgeSettings(protocol="texts"))
+
+
+def test_a_demonstration_has_its_likelihood_and_no_preference_to_be_right_about():
+    record = LogProbRecord("mid", "r1", "c1", -6.0, None, -8.0, None, 4, None)
+    (score,) = score_text([], [record], {"mid": 0})
+    assert (score.dimension, score.value, score.state) == ("log_probability", -1.5, "ok")  # -6 nats, 4 tokens

@@ -4,13 +4,16 @@ Twelve steps in float32 at learning rate 1e-3, A copied in; at 1e-5 the loss har
 """
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
+from stratalign.errors import UserError
 from stratalign.pipeline import parity, plan, stock_trl, verify
 from stratalign.recipe import parse_recipe
-from stratalign.training import loop, runs
+from stratalign.records import append_jsonl
+from stratalign.training import TrainingSettings, loop, runs
 
 SMALL = {"learning_rate": 1e-3, "batch_size": 2, "gradient_accumulation": 2, "rank": 4, "alpha": 8}
 EVERY = {
@@ -77,7 +80,9 @@ def test_a_learning_rate_off_by_a_tenth_is_noticed(agreements, monkeypatch):
 def test_a_beta_off_by_a_tenth_is_noticed(agreements, monkeypatch):
     stock = loop.preference_loss
     monkeypatch.setattr(
-        loop, "preference_loss", lambda policy, ref, beta, name: stock(policy, ref, 1.1 * beta, name)
+        loop,
+        "preference_loss",
+        lambda policy, ref, tokens, one: stock(policy, ref, tokens, replace(one, beta=1.1 * one.beta)),
     )
     assert not any(found.agrees for found in agreements().values())
 
@@ -106,7 +111,6 @@ def test_clipping_all_runs_by_one_norm_is_noticed(agreements, monkeypatch):
 
 def test_an_adapter_on_the_wrong_layer_is_noticed(prepared, agreements, monkeypatch):
     compared = prepared[1]
-    from dataclasses import replace
 
     def shifted(run):
         up = {f"layers.{i}.": f"layers.{i + 1}." for i in run.condition.layers}
@@ -132,6 +136,58 @@ def test_every_condition_equals_stock_trl(kind, make_model, recipe):
            for name, a in found.conditions.items()})  # fmt: skip
     assert set(found.conditions) == set(EVERY)
     assert found.agrees, found.to_json()
+
+
+@pytest.mark.peer
+def test_other_losses_equal_stock_trl(recipe):
+    losses = ["ipo", "hinge", "apo_zero", "apo_down", "sft"]
+    conditions = {
+        "mid": {"block": "mid", "loss": losses},
+        "robust": {"block": "mid", "loss": "robust", "label_smoothing": 0.2},
+        "normed": {"block": "mid", "loss": "sigmoid_norm", "beta": 5},  # at 0.1 its loss hardly moves
+        "rpo": {"block": "mid", "nll": 0.5},
+        "shuffled": {"block": "mid", "loss": "ipo", "labels": "shuffled", "beta": 1.0},
+    }
+    alone = {**SMALL, "batch_size": 1}  # where TRL's mean over the tokens of a micro-batch is ours
+    found = verify(parse_recipe(recipe(conditions=conditions, training=alone)))
+    print({name: (a.max_loss_difference, a.max_log_ratio_difference, a.relative_update_difference, a.loss_moved)
+           for name, a in found.conditions.items()})  # fmt: skip
+    assert set(found.conditions) == {
+        "robust",
+        "normed",
+        "rpo",
+        "shuffled",
+        *(f"mid-{loss}" for loss in losses),
+    }
+    assert found.agrees, found.to_json()
+
+
+@pytest.mark.peer
+def test_sft_alone_computes_the_chosen_responses_only_and_equals_stock_trl(recipe, tmp_path):
+    alone = {**SMALL, "batch_size": 1, "loss": "sft"}
+    found = verify(parse_recipe(recipe(conditions=["mid"], training=alone)), steps=4)
+    assert found.agrees, found.to_json()
+    source = tmp_path / "demonstrations.jsonl"
+    append_jsonl(source, [{"prompt": f"p{i}", "response": "r"} for i in range(30)])
+    preferences = {"source": str(source), "train": 18, "validation": 0, "held_out": 8}
+    with pytest.raises(UserError, match="needs chosen and rejected, but the preferences hold demonstrations"):
+        verify(parse_recipe(recipe(conditions=["mid"], training=alone, preferences=preferences)))
+
+
+@pytest.mark.parametrize(
+    ("own", "why"),
+    [
+        ({"loss": "simpo"}, "no simpo"),
+        ({"label_smoothing": 0.1}, "does not smooth the labels of sigmoid"),
+        ({"loss": "sft"}, "equal with training.batch_size: 1"),
+        ({"loss": "ipo", "nll": 0.5}, "equal with training.batch_size: 1"),
+        ({"loss": "robust", "label_smoothing": 0.1}, None),
+        ({"loss": "sft", "batch_size": 1}, None),
+    ],
+)
+def test_a_loss_that_trl_has_not_or_takes_otherwise_is_named(own, why):
+    found = stock_trl.unlike_trl(TrainingSettings(**own))
+    assert found is None if why is None else why in found
 
 
 @pytest.mark.peer

@@ -162,3 +162,43 @@ def test_a_transcript_reads_as_messages_without_its_open_last_turn() -> None:
         user("Three"),
     )
     assert turns("Human: no blank lines before the first marker\n\nAssistant: ok")[0]["role"] == "user"
+
+
+@pytest.mark.parametrize("column", ["response", "completion"])
+def test_a_response_without_a_rejected_one_is_a_demonstration(column: str) -> None:
+    row = read({"prompt": "Hi", column: "Hello"})
+    assert (row.prompt, row.chosen, row.rejected, row.kind) == ("Hi", "Hello", None, "text")
+    marked = read({"prompt": f"{H} Why?{A}", column: " Because."})
+    assert (marked.kind, marked.chosen, marked.rejected) == ("transcript", " Because.", None)
+    turned = read({"prompt": [user("Hi")], column: [says("Hello")]})
+    assert (turned.kind, turned.prompt, turned.chosen) == ("messages", (user("Hi"),), (says("Hello"),))
+
+
+def test_messages_that_end_with_the_assistant_are_a_demonstration_of_its_last_turn() -> None:
+    turns = [user("One"), says("Two"), user("Three"), says("Four")]
+    row = read({"prompt": "One", "messages": turns})  # such sets repeat the first turn as the prompt
+    assert (row.kind, row.prompt, row.chosen, row.rejected) == (
+        "messages",
+        tuple(turns[:3]),
+        (says("Four"),),
+        None,
+    )
+    whole = read({"response": f"{H} One{A} Two{H} Three{A} Four"})
+    assert (whole.prompt, whole.chosen) == (f"{H} One{A} Two{H} Three{A}", " Four")
+
+
+def test_a_demonstration_that_cannot_be_used_is_refused_with_its_column() -> None:
+    assert refusal({"messages": [user("Hi"), says("Hello"), user("Bye")]}) == (
+        "no assistant turn",
+        "messages does not end with a turn of the assistant",
+    )
+    assert refusal({"messages": []})[0] == "no assistant turn"
+    assert refusal({"prompt": "Hi", "response": " "}) == ("empty response", "response")
+    assert refusal({"response": "Hello"}) == ("missing column", "prompt")
+    assert refusal({"prompt": "", "completion": "Hello"})[0] == "empty prompt"
+
+
+def test_a_row_that_names_one_side_of_a_pair_is_no_demonstration() -> None:
+    assert refusal({"prompt": "p", "chosen": "c", "response": "r"}) == ("missing column", "rejected")
+    pair = read({"prompt": "p", "chosen": "c", "rejected": "r", "response": "x"})
+    assert (pair.chosen, pair.rejected) == ("c", "r")

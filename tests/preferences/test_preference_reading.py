@@ -10,6 +10,7 @@ from stratalign.errors import UserError
 from stratalign.preferences import BadRow, PreferenceSettings, check_bad, describe, load, split
 
 GOOD = {"prompt": "p", "chosen": "c", "rejected": "r"}
+SMALL = {"train": "all", "validation": 0, "held_out": 0}
 
 
 def written(path: Path, rows: list[object]) -> PreferenceSettings:
@@ -101,3 +102,16 @@ def test_unknown_and_impossible_settings_are_refused() -> None:
     for wrong in ({"sorce": "x"}, {"max_bad": 1.5}, {"train": 0}, {"train": "most"}, {"objective": []}):
         with pytest.raises(ValidationError):
             PreferenceSettings(**{"source": "x", **wrong})
+
+
+def test_demonstrations_are_read_where_they_are_of_use_and_bad_rows_elsewhere(tmp_path: Path) -> None:
+    settings = written(tmp_path / "a.jsonl", [{"prompt": "p", "response": "r"}, GOOD])
+    found = load(settings, demonstrations=True)
+    assert [row.rejected for row in found.rows] == [None, "r"]
+    assert describe(split(found.rows, settings.model_copy(update=SMALL)), found)["demonstrations"] == 1
+    assert [(row.line, row.reason) for row in load(settings).bad] == [(1, "demonstration")]
+    message = complaint(written(tmp_path / "b.jsonl", [{"prompt": "p", "response": "r"}] * 2))
+    assert (
+        "2 demonstration: it has no chosen and rejected, which every loss but training.loss: sft needs"
+        in message
+    )

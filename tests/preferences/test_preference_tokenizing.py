@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,11 @@ from stratalign.preferences import (
     Branch,
     Preference,
     PreferenceSettings,
-    Refused,
     Tree,
-    demonstration,
     load,
     prompt_ids,
     tokenize,
+    without_rejected,
 )
 
 RAW = PreferenceSettings(source="x")
@@ -90,9 +90,16 @@ def test_generation_starts_from_the_whole_prompt_without_an_end(letters: Any) ->
 
 
 def test_a_demonstration_has_one_branch(letters: Any) -> None:
-    assert demonstration("r", "c", "ab", "xy", letters()) == Tree(
-        "r", "c", ids("ab"), (Branch(ids("xy$"), 0),)
+    assert only(replace(text("ab", "xy", ""), rejected=None), letters()) == Tree(
+        "r000001", "c", ids("ab"), (Branch(ids("xy$"), 0),)
     )
+
+
+def test_a_pair_without_its_rejected_response_is_labelled_as_before(letters: Any) -> None:
+    pair = only(text("ab", "xy", "xz"), letters())
+    alone = without_rejected(pair)
+    assert alone.branches == pair.branches[:1]
+    assert (alone.prefix, alone.row_id, alone.cluster) == (pair.prefix, pair.row_id, pair.cluster)
 
 
 def test_a_tokenizer_without_an_end_or_a_template_is_refused_with_advice(letters: Any) -> None:
@@ -147,8 +154,6 @@ def test_a_template_that_refuses_the_turns_makes_a_bad_row(chat_tokenizer: Any) 
     assert [(bad.reason, bad.detail) for bad in done.bad] == [
         ("refused by the chat template", "roles must alternate")
     ]
-    with pytest.raises(Refused):
-        demonstration("r", "c", "a", "x", strict, template="chat")
 
 
 @pytest.mark.parametrize("name", ["tokenizer", "bos_tokenizer"])

@@ -50,6 +50,11 @@ class Batch(NamedTuple):
         matrix = matrix.index_put((self.owners, self.places), per_label.double())
         return matrix.sum(dim=1).reshape(-1, self.branches)
 
+    def lengths(self) -> Tensor:
+        """Labelled tokens of every branch: [items, branches] int64."""
+        owners = len(self.items) * self.branches
+        return torch.bincount(self.owners, minlength=owners).reshape(-1, self.branches)
+
 
 class _Label(NamedTuple):
     row: int

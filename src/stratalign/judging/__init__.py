@@ -10,10 +10,11 @@ from stratalign.judging.scoring import (
     score_text,
 )
 from stratalign.judging.settings import JudgeSettings
-from stratalign.judging.text import ANSWER_MEASURES, PAIR_MEASURES
+from stratalign.judging.text import ANSWER_MEASURES, DEMONSTRATION_MEASURES, PAIR_MEASURES
 
 __all__ = [
     "ANSWER_MEASURES",
+    "DEMONSTRATION_MEASURES",
     "PAIR_MEASURES",
     "PROTOCOLS",
     "JudgeSettings",

@@ -10,7 +10,14 @@ from stratalign.errors import UserError, unknown_name
 from stratalign.judging.exact import WORLD_DIMENSIONS, answerable, score_exactly
 from stratalign.judging.rows import score_row
 from stratalign.judging.settings import JudgeSettings
-from stratalign.judging.text import ANSWER_MEASURES, PAIR_MEASURES, Answer, Pair
+from stratalign.judging.text import (
+    ANSWER_MEASURES,
+    DEMONSTRATION_MEASURES,
+    PAIR_MEASURES,
+    Answer,
+    Demonstration,
+    Pair,
+)
 from stratalign.microworld import OVERALL
 from stratalign.records import Dimension, LogProbRecord, Response, Score, digest
 
@@ -22,7 +29,7 @@ def score_text(
     logprobs: Iterable[LogProbRecord],
     seeds: Mapping[str, int],
 ) -> list[Score]:
-    """Every measure of every answer and held-out pair.
+    """Every measure of every answer, and of every held-out pair or demonstration.
 
     Args:
         responses: the answers of all runs.
@@ -40,10 +47,23 @@ def score_text(
                 scores.append(score_row(response, seeds[response.run], "text", name, measure(answer)))
     for record in logprobs:
         if record.run in seeds:
-            pair = Pair(record.chosen, record.rejected, record.base_chosen, record.base_rejected)
-            for name, (_, of_pair) in PAIR_MEASURES.items():
-                scores.append(score_row(record, seeds[record.run], "text", name, of_pair(pair)))
+            for name, value in _held_out(record).items():
+                scores.append(score_row(record, seeds[record.run], "text", name, value))
     return scores
+
+
+def _held_out(record: LogProbRecord) -> dict[str, float | None]:
+    """The measures of a pair; of a demonstration, which has no preference to be right about, its own."""
+    if record.rejected is None or record.base_rejected is None:
+        demonstration = Demonstration(record.chosen, record.tokens_chosen)
+        return {name: measure(demonstration) for name, (_, measure) in DEMONSTRATION_MEASURES.items()}
+    pair = Pair(record.chosen, record.rejected, record.base_chosen, record.base_rejected)
+    return {name: measure(pair) for name, (_, measure) in PAIR_MEASURES.items()}
+
+
+def _text_dimensions() -> list[Dimension]:
+    entries = (*PAIR_MEASURES.values(), *DEMONSTRATION_MEASURES.values(), *ANSWER_MEASURES.values())
+    return [entry[0] for entry in entries]
 
 
 class Protocol(NamedTuple):
@@ -56,7 +76,7 @@ class Protocol(NamedTuple):
 
 PROTOCOLS: dict[str, Protocol] = {
     "microworld": Protocol(WORLD_DIMENSIONS, score_exactly, answerable),
-    "text": Protocol([dimension for dimension, _ in (PAIR_MEASURES | ANSWER_MEASURES).values()], score_text),
+    "text": Protocol(_text_dimensions(), score_text),
 }
 
 

@@ -1,7 +1,7 @@
 """Measures that need no judge: of an answer's text, and of log-probabilities that training recorded.
 
-Each measure is one function from an `Answer` or `Pair` to a number, or None where it is not defined, and one line
-in a catalogue. Knows nothing of which run an answer is from.
+Each measure is one function from an `Answer`, `Pair` or `Demonstration` to a number, or None where it is not
+defined, and one line in a catalogue. Knows nothing of which run an answer is from.
 """
 
 from __future__ import annotations
@@ -29,6 +29,13 @@ class Pair(NamedTuple):
     rejected: float
     base_chosen: float
     base_rejected: float
+
+
+class Demonstration(NamedTuple):
+    """Log-probability of a held-out demonstration under a run, in nats, summed over its tokens."""
+
+    log_probability: float
+    tokens: int
 
 
 def length(answer: Answer) -> float | None:
@@ -79,6 +86,11 @@ def margin_nats(pair: Pair) -> float:
     return (pair.chosen - pair.base_chosen) - (pair.rejected - pair.base_rejected)
 
 
+def log_probability_per_token(demonstration: Demonstration) -> float:
+    """Mean log-probability of the demonstration's tokens, its end token included, in nats."""
+    return demonstration.log_probability / demonstration.tokens
+
+
 ANSWER_MEASURES: dict[str, tuple[Dimension, Callable[[Answer], float | None]]] = {
     "length": (Dimension("length", "tokens", None, "tokens of the answer"), length),
     "repetition": (
@@ -126,6 +138,19 @@ PAIR_MEASURES: dict[str, tuple[Dimension, Callable[[Pair], float | None]]] = {
             "held-out pairs whose chosen response is likelier under the run",
         ),
         preference_accuracy,
+    ),
+}
+
+
+DEMONSTRATION_MEASURES: dict[str, tuple[Dimension, Callable[[Demonstration], float]]] = {
+    "log_probability": (
+        Dimension(
+            "log_probability",
+            "nats per token",
+            "higher",
+            "log-probability of held-out demonstrations, where the preferences hold those in place of pairs",
+        ),
+        log_probability_per_token,
     ),
 }
 

@@ -21,7 +21,7 @@ from stratalign.engine import JointEngine, collate
 from stratalign.errors import UserError
 from stratalign.models import AdapterBank, AdapterSpec, load_model
 from stratalign.pipeline.planning import Plan
-from stratalign.pipeline.stock_trl import Outcome, train_with_trl, updates
+from stratalign.pipeline.stock_trl import Outcome, train_with_trl, unlike_trl, updates
 from stratalign.pipeline.verbs import Source, plan
 from stratalign.preferences import Preference, Tree
 from stratalign.records import Progress, read_jsonl, silent
@@ -39,21 +39,23 @@ class Agreement:
 
     Losses are compared step by step. Log-ratios, in nats summed over a response, are those of every pair after
     the last step. Updates are compared by the norm of the difference of B A alpha / rank over the norm of
-    TRL's. `loss_moved` is the largest distance of TRL's loss from log 2: without movement the comparison would
-    say little.
+    TRL's. `loss_moved` is the largest distance of TRL's loss from that of its first step, which for DPO is log 2:
+    without movement the comparison would say little. `loss_scale` is the largest of TRL's losses or 1, whichever is
+    more: IPO's begin at 25, where float32 is no finer than 2e-6.
     """
 
     max_loss_difference: float
     max_log_ratio_difference: float
     relative_update_difference: float
     loss_moved: float
+    loss_scale: float
     same_modules: bool
     same_tokens: bool
 
     @property
     def agrees(self) -> bool:
         return (
-            self.max_loss_difference <= LOSS_TOLERANCE
+            self.max_loss_difference <= LOSS_TOLERANCE * self.loss_scale
             and self.max_log_ratio_difference <= LOG_RATIO_TOLERANCE
             and self.relative_update_difference <= UPDATE_TOLERANCE
             and self.loss_moved >= LOSS_MUST_MOVE
@@ -108,6 +110,11 @@ def verify(
     del trl
     with tempfile.TemporaryDirectory() as scratch:
         planned = plan(recipe, changes, Path(scratch) / "study")
+        if any(row.rejected is None for row in planned.parts.train):
+            raise UserError(
+                "verify compares with TRL's DPOTrainer, which needs chosen and rejected, but the preferences hold "
+                "demonstrations. Give it pairs: training.loss: sft is then compared on their chosen responses."
+            )
         runs, skipped = _comparable(planned, learning_rate)
         if not runs:
             raise UserError(f"No condition can be compared with TRL: {skipped or 'none of them trains'}.")
@@ -135,6 +142,10 @@ def _comparable(planned: Plan, learning_rate: float) -> tuple[list[Run], dict[st
             continue
         if run.settings.dropout:
             skipped[run.id] = "with dropout, equality is not promised"
+            continue
+        unlike = unlike_trl(run.settings)
+        if unlike is not None:
+            skipped[run.id] = unlike
             continue
         phase = Phase(dict.fromkeys(condition.modules, learning_rate))
         settings = run.settings.overridden({"learning_rate": learning_rate, "rank": condition.rank})
@@ -214,7 +225,8 @@ def _compare(run: Run, ours: Outcome, theirs: Outcome, trees: Sequence[Tree]) ->
         max_loss_difference=max(abs(a - b) for a, b in zip(ours.losses, theirs.losses, strict=True)),
         max_log_ratio_difference=float((ours.log_ratios - theirs.log_ratios).abs().max()),
         relative_update_difference=math.sqrt(difference / norm) if norm else math.inf,
-        loss_moved=max(abs(loss - math.log(2)) for loss in theirs.losses),
+        loss_moved=max(abs(loss - theirs.losses[0]) for loss in theirs.losses),
+        loss_scale=max(1.0, *map(abs, theirs.losses)),
         same_modules=same_modules,
-        same_tokens=tokens == theirs.tokens,
+        same_tokens=all(own == pair[: len(own)] for own, pair in zip(tokens, theirs.tokens, strict=True)),
     )

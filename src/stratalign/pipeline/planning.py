@@ -19,6 +19,7 @@ from stratalign.blocks import Blocks, describe_layers, partition, resolve_condit
 from stratalign.errors import StudyFailure, UserError
 from stratalign.generation import Prompt
 from stratalign.judging import check_judge, protocols
+from stratalign.losses import LOSSES
 from stratalign.models import ModelShape, inspect_model, load_tokenizer
 from stratalign.pipeline.execution import Execution, resolve_execution
 from stratalign.pipeline.fingerprints import Fingerprints, check_fresh
@@ -35,10 +36,19 @@ from stratalign.preferences import (
     prompt_ids,
     split,
     tokenize,
+    without_rejected,
 )
 from stratalign.recipe import Recipe
 from stratalign.records import StudyFolder, append_jsonl, told
-from stratalign.training import SHARED_KEYS, MicroBatch, Run, phase_bounds, plan_steps
+from stratalign.training import (
+    LOSS_KEYS,
+    SHARED_KEYS,
+    MicroBatch,
+    Run,
+    TrainingSettings,
+    phase_bounds,
+    plan_steps,
+)
 
 
 @dataclass(frozen=True)
@@ -105,10 +115,12 @@ def make_plan(recipe: Recipe, out: Path) -> Plan:
     blocks = partition(shape.n_layers, recipe.partition.method, recipe.partition.blocks)
     runs = resolve_runs(recipe, shape, blocks)
     tokenizer = load_tokenizer(recipe.model)
-    found = load(recipe.preferences)
+    imitates = not any(LOSSES[run.settings.loss].needs_pairs for run in runs if run.condition.trains)
+    found = load(recipe.preferences, demonstrations=imitates)
     fingerprints = _fingerprints(recipe, shape, runs, found.digest)
     check_fresh(folder, fingerprints)
     parts, train, held_out, bad, about = _read_preferences(recipe, found, tokenizer, folder)
+    train, held_out = _needed_branches(runs, train, held_out)
     steps = plan_steps(len(train), recipe.training, recipe.preferences.seed)
     for run in runs:
         if run.condition.trains:
@@ -199,13 +211,37 @@ def _read_preferences(
     parts = split([row for row in found.rows if row.row_id in trees], settings)
     if not parts.held_out:
         raise UserError(
-            "preferences.held_out is 0, but the proof and the verdict need held-out pairs. Ask for at least 1."
+            "preferences.held_out is 0, but the proof and the verdict need held-out rows. Ask for at least 1."
         )
     if leaks(parts):
         raise StudyFailure(f"The split leaks the clusters {', '.join(leaks(parts)[:5])}. Please report this.")
     train = tuple(trees[row.row_id] for row in parts.train)
     held_out = tuple(trees[row.row_id] for row in parts.held_out)
     return parts, train, held_out, bad, describe(parts, found, tokenized.bad)
+
+
+def _needed_branches(
+    runs: Sequence[Run], train: tuple[Tree, ...], held_out: tuple[Tree, ...]
+) -> tuple[tuple[Tree, ...], tuple[Tree, ...]]:
+    """Trees of one batch have as many branches as each other, and no more than some condition learns from.
+
+    Held-out pairs keep both responses, so that preferences can be measured whatever was trained.
+
+    Raises:
+        UserError: labels are to be shuffled where nothing is rejected.
+    """
+    trained = [run for run in runs if run.condition.trains]
+    shuffling = next((run.id for run in trained if run.condition.labels == "shuffled"), None)
+    if any(len(tree.branches) == 1 for tree in (*train, *held_out)):
+        if shuffling is not None:
+            raise UserError(
+                f"Condition {shuffling!r} shuffles labels, but the preferences hold demonstrations, which have no "
+                "rejected response to exchange. Leave it out, or give pairs."
+            )
+        return tuple(map(without_rejected, train)), tuple(map(without_rejected, held_out))
+    if trained and shuffling is None and all(run.settings.loss == "sft" for run in trained):
+        return tuple(map(without_rejected, train)), held_out
+    return train, held_out
 
 
 def write_bad_rows(folder: StudyFolder, bad: Sequence[BadRow]) -> None:
@@ -227,6 +263,12 @@ def _shown(row: Preference) -> str:
     if isinstance(row.prompt, str):
         return row.prompt
     return "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in row.prompt)
+
+
+def _without_effect(settings: TrainingSettings) -> list[str]:
+    """Settings of losses that the run's own does not read, or that are 0, which is as if there were no such setting."""
+    reads = LOSSES[settings.loss].reads
+    return [key for key in LOSS_KEYS if key not in reads or not getattr(settings, key)]
 
 
 def _fingerprints(recipe: Recipe, shape: ModelShape, runs: Sequence[Run], digest: str) -> Fingerprints:
@@ -254,7 +296,8 @@ def _fingerprints(recipe: Recipe, shape: ModelShape, runs: Sequence[Run], digest
             "training": {
                 key: value
                 for key, value in run.settings.model_dump(mode="json").items()
-                if key not in (*SHARED_KEYS, "learning_rate", "targets", "rank")
+                if key
+                not in (*SHARED_KEYS, "learning_rate", "targets", "rank", *_without_effect(run.settings))
             },
         }
     return prints

@@ -36,6 +36,20 @@ class Outcome:
     tokens: list[tuple[tuple[int, ...], ...]]
 
 
+def unlike_trl(settings: TrainingSettings) -> str | None:
+    """Why TRL's DPOTrainer cannot train with this loss as we do; None where it can."""
+    if settings.loss == "simpo":
+        return "TRL's DPOTrainer has no simpo"
+    if settings.loss == "sigmoid" and settings.label_smoothing:
+        return "TRL's DPOTrainer does not smooth the labels of sigmoid"
+    if (settings.loss == "sft" or settings.nll) and settings.batch_size > 1:
+        return (
+            "TRL takes the mean log-likelihood over all tokens of a micro-batch, we over those of each response; "
+            "they are equal with training.batch_size: 1"
+        )
+    return None
+
+
 def train_with_trl(
     planned: Plan,
     run: Run,
@@ -108,7 +122,9 @@ def _trl_settings(settings: TrainingSettings, steps: int, scratch: Path, device:
         adam_beta2=settings.betas[1],
         optim="adamw_torch",
         beta=settings.beta,
-        loss_type=[settings.loss],
+        loss_type=[settings.loss, "sft"] if settings.nll else [settings.loss],
+        loss_weights=[1.0, settings.nll] if settings.nll else None,
+        label_smoothing=settings.label_smoothing,
         max_length=None,
         train_sampling_strategy="sequential",
         gradient_checkpointing=False,
@@ -151,6 +167,7 @@ def _columns(row: Preference, planned: Plan, run: Run) -> dict[str, Any]:
     return {
         key: value if isinstance(value, str) else [dict(turn) for turn in value]
         for key, value in parts.items()
+        if value is not None
     }
 
 

@@ -9,8 +9,8 @@ from stratalign.preferences.settings import PreferenceSettings
 from stratalign.preferences.sources import read_rows, source_digest
 from stratalign.preferences.splits import Split, leaks, split
 from stratalign.preferences.summary import describe
-from stratalign.preferences.tokenizing import Tokenized, Tokenizer, demonstration, prompt_ids, tokenize
-from stratalign.preferences.trees import Branch, OnLong, Tree, fit, grow
+from stratalign.preferences.tokenizing import Tokenized, Tokenizer, prompt_ids, tokenize
+from stratalign.preferences.trees import Branch, OnLong, Tree, fit, grow, without_rejected
 
 __all__ = [
     "BadRow",
@@ -27,7 +27,6 @@ __all__ = [
     "Tokenizer",
     "Tree",
     "check_bad",
-    "demonstration",
     "describe",
     "fit",
     "grow",
@@ -38,4 +37,5 @@ __all__ = [
     "source_digest",
     "split",
     "tokenize",
+    "without_rejected",
 ]

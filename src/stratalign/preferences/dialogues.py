@@ -20,8 +20,12 @@ Dialogue = str | tuple[Turn, ...]
 ACCEPTED = (
     "prompt, chosen and rejected as texts; prompt, chosen and rejected as lists of messages (role, content); "
     "chosen and rejected as lists of messages that begin with the same turns; or chosen and rejected as "
-    '"\\n\\nHuman: ...\\n\\nAssistant: ..." transcripts'
+    '"\\n\\nHuman: ...\\n\\nAssistant: ..." transcripts. For training.loss: sft also demonstrations: prompt and '
+    "response (or completion), or messages that end with a turn of the assistant"
 )
+
+DEMONSTRATED = ("response", "completion", "messages")
+"""Columns that hold a response to imitate, in a row that has neither chosen nor rejected."""
 
 PARTS = ("train", "validation", "held_out")
 SPANS = "response spans several turns"
@@ -33,6 +37,8 @@ EXTRA_KEYS = "message keys other than role and content are ignored"
 class Preference:
     """A prompt with the response that was preferred and the one that was not.
 
+    A demonstration has a response to imitate, as `chosen`, and nothing rejected.
+
     `prompt`, `chosen` and `rejected` are texts, or tuples of messages where `kind` is "messages". Rows of one
     `cluster` open with the same human turn, or name the same cluster themselves, and must stay together. `line` is
     the row's place in its source. `part` is what the row says of where it belongs: one of `PARTS`, or nothing.
@@ -42,7 +48,7 @@ class Preference:
     line: int
     prompt: Dialogue
     chosen: Dialogue
-    rejected: Dialogue
+    rejected: Dialogue | None
     cluster: str
     kind: Kind
     part: str | None = None
@@ -72,15 +78,19 @@ def interpret(line: int, row: object, form: Format = "auto") -> tuple[Preference
         raise Refused("not JSON", row.detail)
     if not isinstance(row, Mapping):
         raise Refused("not an object", f"got {type(row).__name__}")
-    for column in ("chosen", "rejected"):
+    demonstrated = _demonstrated(row)
+    columns = ("chosen", "rejected") if demonstrated is None else (demonstrated,)
+    for column in columns:
         if row.get(column) is None:
             raise Refused("missing column", column)
     notes: list[str] = []
-    chosen = _dialogue(row["chosen"], "chosen", notes)
-    rejected = _dialogue(row["rejected"], "rejected", notes)
-    prompt = None if row.get("prompt") is None else _dialogue(row["prompt"], "prompt", notes)
+    chosen, rejected = (_dialogue(row[column], column, notes) for column in (columns[0], columns[-1]))
+    if demonstrated is not None and not _ends_with_an_answer(chosen):
+        raise Refused("no assistant turn", f"{demonstrated} does not end with a turn of the assistant")
+    whole = row.get("prompt") is None or demonstrated == "messages"
+    prompt = None if whole else _dialogue(row["prompt"], "prompt", notes)
     kind, prompt, chosen, rejected = _shaped(prompt, chosen, rejected, form)
-    for column, response in (("chosen", chosen), ("rejected", rejected)):
+    for column, response in zip(columns, (chosen, rejected), strict=False):
         if _is_blank(response):
             raise Refused("empty response", column)
         if kind == "transcript" and isinstance(response, str) and spans_turns(response):
@@ -89,7 +99,7 @@ def interpret(line: int, row: object, form: Format = "auto") -> tuple[Preference
             notes.append(SPANS)
     if _is_blank(prompt):
         raise Refused("empty prompt")
-    if _same(chosen, rejected):
+    if demonstrated is None and _same(chosen, rejected):
         raise Refused("responses are equal")
     if isinstance(prompt, str) and str(chosen).startswith(prompt) and str(rejected).startswith(prompt):
         notes.append(REPEATS)
@@ -101,12 +111,23 @@ def interpret(line: int, row: object, form: Format = "auto") -> tuple[Preference
         line,
         prompt,
         chosen,
-        rejected,
+        rejected if demonstrated is None else None,
         cluster_of(opening),
         kind,
         said if said in PARTS else None,
     )
     return preference, tuple(dict.fromkeys(notes))
+
+
+def _demonstrated(row: Mapping[str, object]) -> str | None:
+    """The column whose response is to be imitated; None in a row that names chosen or rejected, or holds nothing."""
+    if row.get("chosen") is not None or row.get("rejected") is not None:
+        return None
+    return next((column for column in DEMONSTRATED if row.get(column) is not None), None)
+
+
+def _ends_with_an_answer(response: Dialogue) -> bool:
+    return isinstance(response, str) or (bool(response) and response[-1]["role"] == "assistant")
 
 
 def first_human_turn(prompt: Dialogue, kind: Kind) -> str:
@@ -159,7 +180,7 @@ def _shaped(
 ) -> tuple[Kind, Dialogue, Dialogue, Dialogue]:
     texts = isinstance(chosen, str) and isinstance(rejected, str)
     if form == "messages" and texts and not isinstance(prompt, tuple):
-        raise Refused("not messages", "format is messages, but chosen and rejected are texts")
+        raise Refused("not messages", "format is messages, but the responses are texts")
     if form in ("text", "transcript") and not (texts and not isinstance(prompt, tuple)):
         raise Refused("not text", f"format is {form}, but the row holds messages")
     if isinstance(chosen, str) and isinstance(rejected, str) and not isinstance(prompt, tuple):

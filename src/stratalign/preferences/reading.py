@@ -16,6 +16,8 @@ from stratalign.preferences.dialogues import ACCEPTED, Preference, Refused, inte
 from stratalign.preferences.settings import PreferenceSettings
 from stratalign.preferences.sources import read_rows, source_digest
 
+_NO_PAIR = "it has no chosen and rejected, which every loss but training.loss: sft needs"
+
 
 @dataclass(frozen=True)
 class BadRow:
@@ -43,8 +45,12 @@ class Preferences:
         return len(self.rows) + len(self.bad)
 
 
-def load(settings: PreferenceSettings) -> Preferences:
+def load(settings: PreferenceSettings, *, demonstrations: bool = False) -> Preferences:
     """Read the source that the settings name. Write `bad` where the user finds it, then call `check_bad`.
+
+    Args:
+        settings: the source and its form.
+        demonstrations: whether rows with nothing rejected are of use; they are bad rows otherwise.
 
     Raises:
         UserError: the source is missing, damaged, empty or cannot be reached.
@@ -58,6 +64,8 @@ def load(settings: PreferenceSettings) -> Preferences:
             columns.update(dict.fromkeys(str(key) for key in row))
         try:
             preference, remarks = interpret(line, row, settings.format)
+            if preference.rejected is None and not demonstrations:
+                raise Refused("demonstration", _NO_PAIR)
         except Refused as refusal:
             bad.append(BadRow(line, row_name(line), refusal.reason, refusal.detail))
             continue

@@ -13,7 +13,7 @@ Template = Literal["raw", "chat"]
 
 
 class PreferenceSettings(BaseModel):
-    """Where the preference pairs come from, what shape they have and how they are split."""
+    """Where the pairs or demonstrations come from, what shape they have and how they are split."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -60,7 +60,7 @@ class PreferenceSettings(BaseModel):
         "auto",
         description="The rows' form: text (prompt, chosen, rejected), messages (lists of role and content), "
         "transcript (chosen and rejected each hold the whole Human/Assistant dialogue), or auto: told from "
-        "each row. (ours)",
+        "each row. Rows for the loss sft may have a response in place of chosen and rejected. (ours)",
     )
     template: Template = Field(
         "raw",

@@ -27,6 +27,7 @@ def describe(parts: Split, preferences: Preferences, bad: Sequence[BadRow] = ())
         "rows": {"read": preferences.total, "kept": len(preferences.rows), "bad": len(preferences.bad)},
         "refused_by_tokenising": len(bad),
         "kinds": dict(sorted(Counter(row.kind for row in preferences.rows).items())),
+        "demonstrations": sum(row.rejected is None for row in preferences.rows),
         "clusters": len({row.cluster for row in preferences.rows}),
         "split": "given by the rows" if parts_are_given(preferences.rows) else "drawn",
         "parts": {

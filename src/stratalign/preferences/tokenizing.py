@@ -10,7 +10,7 @@ given the same context. We append the end token's id where TRL appends its text.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -57,7 +57,8 @@ def tokenize(
     max_length: int | None = None,
     on_long: OnLong = "drop",
 ) -> Tokenized:
-    """A two-branch tree (chosen, rejected) of each row; rows that are too long or that a template refuses are bad.
+    """The tree of each row, with two branches (chosen, rejected) or, of a demonstration, one; rows that are too long or
+    that a template refuses are bad.
 
     Raises:
         UserError: the tokenizer has no end-of-sequence token, or no chat template where one is needed.
@@ -65,37 +66,10 @@ def tokenize(
     trees, bad = [], []
     for row in rows:
         try:
-            tree = _tree(
-                row.row_id,
-                row.cluster,
-                row.prompt,
-                (row.chosen, row.rejected),
-                row.kind,
-                tokenizer,
-                settings.template,
-            )
-            trees.append(fit(tree, max_length, on_long))
+            trees.append(fit(_tree(row, tokenizer, settings.template), max_length, on_long))
         except Refused as refusal:
             bad.append(BadRow(row.line, row.row_id, refusal.reason, refusal.detail))
     return Tokenized(tuple(trees), tuple(bad))
-
-
-def demonstration(
-    row_id: str,
-    cluster: str,
-    prompt: Dialogue,
-    response: Dialogue,
-    tokenizer: Tokenizer,
-    kind: Kind = "text",
-    template: Template = "raw",
-) -> Tree:
-    """The one-branch tree of a prompt and the response to imitate.
-
-    Raises:
-        Refused: nothing precedes the response, or the chat template refuses the messages.
-        UserError: the tokenizer has no end-of-sequence token, or no chat template where one is needed.
-    """
-    return _tree(row_id, cluster, prompt, (response,), kind, tokenizer, template)
 
 
 def prompt_ids(preference: Preference, tokenizer: Tokenizer, settings: PreferenceSettings) -> list[int]:
@@ -110,27 +84,21 @@ def prompt_ids(preference: Preference, tokenizer: Tokenizer, settings: Preferenc
     return _rendered(_messages(preference.prompt, preference.kind), tokenizer, generation_prompt=True)
 
 
-def _tree(
-    row_id: str,
-    cluster: str,
-    prompt: Dialogue,
-    responses: Sequence[Dialogue],
-    kind: Kind,
-    tokenizer: Tokenizer,
-    template: Template,
-) -> Tree:
+def _tree(row: Preference, tokenizer: Tokenizer, template: Template) -> Tree:
+    kind = row.kind
+    responses = [response for response in (row.chosen, row.rejected) if response is not None]
     if _as_chat(kind, template):
-        opening = _messages(prompt, kind)
+        opening = _messages(row.prompt, kind)
         alone = _rendered(opening, tokenizer, generation_prompt=True)
         fulls = [
             _rendered(opening + _answer(response, kind), tokenizer, generation_prompt=False)
             for response in responses
         ]
     else:
-        alone = _prompt_tokens(str(prompt), tokenizer)
-        fulls = [_ended(_tokens(f"{prompt}{response}", tokenizer), tokenizer) for response in responses]
+        alone = _prompt_tokens(str(row.prompt), tokenizer)
+        fulls = [_ended(_tokens(f"{row.prompt}{response}", tokenizer), tokenizer) for response in responses]
     start = min(shared(alone, full) for full in fulls)
-    return grow(row_id, cluster, fulls, [start] * len(fulls))
+    return grow(row.row_id, row.cluster, fulls, [start] * len(fulls))
 
 
 def _as_chat(kind: Kind, template: Template) -> bool:

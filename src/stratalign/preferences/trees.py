@@ -73,6 +73,11 @@ def fit(tree: Tree, max_length: int | None, on_long: OnLong) -> Tree:
     )
 
 
+def without_rejected(tree: Tree) -> Tree:
+    """The tree with its first branch alone: what was chosen, as a demonstration."""
+    return replace(tree, branches=tree.branches[:1])
+
+
 def shared(one: Sequence[int], other: Sequence[int]) -> int:
     """How many tokens two sequences have in common at their beginning."""
     length = 0

@@ -19,16 +19,18 @@ class StepRecord:
     """One line of training.jsonl: one run after one optimizer step.
 
     Rewards are beta x (log pi - log pi_ref), in nats, summed over a response's tokens and averaged over the
-    step's pairs with the step's pair weights. `grad_norm` is the run's own norm before clipping.
+    step's pairs with the step's pair weights. SimPO has no reference: its are beta x log pi per token, and do not
+    start at 0. Where only the chosen response was computed (`sft` on demonstrations, or in a study of nothing else),
+    the reward of rejected, the margin and the accuracy are None. `grad_norm` is the run's own norm before clipping.
     """
 
     run: str
     step: int
     loss: float
     reward_chosen: float
-    reward_rejected: float
-    margin: float
-    accuracy: float
+    reward_rejected: float | None
+    margin: float | None
+    accuracy: float | None
     grad_norm: float
     learning_rate: float
     tokens: int
@@ -38,18 +40,18 @@ class StepRecord:
 class LogProbRecord:
     """One line of logprobs.jsonl: log-probabilities of one held-out pair under one run, and under the base.
 
-    Summed over the tokens of the response, in nats.
+    Summed over the tokens of the response, in nats. A demonstration is what was chosen; what was rejected is None.
     """
 
     run: str
     prompt_id: str
     cluster: str
     chosen: float
-    rejected: float
+    rejected: float | None
     base_chosen: float
-    base_rejected: float
+    base_rejected: float | None
     tokens_chosen: int
-    tokens_rejected: int
+    tokens_rejected: int | None
 
 
 @dataclass(frozen=True)

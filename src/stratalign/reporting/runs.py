@@ -48,8 +48,8 @@ class RunResult:
     """One run; what is None is not known yet, or there was nothing to train.
 
     `final_*` are means over the last tenth of the recorded steps. `held_out_accuracy` is the share of held-out
-    pairs on which log pi - log pi_base is greater for the chosen answer. `kl_to_base` is KL(run || base) along
-    the run's own answers, in nats per answer.
+    pairs on which log pi - log pi_base is greater for the chosen answer. Demonstrations have no margin and neither
+    accuracy. `kl_to_base` is KL(run || base) along the run's own answers, in nats per answer.
     """
 
     run: str
@@ -104,7 +104,8 @@ def run_result(
     proof = entry.get("proof")
 
     def final(name: str) -> float | None:
-        return math.fsum(row[name] for row in tail) / len(tail) if tail else None
+        values = [row[name] for row in tail if row[name] is not None]
+        return math.fsum(values) / len(values) if values else None
 
     return RunResult(
         run=run,
@@ -155,7 +156,7 @@ def _held_out_accuracy(run: str, records: StudyRecords) -> Estimate | None:
     return _estimate(
         (row, float(row["chosen"] - row["base_chosen"] > row["rejected"] - row["base_rejected"]))
         for row in records.logprobs
-        if row["run"] == run
+        if row["run"] == run and row["rejected"] is not None
     )
 
 

@@ -6,9 +6,10 @@ from stratalign.training.loop import Trained, train
 from stratalign.training.proving import Check, Proof, base_unchanged, reload_and_compare, saved, witnessed
 from stratalign.training.runs import Run, phase_bounds
 from stratalign.training.schedules import MicroBatch, plan_steps, rate_factor
-from stratalign.training.settings import OVERRIDE_KEYS, SHARED_KEYS, TrainingSettings
+from stratalign.training.settings import LOSS_KEYS, OVERRIDE_KEYS, SHARED_KEYS, TrainingSettings
 
 __all__ = [
+    "LOSS_KEYS",
     "OVERRIDE_KEYS",
     "SHARED_KEYS",
     "Check",

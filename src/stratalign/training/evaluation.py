@@ -18,7 +18,10 @@ def evaluate(
     trees: Sequence[Tree],
     progress: Progress = silent,
 ) -> Iterator[LogProbRecord]:
-    """One record for each run and held-out pair, in that order; log-probabilities summed over tokens, nats."""
+    """One record for each run and held-out row, in that order; log-probabilities summed over tokens, nats.
+
+    Rows are all pairs or all demonstrations.
+    """
     found: dict[tuple[str, int], LogProbRecord] = {}
     for part in engine.cut(trees):
         batch = engine.collate([trees[i] for i in part])
@@ -33,15 +36,16 @@ def evaluate(
 
 
 def _record(run: str, tree: Tree, own: Sequence[float], base: Sequence[float]) -> LogProbRecord:
-    chosen, rejected = (len(branch.ids) - branch.first_label for branch in tree.branches)
+    tokens = [len(branch.ids) - branch.first_label for branch in tree.branches]
+    paired = len(tree.branches) > 1
     return LogProbRecord(
         run=run,
         prompt_id=tree.row_id,
         cluster=tree.cluster,
         chosen=own[0],
-        rejected=own[1],
+        rejected=own[1] if paired else None,
         base_chosen=base[0],
-        base_rejected=base[1],
-        tokens_chosen=chosen,
-        tokens_rejected=rejected,
+        base_rejected=base[1] if paired else None,
+        tokens_chosen=tokens[0],
+        tokens_rejected=tokens[1] if paired else None,
     )

@@ -47,15 +47,17 @@ class _Sums:
     rejected: float = 0.0
     accuracy: float = 0.0
     tokens: int = 0
+    paired: bool = True
 
     def add(self, pair: PairLoss, weights: Tensor, tokens: int) -> None:
-        columns = (
-            pair.loss.detach(),
-            pair.reward_chosen,
-            pair.reward_rejected,
-            pair.reward_chosen > pair.reward_rejected,
-        )
-        loss, chosen, rejected, accuracy = (torch.stack([c.to(weights) for c in columns]) @ weights).tolist()
+        columns = [pair.loss.detach(), pair.reward_chosen]
+        self.paired = pair.reward_rejected is not None
+        if pair.reward_rejected is not None:
+            columns += [pair.reward_rejected, pair.reward_chosen > pair.reward_rejected]
+        # one transfer from the device for all of them
+        totals = torch.stack([column.to(weights) for column in columns]) @ weights
+        loss, chosen, *others = totals.tolist()
+        rejected, accuracy = others or (0.0, 0.0)
         self.loss += loss
         self.chosen += chosen
         self.rejected += rejected
@@ -68,9 +70,9 @@ class _Sums:
             step=step,
             loss=self.loss,
             reward_chosen=self.chosen,
-            reward_rejected=self.rejected,
-            margin=self.chosen - self.rejected,
-            accuracy=self.accuracy,
+            reward_rejected=self.rejected if self.paired else None,
+            margin=self.chosen - self.rejected if self.paired else None,
+            accuracy=self.accuracy if self.paired else None,
             grad_norm=grad_norm,
             learning_rate=learning_rate,
             tokens=self.tokens,
@@ -117,7 +119,7 @@ def train(
     Args:
         engine: with every run's adapter attached.
         runs: what trains; each resolves to at least one module.
-        trees: pairs, chosen branch first; `steps` index into them.
+        trees: pairs, chosen branch first, or demonstrations; `steps` index into them.
         steps: from `plan_steps`.
         log: training.jsonl; lines that the checkpoint does not cover are removed before going on.
         checkpoint: the file to continue from and to write.
@@ -226,7 +228,8 @@ class _JointTraining:
         swapped = torch.tensor([run.swaps(item) for item in batch.items], device=self.device)
         policy = swap_labels(self.engine.forward(batch, run.id, passed), swapped)
         reference = swap_labels(passed.reference, swapped)
-        return preference_loss(policy, reference, run.settings.beta, run.settings.loss)
+        tokens = swap_labels(batch.lengths(), swapped)
+        return preference_loss(policy, reference, tokens, run.settings.objective)
 
     def _dropout(self, run: Run, number: int, part: int) -> AbstractContextManager[None]:
         """LoRA dropout drawn from (seed, step, batch), so that other runs in the pass make no difference."""

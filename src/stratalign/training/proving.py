@@ -23,7 +23,7 @@ from stratalign.records import LogProbRecord, file_digest
 from stratalign.training.witness import Witness
 
 PROBE_PAIRS = 32
-"""How many held-out pairs the reloaded model must reproduce."""
+"""How many held-out rows the reloaded model must reproduce."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def reload_and_compare(
 
     Args:
         adapters: run -> its folder; None for a run that is the base itself.
-        trees: held-out pairs, of which the first `PROBE_PAIRS` are used.
+        trees: held-out pairs or demonstrations, of which the first `PROBE_PAIRS` are used.
         recorded: run -> records in the order of `trees`.
     """
     model: nn.Module = load_stock(settings, dtype=dtype, device=device)
@@ -131,8 +131,9 @@ def reload_and_compare(
 
 @torch.no_grad()
 def _stock_log_probabilities(model: nn.Module, trees: Sequence[Tree], device: torch.device) -> Tensor:
-    """[pairs, 2] in nats, through the model's own forward pass on padded rows, some pairs of like length at a time."""
-    found = torch.zeros(len(trees), 2, dtype=torch.float64)
+    """[trees, branches] in nats, through the model's own forward pass on padded rows, some of like length at a time."""
+    branches = len(trees[0].branches)
+    found = torch.zeros(len(trees), branches, dtype=torch.float64)
     budget = PROBE_PAIRS // 2 * max((padded_size(tree) for tree in trees), default=0)
     for part in cut_by_tokens(trees, budget, packed=False):
         batch: Batch = collate([trees[i] for i in part], device)
@@ -141,22 +142,27 @@ def _stock_log_probabilities(model: nn.Module, trees: Sequence[Tree], device: to
         logits = logits if logits.dtype == torch.float64 else logits.float()
         taken = logits.log_softmax(-1).gather(1, batch.labels[:, None])[:, 0].double()
         # summed here by row, not by what the engine sums with
-        sums = torch.stack([taken[batch.rows == row].sum() for row in range(2 * len(part))])
-        found[part] = sums.reshape(-1, 2).cpu()
+        sums = torch.stack([taken[batch.rows == row].sum() for row in range(branches * len(part))])
+        found[part] = sums.reshape(-1, branches).cpu()
     return found
 
 
 def _compare(stock: Tensor, records: Sequence[LogProbRecord], dtype: torch.dtype) -> Check:
-    recorded = torch.tensor([[record.chosen, record.rejected] for record in records], dtype=torch.float64)
-    base = torch.tensor(
-        [[record.base_chosen, record.base_rejected] for record in records], dtype=torch.float64
-    )
+    recorded = _rows([(record.chosen, record.rejected) for record in records])
+    base = _rows([(record.base_chosen, record.base_rejected) for record in records])
     absolute, relative = {torch.float64: (1e-9, 1e-11), torch.float32: (1e-4, 2e-6)}.get(dtype, (0.1, 1e-2))
     difference = (stock - recorded).abs()
     allowed = absolute + relative * recorded.abs()
     effect = (recorded - base).abs().max().item()
     return Check(
         bool((difference <= allowed).all()),
-        f"{len(records)} pairs within {difference.max().item():.0e} nats (allowed {allowed.min().item():.0e}); "
+        f"{len(records)} rows within {difference.max().item():.0e} nats (allowed {allowed.min().item():.0e}); "
         f"the adapter moves them by up to {effect:.2g}",
+    )
+
+
+def _rows(values: Sequence[tuple[float, float | None]]) -> Tensor:
+    """[records, branches]: without a column for rejected where the records are of demonstrations."""
+    return torch.tensor(
+        [[value for value in row if value is not None] for row in values], dtype=torch.float64
     )

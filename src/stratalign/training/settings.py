@@ -6,11 +6,12 @@ Defaults are Table 5 of Hierarchical Alignment v2 unless the description says "(
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from stratalign.losses import LOSSES
+from stratalign.losses import LOSSES, Objective
 
 SHARED_KEYS = (
     "batch_size",
@@ -23,6 +24,9 @@ SHARED_KEYS = (
     "checkpoint_every",
 )
 """Settings that all conditions of a study share, because they see the same batches in the same pass."""
+
+LOSS_KEYS = tuple(field.name for field in fields(Objective) if field.name != "loss")
+"""Settings that belong to losses; each loss reads some of them, and the others must keep their defaults."""
 
 
 class TrainingSettings(BaseModel):
@@ -42,8 +46,31 @@ class TrainingSettings(BaseModel):
     )
     weight_decay: float = Field(0.01, ge=0)
     betas: tuple[float, float] = Field((0.9, 0.999), description="AdamW's beta_1 and beta_2")
-    beta: float = Field(0.1, gt=0, description="DPO's beta")
-    loss: str = Field("sigmoid", description="a preference loss by name")
+    beta: float = Field(
+        0.1,
+        gt=0,
+        allow_inf_nan=False,
+        description="beta of the loss; simpo and sigmoid_norm take means over tokens and want larger values, such as 2",
+    )
+    loss: str = Field(
+        "sigmoid",
+        description="sigmoid is DPO; `stratalign list losses` says them all; sft trains on chosen alone",
+    )
+    label_smoothing: float = Field(
+        0.0,
+        ge=0,
+        lt=0.5,
+        description="for sigmoid and robust: share of pairs whose labels are taken to be exchanged (ours)",
+    )
+    simpo_gamma: float = Field(
+        0.5, ge=0, allow_inf_nan=False, description="for simpo: the margin that it asks for (ours)"
+    )
+    nll: float = Field(
+        0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="weight of the chosen response's negative log-likelihood per token beside a preference loss (ours)",
+    )
     batch_size: int = Field(6, ge=1, description="pairs in a micro-batch, over all devices together")
     gradient_accumulation: int = Field(4, ge=1, description="micro-batches in an optimizer step")
     epochs: int = Field(1, ge=1)
@@ -78,11 +105,23 @@ class TrainingSettings(BaseModel):
             raise ValueError(f"learning_rate must be a finite number above 0, got {self.learning_rate}")
         if self.loss not in LOSSES:
             raise ValueError(f"unknown loss {self.loss!r}; known: {', '.join(LOSSES)}")
+        for key in LOSS_KEYS:
+            value, default = getattr(self, key), type(self).model_fields[key].default
+            if key not in LOSSES[self.loss].reads and value != default:
+                raise ValueError(
+                    f"the loss {self.loss} does not use {key}, got {value:g}: leave it out, or, where it is inherited, "
+                    f"set it back with {key}: {default:g}"
+                )
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"betas must lie in [0, 1), got {self.betas}")
         if self.checkpoint_every != "auto" and self.checkpoint_every < 1:
             raise ValueError(f"checkpoint_every must be at least 1 or auto, got {self.checkpoint_every}")
         return self
+
+    @property
+    def objective(self) -> Objective:
+        """The loss and its settings."""
+        return Objective(self.loss, **{key: getattr(self, key) for key in LOSS_KEYS})
 
     def overridden(self, overrides: Mapping[str, Any]) -> TrainingSettings:
         """These settings with a condition's overrides; `rank` alone keeps alpha / rank."""
