@@ -6,7 +6,7 @@ from torch import nn
 from transformers import LlamaForCausalLM
 
 from stratalign.errors import UserError
-from stratalign.models import capture, check_replay, find_anatomy, list_sites, replay, to_logits
+from stratalign.models import can_stop, capture, check_replay, find_anatomy, list_sites, replay, to_logits
 from tiny_models import random_model
 
 KINDS = ["llama", "qwen2", "qwen3", "mistral", "gemma2", "phi3", "olmo2", "gpt_neox", "gpt2"]
@@ -68,3 +68,26 @@ def test_a_model_without_one_list_of_layers_is_refused():
     model.model.extra = nn.ModuleList([nn.Sequential(nn.Linear(2, 2)) for _ in range(3)])
     with pytest.raises(UserError, match=r"one list of 3 decoder layers, found model.layers, model.extra"):
         find_anatomy(model)
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen3", "gemma2", "phi3", "gpt_neox", "gpt2"])
+def test_a_pass_can_stop_in_the_middle_and_leaves_what_a_whole_one_leaves(kind):
+    torch.manual_seed(0)
+    model = random_model(kind, 4, 101).eval()
+    anatomy = find_anatomy(model)
+    assert can_stop(model, anatomy)
+    assert all("forward" not in vars(layer) for layer in anatomy.layers)
+
+
+def test_a_model_in_which_one_layer_hands_something_to_another_beside_the_hidden_states_is_not_stopped():
+    torch.manual_seed(0)
+    model = random_model("llama", 4, 101).eval()
+    handed = []
+    model.model.layers[2].register_forward_hook(lambda _module, _args, output: handed.append(output))
+
+    def take(_module, args, kwargs):
+        scores = handed[-1] @ handed[-1].transpose(1, 2)
+        return args, kwargs | {"attention_mask": scores[:, None]}
+
+    model.model.layers[3].register_forward_pre_hook(take, with_kwargs=True)
+    assert not can_stop(model, find_anatomy(model))

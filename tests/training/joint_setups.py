@@ -6,7 +6,7 @@ import torch
 
 from stratalign.blocks import expand_conditions, partition, resolve_condition
 from stratalign.engine import JointEngine
-from stratalign.models import AdapterBank, AdapterSpec, check_packing, find_anatomy, list_sites
+from stratalign.models import AdapterBank, AdapterSpec, can_stop, check_packing, find_anatomy, list_sites
 from stratalign.preferences import Branch, Tree
 from stratalign.training import OVERRIDE_KEYS, Run, TrainingSettings, plan_steps, train
 from tiny_models import random_model
@@ -57,7 +57,7 @@ def set_up(runs, *, dtype=torch.float64, checkpointing=False, layers=6, kind="ll
     anatomy = find_anatomy(model)
     if packed:
         assert check_packing(model, anatomy)
-        anatomy = anatomy._replace(packs=True)
+        anatomy = anatomy._replace(packs=True, stops=can_stop(model, anatomy))
     bank = AdapterBank(model)
     for run in runs:
         s = run.settings

@@ -77,14 +77,20 @@ class JointEngine(nn.Module):
         """Whether `collate` packs."""
         return self.anatomy.packs
 
-    def base(self, batch: Batch) -> BasePass:
-        """Run the base once; adapters are off."""
+    def base(self, batch: Batch, reference: Tensor | None = None) -> BasePass:
+        """Run the base once; adapters are off.
+
+        Args:
+            reference: the base's log-probabilities [items, branches], if they are known: then the pass ends where
+                the highest run begins.
+        """
         self.bank.deactivate()
         n_layers = len(self.anatomy.layers)
-        starts = {*self.first_layers.values(), n_layers}
+        starts = {*self.first_layers.values(), *([n_layers] if reference is None else [])}
         captured = capture(self.anatomy, starts, **self._inputs(batch))
-        with torch.no_grad():
-            reference = self._log_probabilities(captured.hidden[n_layers], batch)
+        if reference is None:
+            with torch.no_grad():
+                reference = self._log_probabilities(captured.hidden[n_layers], batch)
         return BasePass(reference, captured)
 
     def active(self, run: str, trainable: frozenset[str] | None = None) -> AbstractContextManager[None]:

@@ -4,6 +4,7 @@ from stratalign.models.adapters import AdapterBank, AdapterSpec, draw_a, load_te
 from stratalign.models.anatomy import (
     Anatomy,
     Captured,
+    can_stop,
     capture,
     check_replay,
     find_anatomy,
@@ -41,6 +42,7 @@ __all__ = [
     "Spans",
     "audit",
     "base_files",
+    "can_stop",
     "capture",
     "check_packing",
     "check_replay",

@@ -8,8 +8,8 @@ replaying captured layers gives the stock logits. Knows nothing of adapters, con
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -34,6 +34,7 @@ class Anatomy(NamedTuple):
     finish: Callable[[Tensor], Tensor]  # what the model does to the head's logits: scaling, soft-capping
     packs: bool = False  # whether packed rows were found to give the stock logits; if not, rows are padded
     kernel: Kernel = "segments"  # how attention over packed rows is computed
+    stops: bool = False  # whether a pass can stop at the highest layer asked for; if not, all layers run
 
 
 class Captured(NamedTuple):
@@ -93,7 +94,8 @@ def capture(
 ) -> Captured:
     """Run the decoder once, without gradient, and keep the hidden states on entry to the layers in `starts`.
 
-    `starts` may contain the number of layers: the output of the last one. `no_grad`, not `inference_mode`:
+    `starts` may contain the number of layers: the output of the last one. Without it, layers that nobody asks the
+    output of are not computed, where the model lets itself be stopped. `no_grad`, not `inference_mode`:
     what is captured takes part in later backward passes. `masks` says what the tokens of a packed row see in
     every layer.
     """
@@ -124,15 +126,28 @@ def capture(
         for number, layer in enumerate(anatomy.layers)
     ]
     handles.append(anatomy.layers[-1].register_forward_hook(after))
+    stop = max(wanted) if anatomy.stops else last
     packed = nullcontext() if masks is None else attending_to_trees(anatomy.decoder.config)
     try:
-        with torch.no_grad(), packed:
+        with torch.no_grad(), packed, _idle(list(anatomy.layers)[stop:]):
             # without it the config's default would create a cache, and a replay would append to it twice
             anatomy.decoder(**inputs, use_cache=False)
     finally:
         for handle in handles:
             handle.remove()
     return captured
+
+
+@contextmanager
+def _idle(layers: Sequence[nn.Module]) -> Iterator[None]:
+    """Within the block these layers are called, so that their arguments are seen, and give back what they got."""
+    for layer in layers:
+        layer.forward = lambda hidden_states, *_args, **_kwargs: hidden_states
+    try:
+        yield
+    finally:
+        for layer in layers:
+            del layer.forward
 
 
 def replay(
@@ -195,6 +210,24 @@ def check_replay(model: PreTrainedModel, anatomy: Anatomy) -> float:
             f"{worst:.2g} (at most {allowed:.2g} is rounding). What it does around its layers is not known to us."
         )
     return worst
+
+
+@torch.no_grad()
+def can_stop(model: PreTrainedModel, anatomy: Anatomy) -> bool:
+    """Whether a pass that stops in the middle leaves the same hidden states and arguments as a whole one."""
+    n_layers = len(anatomy.layers)
+    device = next(model.parameters()).device
+    ids = torch.arange(12, device=device)[None] % anatomy.vocabulary
+    starts = sorted({0, n_layers // 2})
+    inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    whole = capture(anatomy._replace(stops=False), starts, **inputs)
+    try:
+        short = capture(anatomy._replace(stops=True), starts, **inputs)
+        return all(
+            torch.equal(replay(anatomy, short, start), replay(anatomy, whole, start)) for start in starts
+        )
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError):
+        return False  # layers that return more than hidden states
 
 
 def rounding(dtype: torch.dtype) -> float:

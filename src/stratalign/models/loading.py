@@ -28,7 +28,7 @@ from transformers import (
 from stratalign.blocks import Site
 from stratalign.errors import UserError
 from stratalign.microworld import BASE, NAME
-from stratalign.models.anatomy import Anatomy, check_replay, find_anatomy, list_sites
+from stratalign.models.anatomy import Anatomy, can_stop, check_replay, find_anatomy, list_sites
 from stratalign.models.hushing import hushed
 from stratalign.models.packing import check_packing
 from stratalign.records import file_digest
@@ -110,7 +110,11 @@ def load_model(
     difference = check_replay(model, anatomy)
     kernel = check_packing(model, anatomy)
     return LoadedModel(
-        model, anatomy._replace(packs=kernel is not None, kernel=kernel or "segments"), difference
+        model,
+        anatomy._replace(
+            packs=kernel is not None, kernel=kernel or "segments", stops=can_stop(model, anatomy)
+        ),
+        difference,
     )
 
 

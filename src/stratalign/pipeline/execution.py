@@ -34,7 +34,7 @@ class Execution:
     pack_tokens: int | None = None  # tokens in one pass; None until memory is planned
     bytes_per_token: int | None = None  # of activations, as measured when memory was planned
     batches: str = "packed"  # where the model takes packed rows; the manifest says what it came to
-    reference: str = "base pass of every step"
+    reference: str = "pass"  # reference log-probabilities: from every base pass, or stored
 
     @property
     def torch_device(self) -> torch.device:
@@ -44,9 +44,20 @@ class Execution:
     def dtype(self) -> torch.dtype:
         return DTYPES[self.precision]
 
+    def arithmetic(self, kernel: str) -> dict[str, Any]:
+        """What may change the last bits of a pass through the base, the kernel of packed attention included."""
+        keys = ("device", "precision", "attention", "threads", "pack_tokens", "batches")
+        gpu = torch.cuda.get_device_name() if self.torch_device.type == "cuda" else None
+        return {key: getattr(self, key) for key in keys} | {"kernel": kernel, "gpu": gpu}
 
-def resolve_execution(folder: StudyFolder, settings: TrainingSettings) -> Execution:
+
+def resolve_execution(
+    folder: StudyFolder, settings: TrainingSettings, heights: Sequence[float] = ()
+) -> Execution:
     """The stored execution of a study that has begun, or a fresh one for this machine. Writes nothing.
+
+    Args:
+        heights: for every training run, the share of the layers below its lowest trained one.
 
     Raises:
         UserError: the study began on a device that is not here.
@@ -67,7 +78,17 @@ def resolve_execution(folder: StudyFolder, settings: TrainingSettings) -> Execut
         attention=None,
         checkpointing=None if settings.checkpointing == "auto" else settings.checkpointing,
         threads=torch.get_num_threads(),
+        reference=_reference(settings, max(heights, default=1.0)),
     )
+
+
+def _reference(settings: TrainingSettings, highest: float) -> str:
+    """Where the reference comes from. Storing it takes one more pass through all layers, and saves those above the
+    highest run in every epoch. What lies in the store already does not count: the same recipe must come out the
+    same on a machine that has it and on one that has not."""
+    if settings.reference != "auto":
+        return settings.reference
+    return "stored" if settings.epochs * (1 - highest) > 1 else "pass"
 
 
 def begin_execution(folder: StudyFolder, execution: Execution) -> None:

@@ -145,7 +145,7 @@ def make_plan(recipe: Recipe, out: Path) -> Plan:
         steps=steps,
         bad=bad,
         preferences=about,
-        execution=resolve_execution(folder, recipe.training),
+        execution=resolve_execution(folder, recipe.training, _heights(runs, shape)),
         tokenizer=tokenizer,
         fingerprints=fingerprints,
     )
@@ -271,10 +271,17 @@ def _without_effect(settings: TrainingSettings) -> list[str]:
     return [key for key in LOSS_KEYS if key not in reads or not getattr(settings, key)]
 
 
+def _heights(runs: Sequence[Run], shape: ModelShape) -> list[float]:
+    """Share of the layers that lies below each training run's lowest one."""
+    firsts = [run.first_layer(shape.n_layers) for run in runs if run.condition.trains]
+    return [first / shape.n_layers for first in firsts]
+
+
 def _fingerprints(recipe: Recipe, shape: ModelShape, runs: Sequence[Run], digest: str) -> Fingerprints:
     """What each stored result depends on."""
     training = recipe.training.model_dump(mode="json")
-    shared = {key: training[key] for key in SHARED_KEYS if key not in ("checkpoint_every", "checkpointing")}
+    free = ("checkpoint_every", "checkpointing", "reference")  # change no result beyond rounding
+    shared = {key: training[key] for key in SHARED_KEYS if key not in free}
     data = recipe.preferences.model_dump(mode="json", exclude={"objective", "max_bad", "source"})
     prints: Fingerprints = {
         "model": {**recipe.model.model_dump(mode="json"), "type": shape.model_type, "layers": shape.n_layers},

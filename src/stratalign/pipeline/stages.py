@@ -51,6 +51,7 @@ from stratalign.training import (
     read_checkpoint,
     reload_and_compare,
     saved,
+    stored_references,
     train,
     witnessed,
 )
@@ -166,14 +167,23 @@ def _train_cohort(
     folder = plan.folder
     for run in cohort:
         bank.attach(_adapter(run))
+    engine = _engine(plan, loaded, bank, cohort)
+    reference = None
+    if plan.execution.reference == "stored":
+        circumstances = {
+            "base": manifest.files,
+            "arithmetic": plan.execution.arithmetic(loaded.anatomy.kernel),
+        }
+        reference = stored_references(engine, plan.train_trees, circumstances, progress)
     trained = train(
-        _engine(plan, loaded, bank, cohort),
+        engine,
         cohort,
         plan.train_trees,
         plan.steps,
         log=folder.training,
         checkpoint=folder.checkpoint,
         checkpoint_every=plan.recipe.training.checkpoint_every,
+        reference=reference,
         progress=progress,
     )
     for run in cohort:

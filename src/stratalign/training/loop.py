@@ -112,6 +112,7 @@ def train(
     log: Path,
     checkpoint: Path,
     checkpoint_every: int | Literal["auto"] = "auto",
+    reference: Tensor | None = None,
     progress: Progress = silent,
 ) -> Trained:
     """Train all runs together, continuing from the checkpoint if one is there.
@@ -123,11 +124,13 @@ def train(
         steps: from `plan_steps`.
         log: training.jsonl; lines that the checkpoint does not cover are removed before going on.
         checkpoint: the file to continue from and to write.
+        reference: the base's log-probabilities of all trees [trees, branches] in nats, if they are known; else every
+            base pass computes those of its own trees.
 
     Raises:
         StudyFailure: a loss or gradient is not finite, or a tensor moved that should not have.
     """
-    joint = _JointTraining(engine, runs, trees, len(steps))
+    joint = _JointTraining(engine, runs, trees, len(steps), reference)
     first = joint.restore(read_checkpoint(checkpoint))
     keep_jsonl(log, lambda row: row["run"] not in joint.trainers or row["step"] <= first)
     saves = CheckpointClock(checkpoint_every, joint.bytes / DISK_BYTES_PER_SECOND)
@@ -146,10 +149,18 @@ def train(
 class _JointTraining:
     """The runs of one pass in training: their trainers, the witness and the clock."""
 
-    def __init__(self, engine: JointEngine, runs: Sequence[Run], trees: Sequence[Tree], total: int) -> None:
+    def __init__(
+        self,
+        engine: JointEngine,
+        runs: Sequence[Run],
+        trees: Sequence[Tree],
+        total: int,
+        reference: Tensor | None,
+    ) -> None:
         owned = {run.id: engine.bank.parameters(run.id) for run in runs}
         self.engine = engine
         self.trees = trees
+        self.reference = reference
         self.device = next(engine.model.parameters()).device
         self.trainers = {run.id: RunTrainer(run, owned[run.id], total) for run in runs}
         self.witness = Witness(engine.model.named_parameters(), owned)
@@ -170,7 +181,8 @@ class _JointTraining:
         sums = {name: _Sums() for name in self.trainers}
         for trainer in self.trainers.values():
             trainer.begin(number)
-        trees = [self.trees[i] for micro in micro_batches for i in micro.pairs]
+        pairs = [i for micro in micro_batches for i in micro.pairs]
+        trees = [self.trees[i] for i in pairs]
         weights = torch.tensor(
             [micro.weight for micro in micro_batches for _ in micro.pairs], dtype=torch.float64
         )
@@ -178,7 +190,8 @@ class _JointTraining:
             self.clock.start()
             batch = self.engine.collate([trees[i] for i in picked])
             weight = weights[picked].to(self.device)
-            passed = self.engine.base(batch)
+            known = None if self.reference is None else self.reference[[pairs[i] for i in picked]]
+            passed = self.engine.base(batch, None if known is None else known.to(self.device))
             self.clock.charge("shared")
             for name, trainer in self.trainers.items():
                 with (

@@ -21,6 +21,7 @@ SHARED_KEYS = (
     "on_long",
     "precision",
     "checkpointing",
+    "reference",
     "checkpoint_every",
 )
 """Settings that all conditions of a study share, because they see the same batches in the same pass."""
@@ -92,7 +93,12 @@ class TrainingSettings(BaseModel):
         "auto", description="of the base; auto is bfloat16 on a GPU, float32 on a CPU"
     )
     checkpointing: bool | Literal["auto"] = Field(
-        "auto", description="activation checkpointing; auto: on a GPU only"
+        "auto", description="recompute activations; auto: only where memory needs it"
+    )
+    reference: Literal["auto", "pass", "stored"] = Field(
+        "auto",
+        description="reference log-probabilities: from every base pass, or computed once and stored for other "
+        "studies; auto: whichever is less work for this study (ours)",
     )
     checkpoint_every: int | Literal["auto"] = Field(
         "auto", description="steps between checkpoints; auto keeps them under 1 % of the time (ours)"
