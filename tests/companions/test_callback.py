@@ -20,7 +20,7 @@ IDS = torch.arange(20).reshape(2, 10)
 
 @pytest.fixture
 def args(tmp_path):
-    return SimpleNamespace(deepspeed=None, fsdp=None, output_dir=str(tmp_path))
+    return SimpleNamespace(deepspeed_plugin=None, fsdp=None, output_dir=str(tmp_path))
 
 
 def adapted(block="mid", **choices):
@@ -203,7 +203,7 @@ def test_a_gradient_counts_when_it_is_nonzero_and_finite(grad, counts):
     assert callback._has_gradient(p) is counts
 
 
-@pytest.mark.parametrize("sharded", [{"fsdp": "full_shard"}, {"deepspeed": "ds.json"}])
+@pytest.mark.parametrize("sharded", [{"fsdp": "full_shard"}, {"deepspeed_plugin": object()}])
 def test_sharded_training_is_refused(sharded, args):
     with pytest.raises(UserError, match="Train without the callback"):
         train(sa.BlockCallback("mid"), adapted(), SimpleNamespace(**{**vars(args), **sharded}))

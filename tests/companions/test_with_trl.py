@@ -2,7 +2,6 @@
 
 import json
 from collections import Counter
-from pathlib import Path
 
 import pytest
 import torch
@@ -16,7 +15,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore"),
 ]  # TRL, PEFT and transformers warn at each other
 
-PAGE = Path(__file__).parents[2] / "docs" / "with-trl.md"
 MARKER = "\n\nAssistant:"
 
 

@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel, TrainerCallback
 
 from stratalign.blocks import PartitionSettings, describe_layers
@@ -204,7 +203,8 @@ def check_trainable(named: Mapping[str, nn.Parameter], modules: Sequence[str]) -
 
 
 def _refuse_shards(args: Any, named: Mapping[str, nn.Parameter]) -> None:
-    if args.deepspeed or args.fsdp or any(isinstance(p, DTensor) for p in named.values()):
+    sharded = any(hasattr(p, "device_mesh") for p in named.values())  # a DTensor, whoever made it
+    if args.deepspeed_plugin or args.fsdp or sharded:
         raise UserError(
             "BlockCallback reads whole gradients, and FSDP or DeepSpeed cut them up. Train without the callback; "
             "`stratalign audit` then tells what the saved adapter touches."
