@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from stratalign.blocks import partition
+    from stratalign.companions import BlockCallback, axolotl_config, lora_config
     from stratalign.errors import StudyFailure, UserError
     from stratalign.listing import catalogues
     from stratalign.models import audit, merge
@@ -23,10 +24,12 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "BlockCallback": "companions",
     "Recipe": "recipe",
     "StudyFailure": "errors",
     "UserError": "errors",
     "audit": "models",
+    "axolotl_config": "companions",
     "catalogues": "listing",
     "demo": "showcase",
     "generate": "pipeline",
@@ -34,6 +37,7 @@ _HOMES = {
     "judge": "pipeline",
     "list": "listing:catalogues",  # the verb; a module cannot call its function so without losing the built-in
     "load_recipe": "recipe",
+    "lora_config": "companions",
     "merge": "models",
     "partition": "blocks",
     "plan": "pipeline",
@@ -44,16 +48,19 @@ _HOMES = {
 }
 
 __all__ = [
+    "BlockCallback",
     "Recipe",
     "StudyFailure",
     "UserError",
     "audit",
+    "axolotl_config",
     "catalogues",
     "demo",
     "generate",
     "init",
     "judge",
     "load_recipe",
+    "lora_config",
     "merge",
     "partition",
     "plan",

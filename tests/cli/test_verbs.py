@@ -126,6 +126,17 @@ def test_plan_says_what_would_be_trained_and_writes_nothing(make_model, transcri
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.yaml"]
 
 
+def test_plan_prints_a_condition_for_axolotl_and_nothing_else(make_model, transcripts, tmp_path):
+    file = write_recipe(tmp_path / "tiny.yaml", make_model("llama"), transcripts)
+    shown = call("plan", file, "--axolotl", "mid", "--set", "training.rank=4")
+    assert (shown.code, shown.err) == (0, "")
+    keys = yaml.safe_load(shown.out)
+    assert (keys["peft_layers_to_transform"], keys["lora_r"]) == ([2, 3], 4)
+    wrong = call("plan", file, "--axolotl", "mit")
+    assert wrong.code == 2
+    assert "Unknown condition 'mit'. Did you mean 'mid'?" in wrong.err
+
+
 def test_plan_takes_changes_and_a_folder(make_model, transcripts, tmp_path):
     file = write_recipe(tmp_path / "tiny.yaml", make_model("llama"), transcripts)
     changes = ["--set", "training.rank=2", "--set", "conditions=[full]", "--set", "model.revision=main"]

@@ -16,7 +16,8 @@ class Site(NamedTuple):
     """One linear module of one layer.
 
     `name` is the full module name ("model.layers.3.self_attn.q_proj"), `kind` the name within its layer
-    ("self_attn.q_proj"); features are those of the weight, `out_features x in_features`.
+    ("self_attn.q_proj"); features are those of the weight, `out_features x in_features`. `transposed` says that
+    the weight is stored the other way round (GPT-2).
     """
 
     name: str
@@ -24,6 +25,7 @@ class Site(NamedTuple):
     kind: str
     in_features: int
     out_features: int
+    transposed: bool = False
 
 
 def select_sites(

@@ -36,7 +36,12 @@ def say(text: str) -> None:
 
 def json_out(value: object) -> None:
     """JSON alone, for programs."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    text_out(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def text_out(text: str) -> None:
+    """Text that goes into a file as it is."""
+    sys.stdout.write(text)
 
 
 @contextmanager

@@ -57,8 +57,22 @@ def init(
 
 
 @app.command()
-def plan(recipe: RecipeFile, changes: Changes = [], out: Out = None, as_json: AsJson = False) -> None:  # noqa: B006
+def plan(
+    recipe: RecipeFile,
+    changes: Changes = [],  # noqa: B006
+    out: Out = None,
+    as_json: AsJson = False,
+    axolotl: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CONDITION", help="Print this condition's LoRA keys for Axolotl, and nothing else."
+        ),
+    ] = None,
+) -> None:
     """Check everything that needs no weights, and show what would be trained."""
+    if axolotl is not None:
+        printing.text_out(sa.axolotl_config(sa.load_recipe(recipe, changes), axolotl))
+        return
     planned = sa.plan(recipe, changes, out).describe()
     printing.json_out(planned) if as_json else printing.plan(planned)
 

@@ -85,7 +85,7 @@ def list_sites(model: PreTrainedModel) -> list[Site]:
                 sites.append(Site(names[module], number, kind, module.in_features, module.out_features))
             elif isinstance(module, Conv1D):  # GPT-2 stores its weights transposed
                 inputs, outputs = module.weight.shape
-                sites.append(Site(names[module], number, kind, inputs, outputs))
+                sites.append(Site(names[module], number, kind, inputs, outputs, transposed=True))
     return sites
 
 
