@@ -82,12 +82,16 @@ def test_a_pass_can_stop_in_the_middle_and_leaves_what_a_whole_one_leaves(kind):
 def test_a_model_in_which_one_layer_hands_something_to_another_beside_the_hidden_states_is_not_stopped():
     torch.manual_seed(0)
     model = random_model("llama", 4, 101).eval()
-    handed = []
-    model.model.layers[2].register_forward_hook(lambda _module, _args, output: handed.append(output))
+    handed, inside = [], []
+    decoder = model.model  # the decoder hands it over, so a replay of its layers does not
+    decoder.register_forward_pre_hook(lambda *_: inside.append(True))
+    decoder.register_forward_hook(lambda *_: inside.clear())
+    decoder.layers[2].register_forward_hook(lambda _module, _args, output: handed.append(output))
 
     def take(_module, args, kwargs):
-        scores = handed[-1] @ handed[-1].transpose(1, 2)
-        return args, kwargs | {"attention_mask": scores[:, None]}
+        if inside:
+            kwargs["attention_mask"] = (handed[-1] @ handed[-1].transpose(1, 2))[:, None]
+        return args, kwargs
 
-    model.model.layers[3].register_forward_pre_hook(take, with_kwargs=True)
+    decoder.layers[3].register_forward_pre_hook(take, with_kwargs=True)
     assert not can_stop(model, find_anatomy(model))
