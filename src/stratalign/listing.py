@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from stratalign.blocks import PARTITIONS
+from stratalign.blocks import PARTITIONS, WORDS
 from stratalign.judging import PROTOCOLS
 from stratalign.losses import LOSSES
 from stratalign.microworld import NAME, PREFERENCE_SETS
+from stratalign.models import FAMILIES, REFUSALS, describe_family
 from stratalign.records import Dimension
 
 CONDITIONS = {
@@ -28,6 +29,11 @@ def catalogues() -> dict[str, dict[str, str]]:
     return {
         "partitions": {name: _first_line(function) for name, function in PARTITIONS.items()},
         "conditions": dict(CONDITIONS),
+        "targets": dict(WORDS),
+        "models": {name: describe_family(family) for name, family in FAMILIES.items()},
+        "refused_models": {
+            name: f"{', '.join(refusal.types)}: {refusal.reason}" for name, refusal in REFUSALS.items()
+        },
         "losses": {name: _first_line(function) for name, function in LOSSES.items()},
         "preference_sets": {f"{NAME}:{name}": one.about for name, one in PREFERENCE_SETS.items()},
         "protocols": {name: f"{len(found.dimensions)} dimensions" for name, found in PROTOCOLS.items()},

@@ -2,11 +2,20 @@
 
 from stratalign.blocks.conditions import Condition, Phase, resolve_condition
 from stratalign.blocks.partitions import PARTITIONS, Blocks, PartitionSettings, partition
-from stratalign.blocks.sites import Site, adapter_parameters, describe_layers, kinds, select_sites
+from stratalign.blocks.sites import (
+    WORDS,
+    Site,
+    adapter_parameters,
+    describe_layers,
+    kinds,
+    name_targets,
+    select_sites,
+)
 from stratalign.blocks.specs import ConditionSpec, expand_conditions
 
 __all__ = [
     "PARTITIONS",
+    "WORDS",
     "Blocks",
     "Condition",
     "ConditionSpec",
@@ -17,6 +26,7 @@ __all__ = [
     "describe_layers",
     "expand_conditions",
     "kinds",
+    "name_targets",
     "partition",
     "resolve_condition",
     "select_sites",

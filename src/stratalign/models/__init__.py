@@ -7,13 +7,14 @@ from stratalign.models.anatomy import (
     capture,
     check_replay,
     find_anatomy,
-    list_sites,
     replay,
     rounding,
     to_logits,
 )
 from stratalign.models.auditing import Audit, audit
+from stratalign.models.families import FAMILIES, REFUSALS, Family, Refusal, describe_family
 from stratalign.models.hushing import hushed
+from stratalign.models.linears import list_sites
 from stratalign.models.loading import (
     LoadedModel,
     ModelSettings,
@@ -27,22 +28,29 @@ from stratalign.models.loading import (
 )
 from stratalign.models.merging import merge
 from stratalign.models.packing import Spans, check_packing, lay_out, packed_inputs, packed_length
+from stratalign.models.soundness import check_support
 
 __all__ = [
+    "FAMILIES",
+    "REFUSALS",
     "AdapterBank",
     "AdapterSpec",
     "Anatomy",
     "Audit",
     "Captured",
+    "Family",
     "LoadedModel",
     "ModelSettings",
     "ModelShape",
+    "Refusal",
     "Spans",
     "audit",
     "base_files",
     "capture",
     "check_packing",
     "check_replay",
+    "check_support",
+    "describe_family",
     "draw_a",
     "find_anatomy",
     "hushed",

@@ -28,9 +28,12 @@ from transformers import (
 from stratalign.blocks import Site
 from stratalign.errors import UserError
 from stratalign.microworld import BASE, NAME
-from stratalign.models.anatomy import Anatomy, check_replay, find_anatomy, list_sites
+from stratalign.models.anatomy import Anatomy, find_anatomy
+from stratalign.models.families import is_proven, may_pack, refuse_config, refuse_structure
 from stratalign.models.hushing import hushed
+from stratalign.models.linears import list_sites
 from stratalign.models.packing import check_packing
+from stratalign.models.soundness import check_support
 from stratalign.records import file_digest
 
 WITHOUT_WEIGHTS = ["*.json", "*.model", "*.txt", "*.jinja", "tokenizer*"]
@@ -56,6 +59,8 @@ class ModelShape:
     n_layers: int
     parameters: int
     sites: tuple[Site, ...]
+    proven: bool
+    """Whether the tests prove this model type; if not, loading decides, and rows are padded."""
 
 
 @dataclass(frozen=True)
@@ -90,9 +95,11 @@ def inspect_model(settings: ModelSettings) -> ModelShape:
     config = _config(folder)
     with torch.device("meta"):
         model = _from_config(config, folder)
+    layers = find_anatomy(model).layers
+    refuse_structure(model, layers)
     sites = tuple(list_sites(model))
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    return ModelShape(folder, config.model_type, len(find_anatomy(model).layers), parameters, sites)
+    return ModelShape(folder, config.model_type, len(layers), parameters, sites, is_proven(config))
 
 
 def load_model(
@@ -101,14 +108,16 @@ def load_model(
     """Load, merge the SFT adapter if there is one, freeze, check that replay is exact and whether rows can be packed.
 
     Raises:
-        UserError: see `inspect_model`; also when replaying the layers does not give the stock logits.
+        UserError: see `inspect_model`; also what `check_support` refuses.
     """
     model = load_stock(settings, dtype=dtype, device=device, attention=attention)
     model.requires_grad_(False)
     model.eval()
     anatomy = find_anatomy(model)
-    difference = check_replay(model, anatomy)
-    return LoadedModel(model, anatomy._replace(packs=check_packing(model, anatomy)), difference)
+    refuse_structure(model, anatomy.layers)
+    difference = check_support(model, anatomy)
+    packs = may_pack(model.config) and check_packing(model, anatomy)
+    return LoadedModel(model, anatomy._replace(packs=packs), difference)
 
 
 def load_stock(
@@ -134,7 +143,7 @@ def load_stock(
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, ImportError) as error:
         raise UserError(f"Cannot load the model in {folder}: {_short(error)}") from error
     random = sorted({*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])})
     if random:
@@ -250,6 +259,13 @@ def _check_adapter(folder: Path) -> None:
 
 
 def _config(folder: Path) -> Any:
+    """The configuration of a model whose type is not refused."""
+    config = _read_config(folder)
+    refuse_config(config)
+    return config
+
+
+def _read_config(folder: Path) -> Any:
     try:
         return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:  # a config may be any JSON
@@ -268,10 +284,10 @@ def _config(folder: Path) -> Any:
 def _from_config(config: Any, folder: Path) -> PreTrainedModel:
     try:
         model: PreTrainedModel = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, ImportError, AssertionError, AttributeError, TypeError) as error:
         raise UserError(
-            f"The model in {folder} has the model type {config.model_type!r}, which is no causal language model in "
-            "this version of transformers."
+            f"The model in {folder} has the model type {config.model_type!r}, of which this version of transformers "
+            f"makes no causal language model ({_short(error).rstrip('.')})."
         ) from error
     return model
 

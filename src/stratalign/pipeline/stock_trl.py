@@ -57,7 +57,7 @@ def train_with_trl(
         r=condition.rank,
         lora_alpha=settings.alpha,
         lora_dropout=0.0,
-        target_modules=list(settings.targets),
+        target_modules=list(condition.targets),
         layers_to_transform=list(condition.layers),
     )
     with _quiet():
