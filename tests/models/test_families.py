@@ -1,7 +1,7 @@
 """Every row of the table of families holds, and every model that is refused is refused with its reason."""
 
 import itertools
-import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +10,7 @@ from transformers import AutoConfig, BertConfig, BertLMHeadModel, LlamaForCausal
 
 from stratalign.blocks import expand_conditions, name_targets, partition, resolve_condition, select_sites
 from stratalign.errors import UserError
+from stratalign.listing import catalogues
 from stratalign.models import (
     FAMILIES,
     REFUSALS,
@@ -170,7 +171,7 @@ class Looking(LlamaForCausalLM):
 
     def __init__(self, config):
         super().__init__(config)
-        self.model.layers[0].register_forward_pre_hook(self.look)
+        self.model.layers[0].mlp.register_forward_pre_hook(self.look)
 
     def look(self, _module, args):
         hidden = args[0]
@@ -182,7 +183,7 @@ class Crowded(Looking):
 
 
 @pytest.mark.parametrize(
-    ("kind", "why"), [(Looking, "on later tokens"), (Crowded, "on later tokens|other rows")]
+    ("kind", "why"), [(Looking, "on later tokens"), (Crowded, "on other rows|on later tokens")]
 )
 def test_logits_that_depend_on_other_tokens_are_refused(kind, why):
     torch.manual_seed(0)
@@ -231,42 +232,30 @@ def test_a_type_that_is_not_in_the_table_is_tried_and_its_rows_are_padded(tmp_pa
 
 
 @pytest.mark.parametrize("kind", ["mixtral", "qwen3_moe", "gpt_oss"])
-def test_rounding_to_float32_reroutes_a_token_only_where_experts_are_nearly_level(kind):
-    """Compares routes in float32 and float64; 4 experts, 2 chosen, tens of thousands of choices would be needed to
-    see one differ by chance, so the margin is asked for as well."""
+def test_float32_sends_tokens_to_the_experts_of_float64(kind):
+    """docs/models.md tells how rarely not: these are 2,048 choices of two of four experts."""
     model = make(kind)
-    routers = [module for module in model.modules() if type(module).__name__.endswith("Router")]
-    seen = []
+    model.set_experts_implementation("eager")  # the default knows no float64
+    chosen = []
 
-    def keep(_module, args, output):
-        chosen = next(
-            part for part in reversed(output) if not part.is_floating_point() or part.shape[-1] == 2
-        )
-        seen.append((output[0].double(), chosen.sort(-1).values))
+    def keep(_module, _args, output):
+        (experts,) = (part for part in output if not part.is_floating_point())
+        chosen.append(experts.sort(-1).values)
 
-    for router in routers:
-        router.register_forward_hook(keep)
+    for module in model.modules():
+        if type(module).__name__.endswith("Router"):
+            module.register_forward_hook(keep)
     ids = torch.randint(0, 101, (8, 64), generator=torch.Generator().manual_seed(0))
     model(input_ids=ids, use_cache=False)
-    single, seen[:] = list(seen), []
     model.double()(input_ids=ids, use_cache=False)
-    assert len(single) == len(seen) == len(routers)
-    for (_, a), (scores, b) in zip(single, seen, strict=True):
-        other = (a != b).any(-1)
-        top = scores.flatten(0, -2).sort(-1, descending=True).values
-        margins = top[:, 1] - top[:, 2]  # between the last expert chosen and the first left out
-        assert (margins[other.flatten()] < 1e-4).all()
-        assert other.float().mean() < 0.01
+    assert len(chosen) == 2 * 4
+    assert len({tuple(row) for row in chosen[0].flatten(0, -2).tolist()}) > 1
+    assert all(torch.equal(single, double) for single, double in zip(chosen[:4], chosen[4:], strict=True))
 
 
 def test_the_documented_table_is_the_tables_own():
-    from pathlib import Path
-
-    from stratalign.listing import catalogues
-
     text = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
     for name, about in itertools.chain.from_iterable(
         catalogues()[key].items() for key in ("models", "refused_models")
     ):
         assert f"| `{name}` | {about} |" in text
-    json.dumps(catalogues())

@@ -8,8 +8,8 @@ windows of every layer, for one) can only be trusted where it was tested.
 A mixture of experts takes packed rows as well: its router looks at one token at a time. What does depend on the
 batch is left out: experts with room for so many tokens are refused when the model is loaded (`check_rows`), and
 the auxiliary loss that balances experts in pretraining is no part of a preference loss here; TRL adds it only when
-the model's config asks for router logits. Rounding may send a token whose two best experts are nearly level elsewhere:
-packed and padded rows then differ by more than rounding, for that token.
+the model's config asks for router logits. Rounding may send a token elsewhere if the last expert chosen and the first
+left out are nearly level for it; layouts then differ by more than rounding, for that token.
 """
 
 from __future__ import annotations
@@ -119,8 +119,8 @@ REFUSALS: dict[str, Refusal] = {
     ),
 }
 
-_ATTENTION = {"full_attention", "sliding_attention", "chunked_attention"}
-"""Kinds of layers, as configs name them, that see tokens by attention and nothing else."""
+_RECURRENT = {"linear_attention", "mamba", "recurrent", "conv", "hybrid", "hybrid_sliding"}
+"""Kinds of layers, as configs name them, that carry a state along the row."""
 
 
 def describe_family(family: Family) -> str:
@@ -155,8 +155,10 @@ def refuse_config(config: PretrainedConfig) -> None:
         raise _refusal(config, "encoder_decoder")
     if getattr(text, "num_kv_shared_layers", 0):
         raise _refusal(config, "shared_keys")
-    if not kinds <= _ATTENTION or _type(config) in REFUSALS["recurrent"].types:
+    if kinds & _RECURRENT or _type(config) in REFUSALS["recurrent"].types:
         raise _refusal(config, "recurrent")
+    if any("sparse" in kind or "indexed" in kind for kind in kinds):
+        raise _refusal(config, "sparse")
 
 
 def refuse_structure(model: PreTrainedModel, layers: nn.ModuleList) -> None:

@@ -158,6 +158,8 @@ def load_stock(
         _check_adapter(Path(settings.adapter))
         with hushed():
             model = PeftModel.from_pretrained(model, settings.adapter).merge_and_unload()
+    if dtype == torch.float64:  # the grouped products that are transformers' default know no float64
+        model.set_experts_implementation("eager")
     placed: PreTrainedModel = model.to(device)
     return placed
 
