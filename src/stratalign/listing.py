@@ -29,16 +29,16 @@ def catalogues() -> dict[str, dict[str, str]]:
     return {
         "partitions": {name: _first_line(function) for name, function in PARTITIONS.items()},
         "conditions": dict(CONDITIONS),
-        "targets": dict(WORDS),
-        "models": {name: describe_family(family) for name, family in FAMILIES.items()},
-        "refused_models": {
-            name: f"{', '.join(refusal.types)}: {refusal.reason}" for name, refusal in REFUSALS.items()
-        },
         "losses": {name: _first_line(function) for name, function in LOSSES.items()},
         "preference_sets": {f"{NAME}:{name}": one.about for name, one in PREFERENCE_SETS.items()},
         "protocols": {name: f"{len(found.dimensions)} dimensions" for name, found in PROTOCOLS.items()},
         "dimensions": {
             d.name: f"{d.about} ({d.unit}; {d.better or 'no direction is'} better)" for d in dimensions
+        },
+        "targets": dict(WORDS),
+        "models": {name: describe_family(family) for name, family in FAMILIES.items()},
+        "refused_models": {
+            name: f"{', '.join(refusal.types)}: {refusal.reason}" for name, refusal in REFUSALS.items()
         },
     }
 

@@ -309,7 +309,12 @@ def test_bad_rows_stop_the_study_and_are_listed(recipe, tmp_path, rows, damage, 
             [],
             "Code from a model is never run; upgrade transformers or use another model.",
         ),
-        ({"model_type": "t5"}, [], "the model type 't5', which is no causal language model"),
+        (
+            {"model_type": "t5"},
+            [],
+            "the model type 't5', which is not supported: it is an encoder with a decoder",
+        ),
+        ({"model_type": "clip"}, [], "of which this version of transformers makes no causal language model"),
         ({"num_attention_heads": 5, "head_dim": None}, [], "config.json describes no model"),
         ({"num_hidden_layers": "six"}, [], "config.json describes no model"),
         (

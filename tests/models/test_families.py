@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 from peft import PeftModel
-from transformers import AutoConfig, BertConfig, BertLMHeadModel, LlamaForCausalLM
+from transformers import (
+    AutoConfig,
+    BertConfig,
+    BertLMHeadModel,
+    Gemma3Config,
+    Gemma3ForConditionalGeneration,
+    LlamaForCausalLM,
+)
 
 from stratalign.blocks import expand_conditions, name_targets, partition, resolve_condition, select_sites
 from stratalign.errors import UserError
@@ -25,6 +32,7 @@ from stratalign.models import (
     list_sites,
     load_model,
 )
+from stratalign.models.families import longest_exact
 from stratalign.models.packing import layer_windows
 from stratalign.training import TrainingSettings
 from tiny_models import WINDOW, random_model, windowed_model
@@ -130,6 +138,46 @@ def test_linear_stands_for_what_each_chosen_layer_has():
     assert len(select_sites(sites, [0], ["mlp.down_proj"], "x")) == 1
 
 
+def test_the_text_part_of_a_multimodal_gemma_3_is_trained(tmp_path):
+    text = make("gemma3_text").config
+    vision = {
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+        "image_size": 28,
+        "patch_size": 14,
+    }
+    whole = Gemma3Config(text_config=text.to_dict(), vision_config=vision, image_token_id=100)
+    torch.manual_seed(0)
+    Gemma3ForConditionalGeneration(whole).save_pretrained(tmp_path)
+    settings = ModelSettings(base=str(tmp_path))
+    sites = inspect_model(settings).sites
+    assert {site.layer for site in sites} == {0, 1, 2, 3}
+    assert not any("vision" in site.name for site in sites)
+    loaded = load_model(settings, dtype=torch.float32, device=torch.device("cpu"))
+    assert loaded.packs
+    assert [site.name for site in list_sites(loaded.model)] == [site.name for site in sites]
+
+
+def test_lengths_at_which_a_rotary_embedding_follows_the_batch_are_known():
+    assert longest_exact(make("llama").config) is None
+    rope = {"rope_theta": 10000.0, "short_factor": [1.0] * 4, "long_factor": [2.0] * 4}
+    phi = AutoConfig.for_model(
+        "phi3",
+        hidden_size=32,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        original_max_position_embeddings=8,
+        rope_parameters=rope | {"rope_type": "longrope", "original_max_position_embeddings": 8},
+    )
+    assert longest_exact(phi) == 8
+    dynamic = {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0}
+    assert longest_exact(
+        AutoConfig.for_model("llama", max_position_embeddings=64, rope_parameters=dynamic)
+    ) in (64, 2048)
+
+
 class SharedKeys(LlamaForCausalLM):
     """Upper layers use what the first one left, as Gemma 3n's use keys and values of lower layers.
 
@@ -208,7 +256,7 @@ def test_a_refused_type_is_refused_by_the_plan_with_its_reason(why, kind, tmp_pa
     changes = {"num_kv_shared_layers": 2} if kind == "gemma4_text" else {}
     small = {"num_hidden_layers": 2} if kind == "deepseek_v32" else {}
     folder = folder_of(AutoConfig.for_model(kind, **changes, **small), tmp_path)
-    with pytest.raises(UserError, match=f"'{kind}' is not supported: {REFUSALS[why].reason}"):
+    with pytest.raises(UserError, match=f"'{kind}', which is not supported: {REFUSALS[why].reason}"):
         inspect_model(ModelSettings(base=str(folder)))
 
 

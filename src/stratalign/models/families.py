@@ -7,8 +7,8 @@ windows of every layer, for one) can only be trusted where it was tested.
 
 A mixture of experts takes packed rows as well: its router looks at one token at a time. What does depend on the
 batch is left out: experts with room for so many tokens are refused when the model is loaded (`check_rows`), and
-the auxiliary loss that balances experts in pretraining is no part of a preference loss here; TRL adds it only when
-the model's config asks for router logits. Rounding may send a token elsewhere if the last expert chosen and the first
+the auxiliary loss that balances experts in pretraining is no part of a preference loss here, where TRL 1.16 adds it
+with the coefficient of the model's config. Rounding may send a token elsewhere if the last expert chosen and the first
 left out are nearly level for it; layouts then differ by more than rounding, for that token.
 """
 
@@ -143,8 +143,8 @@ def may_pack(config: PretrainedConfig) -> bool:
     return is_proven(config) and FAMILIES[_type(config)].rows == "packed"
 
 
-def refuse_config(config: PretrainedConfig) -> None:
-    """Refuse what the configuration alone gives away.
+def refuse_config(config: PretrainedConfig, name: object) -> None:
+    """Refuse what the configuration alone gives away; `name` says in the message which model it is.
 
     Raises:
         UserError: the model's type is refused, with the reason.
@@ -152,16 +152,16 @@ def refuse_config(config: PretrainedConfig) -> None:
     text: Any = config.get_text_config(decoder=True)
     kinds = {*(getattr(text, "layer_types", None) or ())}
     if getattr(config, "is_encoder_decoder", False):
-        raise _refusal(config, "encoder_decoder")
+        raise _refusal(name, config, "encoder_decoder")
     if getattr(text, "num_kv_shared_layers", 0):
-        raise _refusal(config, "shared_keys")
+        raise _refusal(name, config, "shared_keys")
     if kinds & _RECURRENT or _type(config) in REFUSALS["recurrent"].types:
-        raise _refusal(config, "recurrent")
+        raise _refusal(name, config, "recurrent")
     if any("sparse" in kind or "indexed" in kind for kind in kinds):
-        raise _refusal(config, "sparse")
+        raise _refusal(name, config, "sparse")
 
 
-def refuse_structure(model: PreTrainedModel, layers: nn.ModuleList) -> None:
+def refuse_structure(model: PreTrainedModel, layers: nn.ModuleList, name: object) -> None:
     """Refuse what the modules give away; weights not needed.
 
     Raises:
@@ -169,15 +169,34 @@ def refuse_structure(model: PreTrainedModel, layers: nn.ModuleList) -> None:
     """
     convolves = any(isinstance(module, (nn.Conv1d, nn.Conv2d)) for module in layers.modules())
     if convolves or getattr(model, "_is_stateful", False):
-        raise _refusal(model.config, "recurrent")
+        raise _refusal(name, model.config, "recurrent")
     if any(name.rpartition(".")[2] == "indexer" for name, _ in layers.named_modules()):
-        raise _refusal(model.config, "sparse")
+        raise _refusal(name, model.config, "sparse")
 
 
-def _refusal(config: PretrainedConfig, why: str) -> UserError:
+def longest_exact(config: PretrainedConfig) -> int | None:
+    """Tokens up to which a sequence's rotary embedding is its own; None for any length.
+
+    Beyond, "longrope" and "dynamic" embeddings follow the longest sequence of the batch, or of any batch before.
+    """
+    text: Any = config.get_text_config(decoder=True)
+    rope = getattr(text, "rope_parameters", None) or {}
+    limits = {
+        "longrope": getattr(text, "original_max_position_embeddings", None),
+        "dynamic": getattr(text, "max_position_embeddings", None),
+    }
+    found = [
+        part.get("original_max_position_embeddings") or limits[part["rope_type"]]
+        for part in (rope, *rope.values())
+        if isinstance(part, dict) and part.get("rope_type") in limits
+    ]
+    return min((limit for limit in found if limit), default=None)
+
+
+def _refusal(name: object, config: PretrainedConfig, why: str) -> UserError:
     return UserError(
-        f"The model type {config.model_type!r} is not supported: {REFUSALS[why].reason}. "
-        "`stratalign list models` names the families that are."
+        f"The model in {name} has the model type {config.model_type!r}, which is not supported: "
+        f"{REFUSALS[why].reason}. `stratalign list models` names the families that are."
     )
 
 

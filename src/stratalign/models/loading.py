@@ -29,7 +29,7 @@ from stratalign.blocks import Site
 from stratalign.errors import UserError
 from stratalign.microworld import BASE, NAME
 from stratalign.models.anatomy import Anatomy, find_anatomy
-from stratalign.models.families import is_proven, may_pack, refuse_config, refuse_structure
+from stratalign.models.families import is_proven, longest_exact, may_pack, refuse_config, refuse_structure
 from stratalign.models.hushing import hushed
 from stratalign.models.linears import list_sites
 from stratalign.models.packing import check_packing
@@ -61,6 +61,8 @@ class ModelShape:
     sites: tuple[Site, ...]
     proven: bool
     """Whether the tests prove this model type; if not, loading decides, and rows are padded."""
+    longest: int | None
+    """Tokens up to which log-probabilities do not depend on the rest of the batch; None for any length."""
 
 
 @dataclass(frozen=True)
@@ -96,10 +98,18 @@ def inspect_model(settings: ModelSettings) -> ModelShape:
     with torch.device("meta"):
         model = _from_config(config, folder)
     layers = find_anatomy(model).layers
-    refuse_structure(model, layers)
+    refuse_structure(model, layers, folder)
     sites = tuple(list_sites(model))
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    return ModelShape(folder, config.model_type, len(layers), parameters, sites, is_proven(config))
+    return ModelShape(
+        folder=folder,
+        model_type=config.model_type,
+        n_layers=len(layers),
+        parameters=parameters,
+        sites=sites,
+        proven=is_proven(config),
+        longest=longest_exact(config),
+    )
 
 
 def load_model(
@@ -114,7 +124,7 @@ def load_model(
     model.requires_grad_(False)
     model.eval()
     anatomy = find_anatomy(model)
-    refuse_structure(model, anatomy.layers)
+    refuse_structure(model, anatomy.layers, settings.base)
     difference = check_support(model, anatomy)
     packs = may_pack(model.config) and check_packing(model, anatomy)
     return LoadedModel(model, anatomy._replace(packs=packs), difference)
@@ -263,7 +273,7 @@ def _check_adapter(folder: Path) -> None:
 def _config(folder: Path) -> Any:
     """The configuration of a model whose type is not refused."""
     config = _read_config(folder)
-    refuse_config(config)
+    refuse_config(config, folder)
     return config
 
 

@@ -104,6 +104,7 @@ def make_plan(recipe: Recipe, out: Path) -> Plan:
     check_writable(out)
     protocols(recipe.judge)
     shape = inspect_model(recipe.model)
+    _check_length(recipe, shape)
     blocks = partition(shape.n_layers, recipe.partition.method, recipe.partition.blocks)
     runs = resolve_runs(recipe, shape, blocks)
     tokenizer = load_tokenizer(recipe.model)
@@ -160,6 +161,15 @@ def resolve_runs(recipe: Recipe, shape: ModelShape, blocks: Blocks) -> tuple[Run
             name = spec.name if len(recipe.seeds) == 1 else f"{spec.name}@{seed}"
             runs.append(Run(name, condition, seed, settings))
     return tuple(runs)
+
+
+def _check_length(recipe: Recipe, shape: ModelShape) -> None:
+    if shape.longest is not None and recipe.training.max_length > shape.longest:
+        raise UserError(
+            f"training.max_length is {recipe.training.max_length}, but beyond {shape.longest} tokens this model's "
+            "rotary embedding follows the longest sequence of a batch, so that a pair's log-probability would depend on the "
+            f"others. Set training.max_length to {shape.longest} or less."
+        )
 
 
 def _check_warmup(run: Run, steps: int) -> None:
