@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from stratalign.blocks import PARTITIONS, WORDS
+from stratalign.blocks import FAMILIES, PARTITIONS, REFUSALS, WORDS, describe_family
 from stratalign.judging import PROTOCOLS
 from stratalign.losses import LOSSES
 from stratalign.microworld import NAME, PREFERENCE_SETS
-from stratalign.models import FAMILIES, REFUSALS, describe_family
 from stratalign.records import Dimension
 
 CONDITIONS = {

@@ -5,8 +5,9 @@ import torch
 import transformers
 from packaging.version import Version
 
+from stratalign.blocks import FAMILIES
 from stratalign.engine import JointEngine, collate
-from stratalign.models import FAMILIES, AdapterBank, AdapterSpec, find_anatomy, list_sites
+from stratalign.models import AdapterBank, AdapterSpec, find_anatomy, list_sites
 from stratalign.preferences import Branch, Tree
 from tiny_models import random_model, windowed_model
 

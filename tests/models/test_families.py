@@ -15,12 +15,18 @@ from transformers import (
     LlamaForCausalLM,
 )
 
-from stratalign.blocks import expand_conditions, name_targets, partition, resolve_condition, select_sites
+from stratalign.blocks import (
+    FAMILIES,
+    REFUSALS,
+    expand_conditions,
+    name_targets,
+    partition,
+    resolve_condition,
+    select_sites,
+)
 from stratalign.errors import UserError
 from stratalign.listing import catalogues
 from stratalign.models import (
-    FAMILIES,
-    REFUSALS,
     AdapterBank,
     AdapterSpec,
     ModelSettings,
@@ -176,6 +182,13 @@ def test_lengths_at_which_a_rotary_embedding_follows_the_batch_are_known():
     assert longest_exact(
         AutoConfig.for_model("llama", max_position_embeddings=64, rope_parameters=dynamic)
     ) in (64, 2048)
+
+
+@pytest.mark.parametrize("kind", ["qwen3_moe", "gpt_neox"])
+def test_float64_is_loaded_with_experts_that_know_it(kind, tmp_path):
+    make(kind).save_pretrained(tmp_path)
+    loaded = load_model(ModelSettings(base=str(tmp_path)), dtype=torch.float64, device=torch.device("cpu"))
+    assert loaded.packs
 
 
 class SharedKeys(LlamaForCausalLM):

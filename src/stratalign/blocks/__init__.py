@@ -1,6 +1,7 @@
 """From layers to named blocks to conditions as sets of modules. Pure: works on numbers and names."""
 
 from stratalign.blocks.conditions import Condition, Phase, resolve_condition
+from stratalign.blocks.families import FAMILIES, REFUSALS, Family, Refusal, describe_family
 from stratalign.blocks.partitions import PARTITIONS, Blocks, PartitionSettings, partition
 from stratalign.blocks.sites import (
     WORDS,
@@ -14,15 +15,20 @@ from stratalign.blocks.sites import (
 from stratalign.blocks.specs import ConditionSpec, expand_conditions
 
 __all__ = [
+    "FAMILIES",
     "PARTITIONS",
+    "REFUSALS",
     "WORDS",
     "Blocks",
     "Condition",
     "ConditionSpec",
+    "Family",
     "PartitionSettings",
     "Phase",
+    "Refusal",
     "Site",
     "adapter_parameters",
+    "describe_family",
     "describe_layers",
     "expand_conditions",
     "kinds",

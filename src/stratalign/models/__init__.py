@@ -12,7 +12,6 @@ from stratalign.models.anatomy import (
     to_logits,
 )
 from stratalign.models.auditing import Audit, audit
-from stratalign.models.families import FAMILIES, REFUSALS, Family, Refusal, describe_family
 from stratalign.models.hushing import hushed
 from stratalign.models.linears import list_sites
 from stratalign.models.loading import (
@@ -31,18 +30,14 @@ from stratalign.models.packing import Spans, check_packing, lay_out, packed_inpu
 from stratalign.models.soundness import check_support
 
 __all__ = [
-    "FAMILIES",
-    "REFUSALS",
     "AdapterBank",
     "AdapterSpec",
     "Anatomy",
     "Audit",
     "Captured",
-    "Family",
     "LoadedModel",
     "ModelSettings",
     "ModelShape",
-    "Refusal",
     "Spans",
     "audit",
     "base_files",
@@ -50,7 +45,6 @@ __all__ = [
     "check_packing",
     "check_replay",
     "check_support",
-    "describe_family",
     "draw_a",
     "find_anatomy",
     "hushed",

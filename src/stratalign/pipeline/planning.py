@@ -166,9 +166,9 @@ def resolve_runs(recipe: Recipe, shape: ModelShape, blocks: Blocks) -> tuple[Run
 def _check_length(recipe: Recipe, shape: ModelShape) -> None:
     if shape.longest is not None and recipe.training.max_length > shape.longest:
         raise UserError(
-            f"training.max_length is {recipe.training.max_length}, but beyond {shape.longest} tokens this model's "
-            "rotary embedding follows the longest sequence of a batch, so that a pair's log-probability would depend on the "
-            f"others. Set training.max_length to {shape.longest} or less."
+            f"training.max_length is {recipe.training.max_length}, but beyond {shape.longest} tokens the rotary "
+            f"embedding of the model in {shape.folder} follows the longest sequence of a batch, so that a pair's "
+            f"log-probability would depend on the others. Set training.max_length to {shape.longest} or less."
         )
 
 

@@ -1,8 +1,8 @@
 """Stock TRL + PEFT as the other side of `verify`: trains one condition on given rows and gives back what came out.
 
 TRL gets a `LoraConfig` with `layers_to_transform` as a user would write it, our A copied in, and the rows in our
-order; everything else is its own: tokenisation, reference, loss, clipping, optimizer, schedule. A mixture of experts gets no
-auxiliary loss.
+order; everything else is its own: tokenisation, reference, loss, clipping, optimizer, schedule. A mixture of experts
+gets no auxiliary loss.
 """
 
 from __future__ import annotations
