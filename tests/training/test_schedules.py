@@ -55,7 +55,7 @@ def test_defaults_are_the_papers_table_5():
         "beta": 0.1,
         "rank": 16,
         "alpha": 32,
-        "targets": ["q_proj", "k_proj", "v_proj", "o_proj"],
+        "targets": ["attention"],  # in Llama and Qwen the paper's q_proj, k_proj, v_proj, o_proj
         "max_length": 2048,
     }
     assert {key: found[key] for key in table} == table

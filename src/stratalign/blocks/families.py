@@ -5,11 +5,11 @@ all of them, so that no row stands without its proof. A type in neither catalogu
 structure, `check_support` decides when it is loaded, and its rows are padded, since what packed rows need (the
 windows of every layer, for one) can only be trusted where it was tested.
 
-A mixture of experts takes packed rows as well: its router looks at one token at a time. That would not
-hold for experts with room for so many tokens; no type of the table has them, and `check_rows` looks for such
-dependence when a model is loaded. The auxiliary loss that balances experts in pretraining is no part of a preference loss here, where TRL 1.16 adds it
-with the coefficient of the model's config. Rounding may send a token elsewhere if the last expert chosen and the first
-left out are nearly level for it; layouts then differ by more than rounding, for that token.
+A mixture of experts takes packed rows as well: its router looks at one token at a time. That would not hold for
+experts with room for so many tokens; no type of the table has them, and `check_rows` looks for such dependence when
+a model is loaded. The auxiliary loss that balances experts in pretraining is no part of a preference loss here, where
+TRL 1.16 adds it with the coefficient of the model's config. Rounding may send a token elsewhere if the last expert
+chosen and the first left out are nearly level for it; layouts then differ by more than rounding, for that token.
 """
 
 from __future__ import annotations
