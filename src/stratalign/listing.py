@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stratalign.blocks import PARTITIONS
+from stratalign.blocks import FAMILIES, PARTITIONS, REFUSALS, WORDS, describe_family
 from stratalign.judging import PROTOCOLS
 from stratalign.losses import LOSSES
 from stratalign.microworld import NAME, PREFERENCE_SETS
@@ -33,6 +33,11 @@ def catalogues() -> dict[str, dict[str, str]]:
         "protocols": {name: f"{len(found.dimensions)} dimensions" for name, found in PROTOCOLS.items()},
         "dimensions": {
             d.name: f"{d.about} ({d.unit}; {d.better or 'no direction is'} better)" for d in dimensions
+        },
+        "targets": dict(WORDS),
+        "models": {name: describe_family(family) for name, family in FAMILIES.items()},
+        "refused_models": {
+            name: f"{', '.join(refusal.types)}: {refusal.reason}" for name, refusal in REFUSALS.items()
         },
     }
 

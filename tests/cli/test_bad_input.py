@@ -309,7 +309,20 @@ def test_bad_rows_stop_the_study_and_are_listed(recipe, tmp_path, rows, damage, 
             [],
             "Code from a model is never run; upgrade transformers or use another model.",
         ),
-        ({"model_type": "t5"}, [], "the model type 't5', which is no causal language model"),
+        (
+            {"model_type": "t5"},
+            [],
+            "the model type 't5', which is not supported: it is an encoder with a decoder",
+        ),
+        (
+            {
+                "rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0},
+                "max_position_embeddings": 64,
+            },
+            [],
+            "Set training.max_length to 64 or less",
+        ),
+        ({"model_type": "clip"}, [], "of which this version of transformers makes no causal language model"),
         ({"num_attention_heads": 5, "head_dim": None}, [], "config.json describes no model"),
         ({"num_hidden_layers": "six"}, [], "config.json describes no model"),
         (
@@ -443,7 +456,7 @@ def test_a_disk_that_is_full_at_any_write_costs_nothing_that_was_done(
     file, out = recipe(), tmp_path / "study"
     real, calls = os.fsync, itertools.count(1)
     stopped = []
-    for full in itertools.count(1, step=2):
+    for full in itertools.count(1):
         calls = itertools.count(1)
 
         def fsync(descriptor, calls=calls, full=full):

@@ -82,8 +82,8 @@ def test_init_marks_every_default_that_is_not_the_papers(tmp_path):
 
 def test_list_names_everything_and_can_be_asked_twice():
     found = printed("list")
-    every = {"partitions", "conditions", "losses", "preference_sets", "protocols", "dimensions"}
-    assert set(found) == every
+    every = {"partitions", "conditions", "targets", "losses", "preference_sets", "protocols", "dimensions"}
+    assert set(found) == every | {"models", "refused_models"}
     assert {"even", "explicit"} <= set(found["partitions"])
     assert "sigmoid" in found["losses"]
     assert {"microworld:fluency", "microworld:minimal"} <= set(found["preference_sets"])
@@ -102,6 +102,7 @@ def test_plan_says_what_would_be_trained_and_writes_nothing(make_model, transcri
         "model_type": "llama",
         "layers": 6,
         "parameters": planned["model"]["parameters"],
+        "proven": True,
     }
     assert planned["partition"] == {"local": [0, 1], "mid": [2, 3], "global": [4, 5]}
     assert planned["preferences"]["rows"] == {"read": 35, "kept": 35, "bad": 0}
@@ -113,6 +114,7 @@ def test_plan_says_what_would_be_trained_and_writes_nothing(make_model, transcri
         "condition": "mid",
         "seed": 0,
         "layers": [2, 3],
+        "targets": ["q_proj", "k_proj", "v_proj", "o_proj"],
         "modules": 8,
         "rank": 4,
         "parameters": 4 * 2 * (2 * 64 + 2 * 48),
@@ -123,6 +125,7 @@ def test_plan_says_what_would_be_trained_and_writes_nothing(make_model, transcri
     shown = call("plan", file)
     assert (shown.code, shown.err) == (0, "")
     assert "Blocks: local 0-1, mid 2-3, global 4-5" in shown.out
+    assert "Adapters: on q_proj, k_proj, v_proj, o_proj" in shown.out
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.yaml"]
 
 

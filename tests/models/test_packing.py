@@ -169,7 +169,7 @@ def test_both_kernels_equal_the_formula_with_one_mask_for_the_whole_row(window, 
 def test_attention_that_no_kernel_knows_is_refused_so_that_the_model_is_padded():
     spans, query, key, value = random_row()
     mask = TreeMask(spans, None, torch.float64)
-    with pytest.raises(ValueError, match="s_aux"):
-        tree_attention(nn.Module(), query, key, value, mask, s_aux=torch.zeros(4))
+    with pytest.raises(ValueError, match="alibi"):
+        tree_attention(nn.Module(), query, key, value, mask, alibi=torch.zeros(4))
     with pytest.raises(ValueError, match="a mask of its own"):
         tree_attention(nn.Module(), query, key, value, torch.zeros(1))

@@ -191,6 +191,19 @@ def test_a_loss_that_trl_has_not_or_takes_otherwise_is_named(own, why):
 
 
 @pytest.mark.peer
+@pytest.mark.parametrize("kind", ["gpt_neox", "gpt2", "phi3", "gemma3_text", "qwen3_moe", "mixtral", "bloom"])
+def test_other_families_with_the_default_targets_equal_stock_trl(kind, make_model, recipe):
+    found = verify(
+        parse_recipe(recipe(model=str(make_model(kind)), conditions=["full", "mid"], training=SMALL)), steps=4
+    )
+    assert set(found.conditions) == {"full", "mid"}
+    assert all(each.same_modules for each in found.conditions.values())
+    for each in found.conditions.values():
+        assert each.max_loss_difference <= 1e-5
+        assert each.relative_update_difference <= 1e-3
+
+
+@pytest.mark.peer
 def test_what_trl_cannot_express_is_named_and_not_compared(recipe):
     conditions = {
         "mid": None,

@@ -1,22 +1,40 @@
 """From layers to named blocks to conditions as sets of modules. Pure: works on numbers and names."""
 
 from stratalign.blocks.conditions import Condition, Phase, resolve_condition
+from stratalign.blocks.families import FAMILIES, REFUSALS, Family, Refusal, describe_family
 from stratalign.blocks.partitions import PARTITIONS, Blocks, PartitionSettings, partition
-from stratalign.blocks.sites import Site, adapter_parameters, describe_layers, kinds, select_sites
+from stratalign.blocks.sites import (
+    DEFAULT_TARGETS,
+    WORDS,
+    Site,
+    adapter_parameters,
+    describe_layers,
+    kinds,
+    name_targets,
+    select_sites,
+)
 from stratalign.blocks.specs import ConditionSpec, expand_conditions
 
 __all__ = [
+    "DEFAULT_TARGETS",
+    "FAMILIES",
     "PARTITIONS",
+    "REFUSALS",
+    "WORDS",
     "Blocks",
     "Condition",
     "ConditionSpec",
+    "Family",
     "PartitionSettings",
     "Phase",
+    "Refusal",
     "Site",
     "adapter_parameters",
+    "describe_family",
     "describe_layers",
     "expand_conditions",
     "kinds",
+    "name_targets",
     "partition",
     "resolve_condition",
     "select_sites",

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from stratalign.blocks.partitions import Blocks, check_layers, parse_layers
-from stratalign.blocks.sites import Site, adapter_parameters, describe_layers, select_sites
+from stratalign.blocks.sites import Site, adapter_parameters, describe_layers, name_targets, select_sites
 from stratalign.blocks.specs import SELECTORS, ConditionSpec, is_count
 from stratalign.errors import UserError, unknown_name
 from stratalign.records import keyed_seed
@@ -34,6 +34,7 @@ class Condition:
     phases: tuple[Phase, ...]
     layers: tuple[int, ...]
     modules: tuple[str, ...]
+    targets: tuple[str, ...]
     rank: int
     parameters: int
     labels: str
@@ -60,7 +61,7 @@ def resolve_condition(
         sites: every linear module of every layer of the model.
         blocks: the study's partition.
         learning_rate: one rate, or one for each block that the condition names.
-        targets: module kinds that get an adapter.
+        targets: module kinds that get an adapter, or words that stand for them (`WORDS`).
         rank: LoRA rank; replaced by the nearest one where the condition says `parameters_like`.
 
     Raises:
@@ -93,6 +94,7 @@ def resolve_condition(
         phases=tuple(phases),
         layers=tuple(sorted(layers)),
         modules=tuple(site.name for site in modules),
+        targets=tuple(name_targets(sites, layers, targets, spec.name)),
         rank=rank,
         parameters=adapter_parameters(modules, rank),
         labels=spec.labels,

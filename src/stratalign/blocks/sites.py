@@ -11,13 +11,24 @@ from typing import NamedTuple
 
 from stratalign.errors import UserError, unknown_name
 
+WORDS = {
+    "attention": "the projections of attention, by whatever names the model has for them",
+    "linear": "every linear module of a layer that may have an adapter",
+}
+"""Words that stand for a group of modules in `targets`; all else is a module's name."""
+
+DEFAULT_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj")
+"""The paper's targets. In a model that has not all of these names they mean `attention`, so that the default recipe
+means the same in every family."""
+
 
 class Site(NamedTuple):
     """One linear module of one layer.
 
     `name` is the full module name ("model.layers.3.self_attn.q_proj"), `kind` the name within its layer
     ("self_attn.q_proj"); features are those of the weight, `out_features x in_features`. `transposed` says that
-    the weight is stored the other way round (GPT-2).
+    the weight is stored the other way round (GPT-2). A part that is listed only to be refused, a router or experts,
+    has the reason in `frozen`; it need not be a linear module.
     """
 
     name: str
@@ -26,24 +37,32 @@ class Site(NamedTuple):
     in_features: int
     out_features: int
     transposed: bool = False
+    attention: bool = False
+    frozen: str | None = None
 
 
 def select_sites(
     sites: Sequence[Site], layers: Iterable[int], targets: Sequence[str], who: str
 ) -> list[Site]:
-    """The sites of `layers` whose kind is one of `targets` ("q_proj" or "self_attn.q_proj"), in model order.
+    """The sites of `layers` that `targets` name, in model order.
+
+    A target is a word of `WORDS`, or a kind ("q_proj" or "self_attn.q_proj").
 
     Raises:
-        UserError: a target matches nothing in the model or in these layers, or two targets match one module.
+        UserError: a target matches nothing in the model or in these layers, two targets match one module, or a
+            target names a part that stays frozen.
     """
     if not targets:
-        raise UserError(f"Condition {who!r} has no target modules. Known: {', '.join(kinds(sites))}.")
+        raise UserError(
+            f"Condition {who!r} has no target modules. Known: {', '.join([*WORDS, *kinds(sites)])}."
+        )
+    targets = _meant(sites, targets)
     wanted = set(layers)
     claimed: dict[str, str] = {}
     for target in targets:
-        matching = [site for site in sites if _matches(site.kind, target)]
+        matching = [site for site in sites if _matches(site, target)]
         if not matching:
-            raise unknown_name(f"target module of condition {who!r}", target, kinds(sites))
+            raise _unmatched(sites, target, who)
         inside = [site for site in matching if site.layer in wanted]
         if not inside and wanted:
             raise UserError(
@@ -51,6 +70,12 @@ def select_sites(
                 f"{describe_layers(sorted({site.layer for site in matching}))} but in none of the chosen ones, "
                 f"{describe_layers(sorted(wanted))}."
             )
+        for site in inside or matching:
+            if site.frozen is not None:
+                raise UserError(
+                    f"Target {target!r} of condition {who!r} names {site.name}, which takes no adapter: "
+                    f"{site.frozen}. Known: {', '.join(kinds(sites))}."
+                )
         for site in inside:
             if site.name in claimed:
                 raise UserError(
@@ -61,14 +86,36 @@ def select_sites(
     return [site for site in sites if site.name in claimed]
 
 
+def name_targets(sites: Sequence[Site], layers: Iterable[int], targets: Sequence[str], who: str) -> list[str]:
+    """What `targets` came to in this model: one name for each kind selected, in model order.
+
+    A name is the end of the kind that no other kind of the model shares: GPT-2's two "c_proj" become "attn.c_proj"
+    and "mlp.c_proj". A condition that trains no layer is given the names that all layers would have. Names that the
+    recipe wrote itself stay as they are.
+
+    Raises:
+        UserError: as `select_sites`.
+    """
+    targets = _meant(sites, targets)
+    chosen = set(layers) or {site.layer for site in sites}
+    named: list[str] = []
+    for target in targets:
+        if target not in WORDS:
+            named.append(target)
+            continue
+        selected = dict.fromkeys(site.kind for site in select_sites(sites, chosen, [target], who))
+        named += [_shortest(kind, {site.kind for site in sites}) for kind in selected]
+    return named
+
+
 def adapter_parameters(sites: Iterable[Site], rank: int) -> int:
     """Parameters of LoRA at `rank` on these sites: rank x (in + out) for each (Hu et al. 2021, section 4.1)."""
     return sum(rank * (site.in_features + site.out_features) for site in sites)
 
 
 def kinds(sites: Iterable[Site]) -> list[str]:
-    """The distinct module kinds, by the shortest name that a recipe may use, in model order."""
-    return list(dict.fromkeys(site.kind.rsplit(".", 1)[-1] for site in sites))
+    """The distinct kinds that take adapters, by the shortest name that a recipe may use, in model order."""
+    return list(dict.fromkeys(site.kind.rsplit(".", 1)[-1] for site in sites if site.frozen is None))
 
 
 def describe_layers(layers: Sequence[int]) -> str:
@@ -82,5 +129,38 @@ def describe_layers(layers: Sequence[int]) -> str:
     return ", ".join(parts) or "none"
 
 
-def _matches(kind: str, target: str) -> bool:
+def _meant(sites: Sequence[Site], targets: Sequence[str]) -> Sequence[str]:
+    """The default names in a model that has not all of them: its attention projections."""
+    if set(targets) != set(DEFAULT_TARGETS):
+        return targets
+    known = all(any(_ends(site.kind, target) for site in sites) for target in targets)
+    return targets if known else ["attention"]
+
+
+def _matches(site: Site, target: str) -> bool:
+    if target in WORDS:
+        return site.frozen is None and (site.attention or target == "linear")
+    return _ends(site.kind, target)
+
+
+def _ends(kind: str, target: str) -> bool:
     return kind == target or kind.endswith(f".{target}")
+
+
+def _shortest(kind: str, others: Iterable[str]) -> str:
+    parts = kind.split(".")
+    ends = [".".join(parts[-count:]) for count in range(1, len(parts) + 1)]
+    alone = (end for end in ends if not any(_ends(other, end) for other in others if other != kind))
+    return next(alone, kind)
+
+
+def _unmatched(sites: Sequence[Site], target: str, who: str) -> UserError:
+    """No module has the name: say which the model has, and which of them are its attention's."""
+    if target in WORDS:
+        return UserError(
+            f"Target {target!r} of condition {who!r} stands for {WORDS[target]}, and this model has none. "
+            f"Known: {', '.join(kinds(sites))}."
+        )
+    attention = kinds(site for site in sites if site.attention)
+    advice = f"`attention` stands for {', '.join(attention)} here." if attention else ""
+    return unknown_name(f"target module of condition {who!r}", target, kinds(sites), advice)

@@ -88,6 +88,13 @@ def plan(planned: Mapping[str, Any]) -> None:
     for reason, found in data["bad"].items():
         lines = ", ".join(map(str, found["first_lines"][:5]))
         say(f"  left out, {reason}: {found['count']} (line {lines}{', ...' if found['count'] > 5 else ''})")
+    if not model["proven"]:
+        say(
+            f"{model['model_type']} is not among the tested families: it is checked when loaded, its rows are padded."
+        )
+    trained = [run["targets"] for run in planned["runs"].values() if run["modules"]]
+    for targets in dict.fromkeys(", ".join(names) for names in trained):
+        say(f"Adapters: on {targets}")
     execution = planned["execution"]
     say(f"Steps: {planned['steps']} on {execution['device']} in {execution['precision']}")
     table = Table(box=None, pad_edge=False)

@@ -161,7 +161,7 @@ def _bare(name: str) -> str:
 def _run(recipe: Recipe, name: str, sites: tuple[Site, ...]) -> Run:
     n_layers = 1 + max(site.layer for site in sites)
     blocks = partition(n_layers, recipe.partition.method, recipe.partition.blocks)
-    shape = ModelShape(Path(), "", n_layers, 0, sites)
+    shape = ModelShape(Path(), "", n_layers, 0, sites, proven=False, longest=None)
     runs = {run.id: run for run in resolve_runs(recipe.model_copy(update={"seeds": [0]}), shape, blocks)}
     if name not in runs:
         if name == NAME:

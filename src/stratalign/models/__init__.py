@@ -8,13 +8,13 @@ from stratalign.models.anatomy import (
     capture,
     check_replay,
     find_anatomy,
-    list_sites,
     replay,
     rounding,
     to_logits,
 )
 from stratalign.models.auditing import Audit, audit
 from stratalign.models.hushing import hushed
+from stratalign.models.linears import list_sites
 from stratalign.models.loading import (
     LoadedModel,
     ModelSettings,
@@ -28,6 +28,7 @@ from stratalign.models.loading import (
 )
 from stratalign.models.merging import merge
 from stratalign.models.packing import check_packing, lay_out, packed_inputs, packed_length
+from stratalign.models.soundness import check_support
 from stratalign.models.tree_attention import Spans
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "capture",
     "check_packing",
     "check_replay",
+    "check_support",
     "draw_a",
     "find_anatomy",
     "hushed",

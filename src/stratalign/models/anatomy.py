@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from stratalign.blocks import Site
 from stratalign.errors import UserError
 from stratalign.models.tree_attention import Kernel, TreeMask, attending_to_trees
 
@@ -72,21 +71,6 @@ def find_anatomy(model: PreTrainedModel) -> Anatomy:
     decoder = model.get_submodule(path.rpartition(".")[0])
     vocabulary = model.config.get_text_config(decoder=True).vocab_size
     return Anatomy(decoder, layers, _final_norms(decoder, kind), head, vocabulary, _finish(model))
-
-
-def list_sites(model: PreTrainedModel) -> list[Site]:
-    """Every linear module of every layer, with its full name; the places where an adapter can go."""
-    layers = find_anatomy(model).layers
-    names = {module: name for name, module in model.named_modules()}
-    sites: list[Site] = []
-    for number, layer in enumerate(layers):
-        for kind, module in layer.named_modules():
-            if isinstance(module, nn.Linear):
-                sites.append(Site(names[module], number, kind, module.in_features, module.out_features))
-            elif isinstance(module, Conv1D):  # GPT-2 stores its weights transposed
-                inputs, outputs = module.weight.shape
-                sites.append(Site(names[module], number, kind, inputs, outputs, transposed=True))
-    return sites
 
 
 def capture(
@@ -253,7 +237,7 @@ def _is_layer(module: nn.Module) -> bool:
 
 def _final_norms(decoder: nn.Module, kind: str) -> list[nn.Module]:
     """The norm beside the layers, by the names that the field uses; replay decides whether it was the right one."""
-    names = ("norm", "final_layernorm", "final_layer_norm", "ln_f", "final_norm")
+    names = ("norm", "final_layernorm", "final_layer_norm", "ln_f", "norm_f", "final_norm")
     norms = [getattr(decoder, name) for name in names if isinstance(getattr(decoder, name, None), nn.Module)]
     if len(norms) > 1:
         raise UserError(f"{kind} is not supported: it has {len(norms)} modules that could be the final norm.")

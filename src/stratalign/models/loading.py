@@ -28,9 +28,12 @@ from transformers import (
 from stratalign.blocks import Site
 from stratalign.errors import UserError
 from stratalign.microworld import BASE, NAME
-from stratalign.models.anatomy import Anatomy, can_stop, check_replay, find_anatomy, list_sites
+from stratalign.models.anatomy import Anatomy, can_stop, find_anatomy
+from stratalign.models.families import is_proven, longest_exact, may_pack, refuse_config, refuse_structure
 from stratalign.models.hushing import hushed
+from stratalign.models.linears import list_sites
 from stratalign.models.packing import check_packing
+from stratalign.models.soundness import check_support
 from stratalign.records import file_digest
 
 WITHOUT_WEIGHTS = ["*.json", "*.model", "*.txt", "*.jinja", "tokenizer*"]
@@ -56,6 +59,10 @@ class ModelShape:
     n_layers: int
     parameters: int
     sites: tuple[Site, ...]
+    proven: bool
+    """Whether the tests prove this model type; if not, loading decides, and rows are padded."""
+    longest: int | None
+    """Tokens up to which log-probabilities do not depend on the rest of the batch; None for any length."""
 
 
 @dataclass(frozen=True)
@@ -90,9 +97,19 @@ def inspect_model(settings: ModelSettings) -> ModelShape:
     config = _config(folder)
     with torch.device("meta"):
         model = _from_config(config, folder)
+    layers = find_anatomy(model).layers
+    refuse_structure(model, layers, folder)
     sites = tuple(list_sites(model))
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    return ModelShape(folder, config.model_type, len(find_anatomy(model).layers), parameters, sites)
+    return ModelShape(
+        folder=folder,
+        model_type=config.model_type,
+        n_layers=len(layers),
+        parameters=parameters,
+        sites=sites,
+        proven=is_proven(config),
+        longest=longest_exact(config),
+    )
 
 
 def load_model(
@@ -101,14 +118,15 @@ def load_model(
     """Load, merge the SFT adapter if there is one, freeze, check that replay is exact and whether rows can be packed.
 
     Raises:
-        UserError: see `inspect_model`; also when replaying the layers does not give the stock logits.
+        UserError: see `inspect_model`; also what `check_support` refuses.
     """
     model = load_stock(settings, dtype=dtype, device=device, attention=attention)
     model.requires_grad_(False)
     model.eval()
     anatomy = find_anatomy(model)
-    difference = check_replay(model, anatomy)
-    kernel = check_packing(model, anatomy)
+    refuse_structure(model, anatomy.layers, settings.base)
+    difference = check_support(model, anatomy)
+    kernel = check_packing(model, anatomy) if may_pack(model.config) else None
     return LoadedModel(
         model,
         anatomy._replace(
@@ -141,7 +159,7 @@ def load_stock(
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, ImportError) as error:
         raise UserError(f"Cannot load the model in {folder}: {_short(error)}") from error
     random = sorted({*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])})
     if random:
@@ -156,6 +174,8 @@ def load_stock(
         _check_adapter(Path(settings.adapter))
         with hushed():
             model = PeftModel.from_pretrained(model, settings.adapter).merge_and_unload()
+    if dtype == torch.float64:  # the grouped products that are transformers' default know no float64
+        model.set_experts_implementation("eager")
     placed: PreTrainedModel = model.to(device)
     return placed
 
@@ -257,6 +277,13 @@ def _check_adapter(folder: Path) -> None:
 
 
 def _config(folder: Path) -> Any:
+    """The configuration of a model whose type is not refused."""
+    config = _read_config(folder)
+    refuse_config(config, folder)
+    return config
+
+
+def _read_config(folder: Path) -> Any:
     try:
         return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:  # a config may be any JSON
@@ -275,10 +302,10 @@ def _config(folder: Path) -> Any:
 def _from_config(config: Any, folder: Path) -> PreTrainedModel:
     try:
         model: PreTrainedModel = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, ImportError, AssertionError, AttributeError, TypeError) as error:
         raise UserError(
-            f"The model in {folder} has the model type {config.model_type!r}, which is no causal language model in "
-            "this version of transformers."
+            f"The model in {folder} has the model type {config.model_type!r}, of which this version of transformers "
+            f"makes no causal language model ({_short(error).rstrip('.')})."
         ) from error
     return model
 

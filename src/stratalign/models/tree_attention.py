@@ -29,7 +29,7 @@ Kernel = Literal["segments", "flex"]
 SEGMENT = 128
 """Small trees share a call of the kernel up to so many tokens: a call costs as much as attention over some hundred."""
 
-_UNKNOWN = ("s_aux", "position_bias", "head_mask", "alibi", "cache")
+_UNKNOWN = ("position_bias", "head_mask", "alibi", "cache")
 """Arguments that change what attention computes and that no kernel here knows: such layers are not packed."""
 
 
@@ -100,6 +100,7 @@ def tree_attention(
     attention_mask: TreeMask,
     scaling: float | None = None,
     softcap: float | None = None,
+    s_aux: Tensor | None = None,
     **arguments: Any,
 ) -> tuple[Tensor, None]:
     """Attention of one packed row in the form of transformers' attention functions.
@@ -108,6 +109,7 @@ def tree_attention(
         query: [1, heads, tokens, head size]; key and value may have fewer heads, each for a group of queries.
         scaling: factor on the scores, by default 1 / sqrt(head size).
         softcap: scores become cap * tanh(score / cap) (Gemma 2).
+        s_aux: a score for each head [heads] that takes its share of every softmax and has no value (sinks, gpt-oss).
 
     Returns:
         [1, tokens, heads, head size], and no weights.
@@ -120,6 +122,8 @@ def tree_attention(
         raise ValueError(f"attention with {', '.join(unknown) or 'a mask of its own'} takes no packed trees")
     grouped = key.shape[1] != query.shape[1]
     if attention_mask.blocks is not None:
+        if s_aux is not None:
+            raise ValueError("the block-sparse kernel knows no sinks")
         out = _compiled_flex()(
             query,
             key,
@@ -135,8 +139,8 @@ def tree_attention(
         attention_mask.biases,
         strict=True,
     )
-    if softcap is not None:
-        pieces = [_softcapped(q, k, v, bias, scaling, softcap) for q, k, v, bias in parts]
+    if softcap is not None or s_aux is not None:
+        pieces = [_by_formula(q, k, v, bias, scaling, softcap, s_aux) for q, k, v, bias in parts]
     else:
         pieces = [
             F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scaling, enable_gqa=grouped)
@@ -159,17 +163,24 @@ def attending_to_trees(config: Any) -> Iterator[None]:
         config._attn_implementation = before
 
 
-def _softcapped(
-    query: Tensor, key: Tensor, value: Tensor, bias: Tensor, scaling: float | None, cap: float
+def _by_formula(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    bias: Tensor,
+    scaling: float | None,
+    cap: float | None,
+    sinks: Tensor | None,
 ) -> Tensor:
-    """The formula as it stands; no kernel of torch outside flex caps scores."""
+    """The formula as it stands; no kernel of torch outside flex caps scores, and none has sinks."""
     groups = query.shape[1] // key.shape[1]
     key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
     scores = query @ key.transpose(2, 3) * (scaling if scaling is not None else query.shape[-1] ** -0.5)
-    scores = torch.tanh(scores / cap) * cap + bias
-    return (
-        scores.softmax(dim=-1, dtype=torch.promote_types(scores.dtype, torch.float32)).to(query.dtype) @ value
-    )
+    scores = bias + (scores if cap is None else torch.tanh(scores / cap) * cap)
+    if sinks is not None:
+        scores = torch.cat([scores, sinks.view(1, -1, 1, 1).expand(*scores.shape[:3], 1)], dim=-1)
+    weights = scores.softmax(dim=-1, dtype=torch.promote_types(scores.dtype, torch.float32))
+    return weights[..., : key.shape[2]].to(query.dtype) @ value
 
 
 def _block_mask(spans: Spans, window: int | None) -> Any:

@@ -123,7 +123,7 @@ def _entry(run: Run, steps: int) -> dict[str, Any]:
             {"first_step": first, "steps": after - first, "modules": dict(phase.modules)}
             for first, after, phase in zip(bounds, bounds[1:], condition.phases, strict=False)
         ],
-        "targets": list(settings.targets),
+        "targets": list(condition.targets),
         "rank": condition.rank,
         "alpha": settings.alpha,
         "parameters": condition.parameters,

@@ -81,6 +81,7 @@ class Plan:
                 "model_type": self.shape.model_type,
                 "layers": self.shape.n_layers,
                 "parameters": self.shape.parameters,
+                "proven": self.shape.proven,
             },
             "partition": {name: list(layers) for name, layers in self.blocks.items()},
             "preferences": self.preferences,
@@ -91,6 +92,7 @@ class Plan:
                     "condition": run.condition.name,
                     "seed": run.seed,
                     "layers": list(run.condition.layers),
+                    "targets": list(run.condition.targets),
                     "modules": len(run.condition.modules),
                     "rank": run.condition.rank,
                     "parameters": run.condition.parameters,
@@ -112,6 +114,7 @@ def make_plan(recipe: Recipe, out: Path) -> Plan:
     check_writable(out)
     protocols(recipe.judge)
     shape = inspect_model(recipe.model)
+    _check_length(recipe, shape)
     blocks = partition(shape.n_layers, recipe.partition.method, recipe.partition.blocks)
     runs = resolve_runs(recipe, shape, blocks)
     tokenizer = load_tokenizer(recipe.model)
@@ -170,6 +173,15 @@ def resolve_runs(recipe: Recipe, shape: ModelShape, blocks: Blocks) -> tuple[Run
             name = spec.name if len(recipe.seeds) == 1 else f"{spec.name}@{seed}"
             runs.append(Run(name, condition, seed, settings))
     return tuple(runs)
+
+
+def _check_length(recipe: Recipe, shape: ModelShape) -> None:
+    if shape.longest is not None and recipe.training.max_length > shape.longest:
+        raise UserError(
+            f"training.max_length is {recipe.training.max_length}, but beyond {shape.longest} tokens the rotary "
+            f"embedding of the model in {shape.folder} follows the longest sequence of a batch, so that a pair's "
+            f"log-probability would depend on the others. Set training.max_length to {shape.longest} or less."
+        )
 
 
 def _check_warmup(run: Run, steps: int) -> None:

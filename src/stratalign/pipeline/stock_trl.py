@@ -1,7 +1,8 @@
 """Stock TRL + PEFT as the other side of `verify`: trains one condition on given rows and gives back what came out.
 
 TRL gets a `LoraConfig` with `layers_to_transform` as a user would write it, our A copied in, and the rows in our
-order; everything else is its own: tokenisation, reference, loss, clipping, optimizer, schedule.
+order; everything else is its own: tokenisation, reference, loss, clipping, optimizer, schedule. A mixture of experts
+gets no auxiliary loss.
 """
 
 from __future__ import annotations
@@ -66,12 +67,15 @@ def train_with_trl(
     settings, condition = run.settings, run.condition
     device = planned.execution.torch_device
     model = load_stock(planned.recipe.model, dtype=torch.float32, device=device)
+    text = model.config.get_text_config(decoder=True)
+    if getattr(text, "router_aux_loss_coef", 0.0):
+        text.router_aux_loss_coef = 0.0  # TRL would add the loss that balances experts; ours has none
     lora = LoraConfig(
         task_type="CAUSAL_LM",
         r=condition.rank,
         lora_alpha=settings.alpha,
         lora_dropout=0.0,
-        target_modules=list(settings.targets),
+        target_modules=list(condition.targets),
         layers_to_transform=list(condition.layers),
     )
     with _quiet():

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from stratalign.blocks import DEFAULT_TARGETS
 from stratalign.losses import LOSSES, Objective
 
 SHARED_KEYS = (
@@ -83,7 +84,9 @@ class TrainingSettings(BaseModel):
         0.0, ge=0, lt=1, description="LoRA dropout; the paper lists 0.05, stock TRL sets 0 (ours)"
     )
     targets: list[str] = Field(
-        ["q_proj", "k_proj", "v_proj", "o_proj"], description="linear modules with adapters"
+        list(DEFAULT_TARGETS),
+        description="modules with adapters, by name; attention: its projections, whatever their names (as these four "
+        "are taken where a model has other names); linear: all",
     )
     max_length: int = Field(2048, ge=2, description="tokens of prompt and response together")
     on_long: Literal["drop", "truncate"] = Field(
@@ -103,6 +106,12 @@ class TrainingSettings(BaseModel):
     checkpoint_every: int | Literal["auto"] = Field(
         "auto", description="steps between checkpoints; auto keeps them under 1 % of the time (ours)"
     )
+
+    @field_validator("targets", mode="before")
+    @classmethod
+    def _listed(cls, written: object) -> object:
+        """One name may stand without a list."""
+        return [written] if isinstance(written, str) else written
 
     @model_validator(mode="after")
     def _check(self) -> TrainingSettings:
