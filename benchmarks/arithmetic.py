@@ -83,15 +83,17 @@ def tree_load(trees: Sequence[Tree]) -> Load:
 def separate_step(shape: Shape, rank: int, load: Load, trained: Trained, passes: Passes) -> float:
     """Operations of a step of one condition by itself, on padded rows.
 
-    Head: forward, and in the backward pass once more (its tiles are recomputed, not kept) and its gradient.
+    A recomputation stops when all that the backward pass needs is there: it leaves out a layer's last product. Head:
+    forward, and in the backward pass once more (its tiles are recomputed, not kept) and its gradient.
     """
-    whole = _layers(shape, load, shape.layers)
-    adapters = _adapters(shape, rank, load, trained)
-    reached = 0 if passes.checkpointing else trained.first
-    forwards = (2 if passes.checkpointing else 1) * (whole + adapters)
-    backward = _backward(shape, load, shape.layers - reached) + 2 * adapters
-    reference = reference_pass(shape, load) if passes.reference else 0
-    return forwards + backward + 3 * _head(shape, load) + reference
+    forward = _layers(shape, load, shape.layers) + _adapters(shape, rank, load, trained)
+    backward = 2 * _adapters(shape, rank, load, trained) + 3 * _head(shape, load)
+    if passes.checkpointing:
+        last_products = shape.layers * 2 * load.tokens * shape.inner * shape.width
+        backward += forward - last_products + _backward(shape, load, shape.layers)
+    else:
+        backward += _stopping_backward(shape, rank, load, trained)
+    return forward + backward + (reference_pass(shape, load) if passes.reference else 0)
 
 
 def reference_pass(shape: Shape, load: Load) -> float:
@@ -103,7 +105,7 @@ def joint_step(shape: Shape, rank: int, load: Load, conditions: Sequence[Trained
     """Operations of a joint step: the base once, every condition from its lowest layer up and down again."""
     return reference_pass(shape, load) + sum(
         _layers(shape, load, shape.layers - trained.first)
-        + _backward(shape, load, shape.layers - trained.first)
+        + _stopping_backward(shape, rank, load, trained)
         + 3 * _adapters(shape, rank, load, trained)
         + 2 * _head(shape, load)
         for trained in conditions
@@ -113,21 +115,16 @@ def joint_step(shape: Shape, rank: int, load: Load, conditions: Sequence[Trained
 def least_step(shape: Shape, rank: int, load: Load, conditions: Sequence[Trained]) -> float:
     """Operations that no exact joint step can do without: `joint_step` less what has no effect.
 
-    In the last layer queries, attention, output projection and MLP matter only where a label is predicted; the
-    inputs of a condition's lowest layer need no gradient.
+    In the last layer queries, attention, output projection and MLP matter only where a label is predicted.
     """
-    passes = 1 + 2 * len(conditions)  # the base, and forward and backward of every condition
-    attention_passes = 1 + 3 * len(conditions)
-    queries = shape.width * shape.heads * shape.head_width
     unseen = load.tokens - load.labels
-    tail = 2 * unseen * (queries + shape.rest_weights)
-    tail_attention = _attention(shape, load.scores - load.label_scores)
-    entries = sum(
-        2 * load.tokens * shape.qkv_weights
-        - (2 * unseen * queries if trained.first == shape.layers - 1 else 0)  # already in the tail
-        for trained in conditions
-    )
-    saved = passes * tail + attention_passes * tail_attention + entries
+    queries = 2 * unseen * shape.width * shape.heads * shape.head_width
+    rest = 2 * unseen * shape.rest_weights
+    attention = _attention(shape, load.scores - load.label_scores)
+    saved = queries + rest + attention  # by the base
+    for trained in conditions:
+        entry = trained.first == shape.layers - 1  # whose queries have no backward pass in any case
+        saved += (1 if entry else 2) * queries + 2 * rest + 3 * attention
     return joint_step(shape, rank, load, conditions) - saved
 
 
@@ -139,6 +136,13 @@ def _layers(shape: Shape, load: Load, count: int) -> float:
 
 def _backward(shape: Shape, load: Load, count: int) -> float:
     return _layers(shape, load, count) + count * _attention(shape, load.scores)
+
+
+def _stopping_backward(shape: Shape, rank: int, load: Load, trained: Trained) -> float:
+    """Backward to a condition's lowest layer, to whose inputs no gradient goes: not through the frozen query, key
+    and value projections, and not through A."""
+    entry = 2 * load.tokens * (shape.qkv_weights + 3 * rank * shape.width)
+    return _backward(shape, load, shape.layers - trained.first) - entry
 
 
 def _attention(shape: Shape, scores: float) -> float:

@@ -24,93 +24,37 @@ import importlib.metadata
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
-from benchmarks.arithmetic import (
-    Load,
-    Passes,
-    Trained,
-    joint_step,
-    least_step,
-    padded_load,
-    reference_pass,
-    separate_step,
-    total,
-    tree_load,
+from benchmarks.arithmetic import Trained
+from benchmarks.cells import (
+    IN_MEMORY,
+    SIDES,
+    cells_of,
+    least,
+    load_of,
+    measure,
+    operations,
+    peak_memory,
+    schedule,
+    with_operations,
 )
-from benchmarks.material import ORDERS, VARIABLE, Groups, Material, find_pairs, read_material
-from benchmarks.measuring import Clock, PeakMemory, gemm_rate
-from benchmarks.shapes import NAMED, SMALL_KINDS, named_shape, small_shape
-from benchmarks.sides import (
-    CONDITIONS,
-    Bench,
-    Reference,
-    Step,
-    TrlSetup,
-    laid_out,
-    make_runs,
-    step_jointly,
-    step_with_trl,
-)
+from benchmarks.material import ORDERS, Material, find_pairs
+from benchmarks.options import SKIPPED, add_model_options, make_bench
+from benchmarks.sides import CONDITIONS, Bench, make_runs
 from benchmarks.tabulating import REFERENCE, TOGETHER, agreement, markdown, tabulate
 from stratalign.errors import UserError, unknown_name
 from stratalign.records import append_jsonl, file_digest, read_json, read_jsonl, write_json, write_text
-from stratalign.training import Run, TrainingSettings
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-
-
-@dataclass(frozen=True)
-class Side:
-    """Who trains: TRL under a setup, or ours; on windows of which order."""
-
-    label: str
-    order: str = "shuffled"
-    trl: TrlSetup | None = None
-
-    @property
-    def beside(self) -> str:
-        """Our side on the same rows."""
-        return "ours" if self.order == "shuffled" else "ours-grouped"
-
-
-SIDES = {
-    "ours": Side("stratalign, joint"),
-    "paper": Side("TRL as the paper ran it", trl=TrlSetup(checkpointing=True, precompute=False)),
-    "expert": Side("TRL by an expert", trl=TrlSetup(checkpointing=False, precompute=True)),
-    "expert-grouped": Side(
-        "TRL by an expert, grouped by length", "grouped", TrlSetup(checkpointing=False, precompute=True)
-    ),
-    "ours-grouped": Side("stratalign, joint, on the grouped rows", "grouped"),
-    "stock-cpu": Side(
-        "TRL as it is on a CPU (no claim)",
-        trl=TrlSetup(checkpointing=True, precompute=False, compact_head=False),
-    ),
-}
-IN_MEMORY = {"ours": TOGETHER, "paper": "full", "expert": "full"}
-"""Sides whose peak memory is measured, and on which cell."""
-
-
-class Cell(NamedTuple):
-    """One measurement: a side trains one condition, or all together, on a window."""
-
-    side: str
-    cell: str
-    window: int
-    repeat: int
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     source = find_pairs(options.pairs)
     if source is None:
-        print(
-            f"Skipped: the benchmark needs a file of preference pairs. Give --pairs FILE, or set {VARIABLE}."
-        )
+        print(SKIPPED)
         return 0
     try:
         run(options, source)
@@ -133,48 +77,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(given, argparse.Namespace(given=given))
 
 
-def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """The options that decide about pairs, model and device."""
-    parser.add_argument("--pairs", help=f"file of preference pairs; default: the variable {VARIABLE}")
-    parser.add_argument("--seed", type=int, default=0, help="draws the windows")
-    parser.add_argument("--accumulation", type=int, default=4, help="micro-batches of 6 pairs in a window")
-    parser.add_argument("--kind", default="llama", choices=SMALL_KINDS)
-    parser.add_argument("--layers", type=int, default=12)
-    parser.add_argument("--width", type=int, default=384)
-    parser.add_argument("--heads", type=int, help="default: heads of 64")
-    parser.add_argument("--vocabulary", type=int, default=8192, help="of the tokenizer trained on the pairs")
-    parser.add_argument(
-        "--shape", choices=list(NAMED), help="a large model's shape, instead of the four above"
-    )
-    parser.add_argument("--dry-run", action="store_true", help="--shape with 3 layers and a small vocabulary")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--dtype", choices=list(DTYPES), help="default: bfloat16 with --shape, else float32")
-    parser.add_argument("--checkpointing", action="store_true", help="ours recomputes activations, too")
-
-
-def make_bench(options: argparse.Namespace, source: Path, windows: int, out: Path) -> Bench:
-    """Pairs, model's shape, device and clock from the options; torch is set to one thread on a CPU.
-
-    Raises:
-        UserError: the pairs cannot be read.
-    """
-    device = torch.device(options.device)
-    if device.type == "cpu":
-        torch.set_num_threads(1)
-    settings = TrainingSettings(
-        gradient_accumulation=options.accumulation, checkpointing=options.checkpointing
-    )
-    material = read_material(source, settings, windows, options.seed, options.vocabulary, out)
-    words = len(material.tokenizer)
-    if options.shape:
-        shape = named_shape(options.shape, shrunk=options.dry_run, vocabulary=words)
-    else:
-        shape = small_shape(options.kind, options.layers, options.width, options.heads, words)
-    dtype = DTYPES[options.dtype or ("bfloat16" if options.shape else "float32")]
-    warmup = 1 if device.type == "cuda" else 0
-    return Bench(shape, settings, material, device, dtype, Clock(device), warmup, out / "scratch")
-
-
 def run(options: argparse.Namespace, source: Path) -> None:
     """Measure what is not in the folder yet, and write its tables."""
     sides = _sides(options)
@@ -190,9 +92,7 @@ def run(options: argparse.Namespace, source: Path) -> None:
         name: Trained(run.first_layer(bench.shape.layers), len(run.condition.layers))
         for name, run in runs.items()
     }
-    measure(
-        bench, runs, trained, schedule(sides, options.windows, options.repeats), options.out / "cells.jsonl"
-    )
+    measure(bench, runs, schedule(sides, options.windows, options.repeats), options.out / "cells.jsonl")
     if not options.no_memory:
         _measure_memory(options)
     report = make_report(bench, trained, options)
@@ -202,128 +102,9 @@ def run(options: argparse.Namespace, source: Path) -> None:
     print(page)
 
 
-def schedule(sides: Sequence[str], windows: int, repeats: int) -> list[Cell]:
-    """Cells in the order of measuring: condition by condition, the sides in turn; every other repetition
-    backwards, so that no side is always measured first."""
-    cells: list[Cell] = []
-    for number, (repeat, window) in enumerate((r, w) for r in range(repeats) for w in range(windows)):
-        turn = [
-            Cell(side, cell, window, repeat)
-            for cell in (TOGETHER, *CONDITIONS)
-            for side in sides
-            if cell in cells_of(side)
-        ]
-        cells += turn if number % 2 == 0 else turn[::-1]
-    return cells
-
-
-def cells_of(side: str) -> tuple[str, ...]:
-    if side == "ours":
-        return (TOGETHER, *CONDITIONS)
-    if side == "ours-grouped":
-        return (TOGETHER,)
-    return CONDITIONS[:1] if side == "stock-cpu" else CONDITIONS  # checkpointed, they all cost the same
-
-
-def measure(
-    bench: Bench, runs: Mapping[str, Run], trained: Mapping[str, Trained], cells: Sequence[Cell], file: Path
-) -> None:
-    """Measure each cell that is not in `file` yet, and append it."""
-    done = {tuple(row[key] for key in Cell._fields) for row in read_jsonl(file)}
-    references: dict[tuple[str, int, int], Reference] = {}
-    for cell in cells:
-        if cell in done:
-            continue
-        reference = references.setdefault((cell.side, cell.window, cell.repeat), Reference())
-        before = gemm_rate(bench.shape, bench.dtype, bench.clock)
-        step = _step(bench, runs, cell, reference)
-        rate = (before + gemm_rate(bench.shape, bench.dtype, bench.clock)) / 2
-        rows = [_row(bench, trained, cell, rate, step)]
-        again = Cell(cell.side, REFERENCE, cell.window, cell.repeat)
-        if reference.seconds is not None and again not in done:
-            rows.append(_row(bench, trained, again, rate, Step(reference.seconds, {}, {})))
-            done.add(again)
-        append_jsonl(file, rows)
-        shown = "out of memory" if step is None else f"{step.seconds:.2f} s"
-        print(
-            f"{cell.side} {cell.cell}, window {cell.window}, repeat {cell.repeat}: {shown}", file=sys.stderr
-        )
-
-
-def _step(
-    bench: Bench, runs: Mapping[str, Run], cell: Cell, reference: Reference, gauge: PeakMemory | None = None
-) -> Step | None:
-    """One cell; None when the device's memory does not suffice."""
-    side = SIDES[cell.side]
-    window = bench.material.windows[side.order][cell.window]
-    before = gauge.start if gauge else lambda: None
-    try:
-        if side.trl is None:
-            chosen = list(runs.values()) if cell.cell == TOGETHER else [runs[cell.cell]]
-            return step_jointly(bench, chosen, window, before)
-        return step_with_trl(bench, runs[cell.cell], window, side.trl, reference, before)
-    except torch.cuda.OutOfMemoryError:
-        torch.cuda.empty_cache()
-        return None
-
-
-def _row(
-    bench: Bench, trained: Mapping[str, Trained], cell: Cell, rate: float, step: Step | None
-) -> dict[str, Any]:
-    window = bench.material.windows[SIDES[cell.side].order][cell.window]
-    return {
-        **cell._asdict(),
-        "pairs": sum(len(group) for group in window),
-        "seconds": step.seconds if step else None,
-        "gemm": rate,
-        "operations": operations(bench, trained, cell.side, cell.cell, window),
-        "least": least(bench, trained, cell.cell, window),
-        "loss": step.loss if step else None,
-        "grad_norm": step.grad_norm if step else None,
-    }
-
-
-def operations(bench: Bench, trained: Mapping[str, Trained], side: str, cell: str, groups: Groups) -> float:
-    """Operations of a cell on these micro-batches, as its side lays them out."""
-    setup, shape, rank = SIDES[side].trl, bench.shape, bench.settings.rank
-    if setup is None:
-        return joint_step(shape, rank, _load(bench.material, "laid out", groups), _trained(trained, cell))
-    load = _load(bench.material, "padded" if setup.compact_head else "all positions", groups)
-    if cell == REFERENCE:
-        return reference_pass(shape, load)
-    passes = Passes(setup.checkpointing, reference=not setup.precompute)
-    return separate_step(shape, rank, load, trained[cell], passes)
-
-
-def least(bench: Bench, trained: Mapping[str, Trained], cell: str, groups: Groups) -> float:
-    """The least operations of an exact engine for the same cell."""
-    load = _load(bench.material, "tree", groups)
-    if cell == REFERENCE:
-        return reference_pass(bench.shape, load)
-    return least_step(bench.shape, bench.settings.rank, load, _trained(trained, cell))
-
-
-def _trained(trained: Mapping[str, Trained], cell: str) -> list[Trained]:
-    return list(trained.values()) if cell == TOGETHER else [trained[cell]]
-
-
-def _load(material: Material, layout: str, groups: Groups) -> Load:
-    return total(_group_load(material, layout, group) for group in groups)
-
-
-def _group_load(material: Material, layout: str, group: tuple[int, ...]) -> Load:
-    trees = material.trees_of(group)
-    if layout == "laid out":
-        tokens, scores = laid_out(trees)
-        return tree_load(trees)._replace(tokens=tokens, scores=scores)
-    if layout == "tree":
-        return tree_load(trees)
-    return padded_load(trees, all_positions=layout == "all positions")
-
-
 def make_report(bench: Bench, trained: Mapping[str, Trained], options: argparse.Namespace) -> dict[str, Any]:
     """Everything that report.json holds."""
-    cells = list(read_jsonl(options.out / "cells.jsonl"))
+    cells = with_operations(bench, trained, list(read_jsonl(options.out / "cells.jsonl")))
     corpus = {
         side: {
             cell: (
@@ -339,7 +120,7 @@ def make_report(bench: Bench, trained: Mapping[str, Trained], options: argparse.
     }
     about = {side: {"label": s.label, "ours": s.trl is None, "beside": s.beside} for side, s in SIDES.items()}
     figures = tabulate(cells, about, corpus)
-    tokens = {order: _tokens(bench.material, order) for order in ORDERS}
+    tokens = {order: count_tokens(bench.material, order) for order in ORDERS}
     same = agreement(cells, {side: s.order for side, s in SIDES.items()})
     memory = {row["side"]: row["bytes"] for row in read_jsonl(options.out / "memory.jsonl")}
     return {
@@ -353,7 +134,7 @@ def make_report(bench: Bench, trained: Mapping[str, Trained], options: argparse.
     }
 
 
-def _tokens(material: Material, order: str) -> dict[str, dict[str, float]]:
+def count_tokens(material: Material, order: str) -> dict[str, dict[str, float]]:
     """Tokens per pair of the measured windows and of the whole file, and what padding and sharing make of them."""
     groups = {
         "windows": [group for window in material.windows[order] for group in window],
@@ -363,7 +144,8 @@ def _tokens(material: Material, order: str) -> dict[str, dict[str, float]]:
     for where, part in groups.items():
         pairs = sum(len(group) for group in part)
         counts = {
-            layout: _load(material, layout, part).tokens / pairs for layout in ("padded", "tree", "laid out")
+            layout: load_of(material, layout, part).tokens / pairs
+            for layout in ("padded", "tree", "laid out")
         }
         found[where] = counts | {"padded over tree": counts["padded"] / counts["tree"]}
     return found
@@ -413,15 +195,6 @@ def _notes(
             f"Gradient norms of the same rows differ between sides by at most {same:.1e} of themselves."
         )
     return [line for note in notes for line in (note, "")]
-
-
-def peak_memory(bench: Bench, side: str) -> int:
-    """Bytes above the baseline of one step, in this process."""
-    runs = {run.id: run for run in make_runs(bench.shape, bench.settings)}
-    gauge = PeakMemory(bench.device)
-    if _step(bench, runs, Cell(side, IN_MEMORY[side], 0, 0), Reference(), gauge) is None:
-        raise UserError(f"The memory of {bench.device} does not suffice for the side {side!r}.")
-    return gauge.above()
 
 
 def _measure_memory(options: argparse.Namespace) -> None:
