@@ -5,6 +5,7 @@ Knows nothing of options, files of results besides cells.jsonl, or tables.
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -115,6 +116,7 @@ def measure(bench: Bench, runs: Mapping[str, Run], cells: Sequence[Cell], file: 
         if cell in done:
             continue
         reference = references.setdefault((cell.side, cell.window, cell.repeat), Reference())
+        _release(bench)
         before = gemm_rate(bench.shape, bench.dtype, bench.clock)
         step = _step(bench, runs, cell, reference)
         rate = (before + gemm_rate(bench.shape, bench.dtype, bench.clock)) / 2
@@ -143,8 +145,14 @@ def _step(
             return step_jointly(bench, chosen, window, before)
         return step_with_trl(bench, runs[cell.cell], window, side.trl, reference, before)
     except torch.cuda.OutOfMemoryError:
-        torch.cuda.empty_cache()
         return None
+
+
+def _release(bench: Bench) -> None:
+    """Let go of the last cell's model, which trainers hold in reference cycles."""
+    gc.collect()
+    if bench.device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def _row(bench: Bench, cell: Cell, rate: float, step: Step | None) -> dict[str, Any]:

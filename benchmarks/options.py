@@ -30,7 +30,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--shape", choices=list(NAMED), help="a large model's shape, instead of the four above"
     )
-    parser.add_argument("--dry-run", action="store_true", help="--shape with 3 layers and a small vocabulary")
+    parser.add_argument("--dry-run", action="store_true", help="--shape shrunk, to try it on a CPU")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--dtype", choices=list(DTYPES), help="default: bfloat16 with --shape, else float32")
     parser.add_argument("--checkpointing", action="store_true", help="ours recomputes activations, too")

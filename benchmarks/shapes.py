@@ -64,14 +64,25 @@ def small_shape(kind: str, layers: int, width: int, heads: int | None, vocabular
 
 
 def named_shape(name: str, *, shrunk: bool, vocabulary: int) -> Shape:
-    """A shape of `NAMED`; shrunk to three layers and the tokenizer's vocabulary for a dry run.
+    """A shape of `NAMED`; shrunk for a dry run to three layers, a sixteenth of the width and a small vocabulary.
 
     Raises:
         UserError: an unknown name.
     """
     if name not in NAMED:
         raise unknown_name("shape", name, NAMED)
-    return replace(NAMED[name], layers=3, vocabulary=vocabulary) if shrunk else NAMED[name]
+    shape = NAMED[name]
+    if not shrunk:
+        return shape
+    return replace(
+        shape,
+        layers=3,
+        width=shape.width // 16,
+        heads=2,
+        kv_heads=1,
+        inner=shape.inner // 16,
+        vocabulary=vocabulary,
+    )
 
 
 def random_model(shape: Shape, device: torch.device, dtype: torch.dtype) -> Any:

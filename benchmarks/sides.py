@@ -191,7 +191,7 @@ def step_with_trl(
             stack.enter_context(compact_head())
         trainer = _trainer_class()(
             reference,
-            bench.clock,
+            bench,
             model=random_model(bench.shape, bench.device, bench.dtype),
             args=_trl_arguments(bench, run, setup),
             train_dataset=Dataset.from_list(columns * (bench.warmup + 1)),
@@ -227,8 +227,8 @@ def _trainer_class() -> Any:
     from trl import DPOTrainer
 
     class SharedReferenceTrainer(DPOTrainer):  # type: ignore[misc]
-        def __init__(self, reference: Reference, clock: Clock, **kwargs: Any) -> None:
-            self._shared, self._clock = reference, clock
+        def __init__(self, reference: Reference, bench: Bench, **kwargs: Any) -> None:
+            self._shared, self._clock, self._copies = reference, bench.clock, bench.warmup + 1
             with patch("trl.trainer.dpo_trainer.hash_module", lambda module: ""):  # minutes on a large model
                 super().__init__(**kwargs)
 
@@ -244,7 +244,7 @@ def _trainer_class() -> Any:
                 ]
                 start = self._clock.now()
                 found = [self.compute_ref_log_probs(self.model, batch) for batch in inputs]
-                self._shared.seconds = self._clock.now() - start
+                self._shared.seconds = (self._clock.now() - start) / self._copies
                 for place, column in enumerate(("ref_chosen_logps", "ref_rejected_logps")):
                     self._shared.columns[column] = [float(x) for pair in found for x in pair[place]]
             for column, values in self._shared.columns.items():
