@@ -171,8 +171,7 @@ def _panel(left: float, what: str, over: str, series: dict[str, list[Any]]) -> l
         for tick in svg.ticks(0, far)
     ]
     line = fit(points)
-    ends = [place(x, max(line.intercept + line.slope * x, 0)) for x in (0, far)]
-    ends[1] = min(ends[1], place(far, high), key=lambda end: -end[1])
+    ends = [place(x, line.intercept + line.slope * x) for x in (0, max(x for x, _ in points))]
     parts.append(svg.path(ends, "f-series f-c6 f-d1", f"R2 {line.r_squared:.4f}"))
     for number, (name, found) in enumerate(series.items()):
         parts += [svg.circle(*place(x, y), 3, f"f-c{number}", f"{name}: {x:g}, {y:.3g}") for x, y in found]
