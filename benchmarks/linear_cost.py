@@ -3,7 +3,8 @@
     make bench-linear ARGS="--pairs hh-rlhf.jsonl.gz --layers 12 --width 128"
 
 Two measurements: one window under 1 to 16 conditions (the paper's four, repeated; and conditions of the top block
-alone), against the sum of trained depths, the number of layers from each condition's lowest one to the top; and
+alone), against the sum of trained depths, the number of layers from each condition's lowest one to the top (the
+head, which every condition pays whatever its depth, lifts the second family a little); and
 one pass of four conditions over up to 1,500 pairs, against the pairs seen. Writes linear.csv and linear.svg.
 """
 
@@ -174,9 +175,10 @@ def _panel(left: float, what: str, over: str, series: dict[str, list[Any]]) -> l
     ends = [place(x, line.intercept + line.slope * x) for x in (0, max(x for x, _ in points))]
     parts.append(svg.path(ends, "f-series f-c6 f-d1", f"R2 {line.r_squared:.4f}"))
     for number, (name, found) in enumerate(series.items()):
-        parts += [svg.circle(*place(x, y), 3, f"f-c{number}", f"{name}: {x:g}, {y:.3g}") for x, y in found]
+        colour = ("f-better", "f-worse")[number]
+        parts += [svg.circle(*place(x, y), 3, colour, f"{name}: {x:g}, {y:.3g}") for x, y in found]
         y = TOP + 4 + 16 * number
-        parts += [svg.circle(left + 14, y - 4, 3, f"f-c{number}", name), svg.text(left + 24, y, name)]
+        parts += [svg.circle(left + 14, y - 4, 3, colour, name), svg.text(left + 24, y, name)]
     return parts
 
 
