@@ -17,10 +17,10 @@ export TOKENIZERS_PARALLELISM := false
 PYTEST := HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-full microworld test test-slow test-peer test-browser test-gpu test-oldest lint format imports build clean
+.PHONY: help setup demo demo-full microworld test test-slow test-peer test-browser test-gpu test-oldest bench bench-linear lint format imports build clean
 
 help: ## list the targets
-	@echo 'make <target>     ARGS="..." is passed on to pytest: make test ARGS="tests/blocks -x"'
+	@echo 'make <target>     ARGS="..." is passed on to pytest or the benchmark: make test ARGS="tests/blocks -x"'
 	@echo
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
 
@@ -54,12 +54,18 @@ test-gpu: $(READY) ## run the tests that need a CUDA device
 test-oldest: $(OLDEST_READY) ## run the default and peer tests with the oldest supported versions, in .venv-oldest
 	HF_HUB_OFFLINE=1 .venv-oldest/bin/python -m pytest -m 'not slow and not browser and not gpu' $(ARGS)
 
+bench: $(READY) ## time stratalign beside stock TRL: make bench ARGS="--pairs FILE" (an hour and more on a CPU)
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.beside_trl $(ARGS)
+
+bench-linear: $(READY) ## time stratalign over conditions and pairs: make bench-linear ARGS="--pairs FILE"
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.linear_cost $(ARGS)
+
 lint: $(READY) ## check style, format, types, imports and leftover words
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	@if grep -rnE '\b(FIXME|XXX|HACK)\b|breakpoint\(\)' --include='*.py' src tests; then echo 'leftover words: see above'; exit 1; fi
+	@if grep -rnE '\b(FIXME|XXX|HACK)\b|breakpoint\(\)' --include='*.py' src tests benchmarks; then echo 'leftover words: see above'; exit 1; fi
 
 format: $(READY) ## mend style and format
 	$(BIN)/ruff check --fix .
@@ -74,7 +80,7 @@ build: $(READY) ## build the wheel in dist/
 
 clean: ## remove the environments, caches and built files
 	rm -rf .venv .venv-oldest build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
-	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # pip itself is pinned, so that every machine understands --build-constraint (the wheel's builder is pinned, too).
 # $(1): the environment's folder, $(2): its constraints

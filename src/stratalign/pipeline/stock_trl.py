@@ -78,7 +78,7 @@ def train_with_trl(
         target_modules=list(condition.targets),
         layers_to_transform=list(condition.layers),
     )
-    with _quiet():
+    with quiet():
         trainer = DPOTrainer(
             model=model,
             args=_trl_settings(settings, len(windows), scratch, device),
@@ -86,7 +86,7 @@ def train_with_trl(
             processing_class=planned.tokenizer,
             peft_config=lora,
         )
-        _copy_a(trainer.model, run)
+        copy_a(trainer.model, run)
         losses = _record_losses(trainer)
         trainer.remove_callback(PrinterCallback)
         trainer.train()
@@ -142,7 +142,7 @@ def _trl_settings(settings: TrainingSettings, steps: int, scratch: Path, device:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """TRL, datasets and transformers keep their bars, notes and warnings to themselves."""
     import datasets
     from transformers.utils import logging
@@ -175,7 +175,7 @@ def _columns(row: Preference, planned: Plan, run: Run) -> dict[str, Any]:
     }
 
 
-def _copy_a(model: Any, run: Run) -> None:
+def copy_a(model: Any, run: Run) -> None:
     with torch.no_grad():
         for name, p in model.named_parameters():
             if ".lora_A." in name:
