@@ -23,7 +23,7 @@ def roomy_cache(model: PreTrainedModel) -> DynamicCache:
     return cache
 
 
-class _RoomyLayer(DynamicLayer):
+class _RoomyLayer(DynamicLayer):  # type: ignore[misc]
     """Keys and values of one layer [rows, heads, length, size]: the filled part of larger buffers."""
 
     def __init__(self) -> None:

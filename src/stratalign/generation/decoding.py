@@ -29,7 +29,7 @@ def decode(
     choose: Choose,
     ended: Callable[[Sequence[int]], bool],
     limit: int,
-    kept: Callable[[Sequence[int]], None] = lambda _rows: None,
+    kept: Callable[[Sequence[int]], None],
 ) -> list[list[int]]:
     """The new tokens of every row, up to and with the one that ended it; at most `limit`.
 

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from stratalign.generation.decoding import decode
 from stratalign.generation.noise import keyed_choice
 from stratalign.generation.settings import GenerationSettings
-from stratalign.models import AdapterBank
+from stratalign.models import AdapterBank, Unmixable
 
 
 class Prompt(NamedTuple):
@@ -65,7 +65,7 @@ def answer(
         key: what keys the sampling noise beside prompt and position.
         stop: texts that end an answer; they are cut off.
     """
-    return _answers(model, tokenizer, prompts, [key] * len(prompts), settings, stop)
+    return _answers(model, tokenizer, prompts, [key] * len(prompts), settings, stop, _ignored)
 
 
 def answer_mixed(
@@ -79,16 +79,28 @@ def answer_mixed(
     """Decode one batch whose rows belong to different runs; one answer for each row, in order.
 
     A row's answer is the one that `answer` gives with that run active, up to the rounding of its logits. Rows of a
-    run should lie together.
+    run should lie together. A model whose modules do not see whole rows is decoded one run at a time.
     """
     runs = [row.run for row in asked]
-    with bank.mixed(runs) as mixture:
 
-        def kept(rows: Sequence[int]) -> None:
-            mixture.assign([runs[row] for row in rows])
-
-        prompts, keys = [row.prompt for row in asked], [row.key for row in asked]
+    def decoded(rows: Sequence[Asked], kept: Callable[[Sequence[int]], None]) -> list[Answer]:
+        prompts, keys = [row.prompt for row in rows], [row.key for row in rows]
         return _answers(bank.model, tokenizer, prompts, keys, settings, stop, kept)
+
+    try:
+        with bank.mixed(runs) as mixture:
+            return decoded(asked, lambda rows: mixture.assign([runs[row] for row in rows]))
+    except Unmixable:
+        found: dict[Asked, Answer] = {}
+        for run in dict.fromkeys(runs):
+            with bank.active(run):
+                own = [row for row in asked if row.run == run]
+                found |= zip(own, decoded(own, _ignored), strict=True)
+        return [found[row] for row in asked]
+
+
+def _ignored(_rows: Sequence[int]) -> None:
+    """For whom it does not matter which rows stay in the batch."""
 
 
 def _answers(
@@ -98,7 +110,7 @@ def _answers(
     keys: Sequence[object],
     settings: GenerationSettings,
     stop: Sequence[str],
-    kept: Callable[[Sequence[int]], None] = lambda _rows: None,
+    kept: Callable[[Sequence[int]], None],
 ) -> list[Answer]:
     width = max(len(prompt.ids) for prompt in prompts)
     eos = _eos_ids(model, tokenizer)

@@ -26,6 +26,7 @@ from stratalign.models.loading import (
     resolve_folder,
 )
 from stratalign.models.merging import merge
+from stratalign.models.mixing import Mixture, Unmixable
 from stratalign.models.packing import Spans, check_packing, lay_out, packed_inputs, packed_length
 
 __all__ = [
@@ -35,9 +36,11 @@ __all__ = [
     "Audit",
     "Captured",
     "LoadedModel",
+    "Mixture",
     "ModelSettings",
     "ModelShape",
     "Spans",
+    "Unmixable",
     "audit",
     "base_files",
     "capture",
