@@ -12,8 +12,8 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
-ROOM = 0.25
-"""Room that is made when there is none left, as a share of the length; it costs memory, growing costs a copy."""
+ROOM, LEAST_ROOM = 0.25, 16
+"""Room that is made when there is none left: a share of the length, and tokens. It costs memory; growing, a copy."""
 
 
 def roomy_cache(model: PreTrainedModel) -> DynamicCache:
@@ -53,11 +53,11 @@ class _RoomyLayer(DynamicLayer):  # type: ignore[misc]
     def batch_select_indices(self, indices: Tensor) -> None:
         """Keep these rows."""
         length = self.get_seq_length()
-        self._buffers = [buffer[indices] for buffer in self._buffers]
+        self._buffers = [buffer.index_select(0, indices) for buffer in self._buffers]
         if length:
             self.keys, self.values = (buffer[:, :, :length] for buffer in self._buffers)
 
 
 def _with_room(states: Tensor, length: int) -> Tensor:
     rows, heads, _, size = states.shape
-    return states.new_empty(rows, heads, length + int(ROOM * length) + 1, size)
+    return states.new_empty(rows, heads, length + int(ROOM * length) + LEAST_ROOM, size)
