@@ -2,8 +2,8 @@
 
 The rounding of a sum may depend on the batch that it is formed in, so an interrupted study repeats its batches as
 they were. A group of prompts depends on the prompts alone; a batch is one group under all the runs that lack its
-answers. Runs added later make batches of their own: their noise is the same as in a batch with all, so their answers
-are, too, but for a choice so close that rounding decides it.
+answers, or as many of them as fit. Runs added later make batches of their own. Their noise is the same as in a batch
+with all, so their answers are, too, except where two tokens are so close that rounding decides.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from typing import NamedTuple
 from stratalign.generation import Prompt
 from stratalign.records import StudyFolder, keep_jsonl, read_json, read_jsonl, write_json
 from stratalign.training import Run
+
+MOST_ANSWERS = 2048
+"""Answers in a batch, unless one run has more: beyond this, wider batches cost memory and save nothing."""
 
 
 class AnswerBatch(NamedTuple):
@@ -46,10 +49,11 @@ def begin_batches(
             for run in known
             if (number, run) not in covered and any((run, prompt.prompt_id) not in there for prompt in group)
         ]
-        planned.append((number, lacking))
+        width = max(1, MOST_ANSWERS // len(group))
+        planned += [(number, lacking[i : i + width]) for i in range(0, len(lacking), width)]
     write_json(
         folder.batches,
-        {"schema": 1, "batches": [{"group": number, "runs": names} for number, names in planned if names]},
+        {"schema": 1, "batches": [{"group": number, "runs": names} for number, names in planned]},
     )
     batches = [AnswerBatch(tuple(known[run] for run in names), tuple(groups[i])) for i, names in planned]
     batches = [batch for batch in batches if not there.issuperset(batch.answers())]

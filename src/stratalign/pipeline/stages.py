@@ -113,6 +113,7 @@ def generate_stage(plan: Plan, progress: Progress) -> None:
         runs = [run for run in plan.runs if run.id in behind]
         _attach_trained(plan, bank, runs)
         engine = _engine(plan, loaded, bank, runs)
+        progress("generation", total - left, total)
         for batch in missing:
             made = _answers(plan, engine, batch)
             append_jsonl(folder.responses, made)
@@ -239,14 +240,26 @@ def _prove(plan: Plan, manifest: Manifest, pending: Sequence[Run], progress: Pro
 
 
 def _answers(plan: Plan, engine: JointEngine, batch: AnswerBatch) -> list[Response]:
-    """One batch of answers, with their divergence from the base."""
+    """One batch of answers, with their divergence from the base; in halves if a GPU's memory is too small for it."""
     settings = plan.recipe.generation
     asked = [
         Asked(run.id, prompt, (settings.seed, run.condition.sampling_seed, run.seed))
         for run in batch.runs
         for prompt in batch.prompts
     ]
-    answers = answer_mixed(engine.bank, plan.tokenizer, asked, settings, stop=plan.stop)
+    try:
+        answers = answer_mixed(engine.bank, plan.tokenizer, asked, settings, stop=plan.stop)
+    except torch.OutOfMemoryError:
+        if len(batch.runs) == 1:
+            raise
+        answers = None
+    if answers is None:  # outside the handler, which holds what did not fit
+        half = len(batch.runs) // 2
+        return [
+            response
+            for runs in (batch.runs[:half], batch.runs[half:])
+            for response in _answers(plan, engine, batch._replace(runs=runs))
+        ]
     made = {(row.run, row.prompt.prompt_id): own for row, own in zip(asked, answers, strict=True)}
     return [response for run in batch.runs for response in _responses(engine, run, batch.prompts, made)]
 
