@@ -19,7 +19,7 @@ from benchmarks.material import Groups, Material
 from benchmarks.measuring import Clock
 from benchmarks.shapes import Shape, random_model
 from stratalign.blocks import expand_conditions, partition, resolve_condition
-from stratalign.engine import JointEngine, collate
+from stratalign.engine import JointEngine, collate, plan_memory
 from stratalign.models import (
     AdapterBank,
     AdapterSpec,
@@ -27,7 +27,9 @@ from stratalign.models import (
     check_replay,
     find_anatomy,
     list_sites,
+    packed_length,
 )
+from stratalign.models.tree_attention import segment_sizes
 from stratalign.pipeline.stock_trl import copy_a, quiet
 from stratalign.preferences import Tree
 from stratalign.records import Progress, read_jsonl
@@ -124,7 +126,8 @@ def joint_engine(bench: Bench, runs: Sequence[Run]) -> JointEngine:
     model = random_model(bench.shape, bench.device, bench.dtype).requires_grad_(False)
     anatomy = find_anatomy(model)
     check_replay(model, anatomy)
-    anatomy = anatomy._replace(packs=check_packing(model, anatomy))
+    kernel = check_packing(model, anatomy)
+    anatomy = anatomy._replace(packs=kernel is not None, kernel=kernel or "segments")
     bank = AdapterBank(model)
     for run in runs:
         condition, settings = run.condition, run.settings
@@ -132,7 +135,10 @@ def joint_engine(bench: Bench, runs: Sequence[Run]) -> JointEngine:
             AdapterSpec(run.id, condition.modules, condition.rank, settings.alpha, settings.dropout, run.seed)
         )
     firsts = {run.id: run.first_layer(bench.shape.layers) for run in runs}
-    return JointEngine(anatomy, bank, firsts, checkpointing=bench.settings.checkpointing is True)
+    trees = [packed_length(tree) for tree in bench.material.trees]
+    asked = None if bench.settings.checkpointing == "auto" else bench.settings.checkpointing
+    plan = plan_memory(anatomy, trees, asked)
+    return JointEngine(anatomy, bank, firsts, checkpointing=plan.checkpointing, pack_tokens=plan.pack_tokens)
 
 
 def train_jointly(
@@ -157,9 +163,10 @@ def train_jointly(
 
 
 def laid_out(trees: Sequence[Tree]) -> tuple[int, int]:
-    """Tokens and query-key products of one layer as the joint engine lays a micro-batch out, padding included."""
-    rows, width = collate(trees, torch.device("cpu"), packed=True).ids.shape
-    return rows * width, rows * width**2
+    """Tokens and query-key products of one layer as the joint engine lays trees out in one row."""
+    batch = collate(trees, torch.device("cpu"), packed=True)
+    assert batch.spans is not None
+    return batch.ids.numel(), sum(size**2 for size in segment_sizes(batch.spans.ends))
 
 
 def step_with_trl(

@@ -43,7 +43,7 @@ def test_a_choice_depends_on_seed_prompt_and_position_and_on_nothing_else():
     flat = torch.zeros(2, 50_000)  # as good as never two equal choices among so many tokens
 
     def choice(prompts, seed, position):
-        return keyed_choice(flat[: len(prompts)], prompts, seed, position, 1.0).tolist()
+        return keyed_choice(flat[: len(prompts)], prompts, [seed] * len(prompts), position, 1.0).tolist()
 
     both = choice(["a", "b"], 1, 2)
     assert both[1:] == choice(["b"], 1, 2)  # in another batch
@@ -54,7 +54,7 @@ def test_temperature_divides_the_logits_before_the_noise_and_zero_takes_the_like
     # Gumbel noise of 2,000 tokens lies within about (-2.2, 15): a lead of 20 / 0.5 decides, one of 20 / 1e6 does not.
     logits = torch.zeros(200, 2000)
     logits[:, 7] = 20.0
-    names = [str(i) for i in range(200)]
-    assert set(keyed_choice(logits, names, 0, 0, 0.5).tolist()) == {7}
-    assert 7 not in keyed_choice(logits[:50], names[:50], 0, 0, 1e6).tolist()
-    assert set(keyed_choice(logits, names, 0, 0, 0).tolist()) == {7}
+    names, seeds = [str(i) for i in range(200)], [0] * 200
+    assert set(keyed_choice(logits, names, seeds, 0, 0.5).tolist()) == {7}
+    assert 7 not in keyed_choice(logits[:50], names[:50], seeds[:50], 0, 1e6).tolist()
+    assert set(keyed_choice(logits, names, seeds, 0, 0).tolist()) == {7}

@@ -45,7 +45,7 @@ class _LabelLogProbabilities(torch.autograd.Function):
         ):
             with torch.set_grad_enabled(wanted):
                 states = states.requires_grad_(wanted)
-                logits = to_logits(states)
+                logits = to_logits(states.view_as(states))  # counters of operations cannot watch a leaf
                 wide = torch.promote_types(logits.dtype, torch.float32)
                 chosen = logits.to(wide).log_softmax(dim=-1).gather(1, targets[:, None])[:, 0]
                 if wanted:

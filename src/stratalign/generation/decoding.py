@@ -10,7 +10,9 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
+
+from stratalign.generation.cache import roomy_cache
 
 Choose = Callable[[Tensor, Sequence[int], int], Tensor]
 """(logits [rows, vocabulary] in float32, the rows' places in the batch, step) -> tokens [rows]."""
@@ -27,6 +29,7 @@ def decode(
     choose: Choose,
     ended: Callable[[Sequence[int]], bool],
     limit: int,
+    kept: Callable[[Sequence[int]], None],
 ) -> list[list[int]]:
     """The new tokens of every row, up to and with the one that ended it; at most `limit`.
 
@@ -34,10 +37,12 @@ def decode(
         ids: prompts [rows, width], padded on the left.
         mask: 1 on their tokens, 0 on padding [rows, width].
         ended: whether an answer, given its tokens so far, is over.
+        kept: told the rows that stay, whenever others are dropped.
     """
     made: list[list[int]] = [[] for _ in range(len(ids))]
     rows = list(range(len(ids)))
-    cache = DynamicCache(config=model.config)
+    over = [False] * len(ids)
+    cache = roomy_cache(model)
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
     for step in range(limit):
         logits = model(
@@ -50,16 +55,18 @@ def decode(
         ).logits[:, -1]
         tokens = choose(logits.float(), rows, step)
         for row, token in zip(rows, tokens.tolist(), strict=True):
-            if not made[row] or not ended(made[row]):
+            if not over[row]:
                 made[row].append(token)
-        going = [i for i, row in enumerate(rows) if not ended(made[row])]
+                over[row] = ended(made[row])
+        going = [i for i, row in enumerate(rows) if not over[row]]
         if not going:
             break
         ids, positions = tokens[:, None], positions[:, -1:] + 1
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
         if len(going) <= (1 - DROP) * len(rows):
-            kept = torch.tensor(going, device=ids.device)
-            cache.batch_select_indices(kept)
-            ids, positions, mask = ids[kept], positions[kept], mask[kept]
+            places = torch.tensor(going, device=ids.device)
+            cache.batch_select_indices(places)
+            ids, positions, mask = ids[places], positions[places], mask[places]
             rows = [rows[i] for i in going]
+            kept(rows)
     return made

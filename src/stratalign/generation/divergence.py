@@ -27,6 +27,8 @@ def divergence_from_base(engine: JointEngine, run: str, answers: Sequence[Tree])
         answers: one-branch trees of prompt and the run's own answer.
     """
     found = [0.0] * len(answers)
+    if not engine.bank.specs[run].modules:  # the base itself
+        return found
     for part in cut_by_tokens(answers, BATCH_TOKENS, packed=engine.packs):
         batch = engine.collate([answers[i] for i in part])
         passed = engine.base(batch)

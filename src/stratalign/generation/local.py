@@ -1,12 +1,12 @@
-"""Answers of a run to the held-out prompts, decoded on this machine.
+"""Answers to the held-out prompts, decoded on this machine: of one model, or of many runs in one batch.
 
-A batch is a fixed group of prompts for one run, so that an interrupted study repeats whole batches and gets the
+A batch is a fixed group of prompts under fixed runs, so that an interrupted study repeats whole batches and gets the
 same bits. Knows nothing of scores.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -16,6 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from stratalign.generation.decoding import decode
 from stratalign.generation.noise import keyed_choice
 from stratalign.generation.settings import GenerationSettings
+from stratalign.models import AdapterBank, Unmixable
 
 
 class Prompt(NamedTuple):
@@ -31,6 +32,14 @@ def batches(prompts: Sequence[Prompt], size: int) -> list[list[Prompt]]:
     """Prompts of similar length together, in a fixed order; the grouping depends on the prompts alone."""
     ordered = sorted(prompts, key=lambda prompt: (len(prompt.ids), prompt.prompt_id))
     return [list(ordered[i : i + size]) for i in range(0, len(ordered), size)]
+
+
+class Asked(NamedTuple):
+    """One answer to be made: of which run, to which prompt, and what keys its noise beside prompt and position."""
+
+    run: str
+    prompt: Prompt
+    key: object
 
 
 class Answer(NamedTuple):
@@ -56,6 +65,53 @@ def answer(
         key: what keys the sampling noise beside prompt and position.
         stop: texts that end an answer; they are cut off.
     """
+    return _answers(model, tokenizer, prompts, [key] * len(prompts), settings, stop, _ignored)
+
+
+def answer_mixed(
+    bank: AdapterBank,
+    tokenizer: PreTrainedTokenizerBase,
+    asked: Sequence[Asked],
+    settings: GenerationSettings,
+    *,
+    stop: Sequence[str] = (),
+) -> list[Answer]:
+    """Decode one batch whose rows belong to different runs; one answer for each row, in order.
+
+    A row's answer is the one that `answer` gives with that run active, up to the rounding of its logits. Rows of a
+    run should lie together. A model whose modules do not see whole rows is decoded one run at a time.
+    """
+    runs = [row.run for row in asked]
+
+    def decoded(rows: Sequence[Asked], kept: Callable[[Sequence[int]], None]) -> list[Answer]:
+        prompts, keys = [row.prompt for row in rows], [row.key for row in rows]
+        return _answers(bank.model, tokenizer, prompts, keys, settings, stop, kept)
+
+    try:
+        with bank.mixed(runs) as mixture:
+            return decoded(asked, lambda rows: mixture.assign([runs[row] for row in rows]))
+    except Unmixable:
+        found: dict[Asked, Answer] = {}
+        for run in dict.fromkeys(runs):
+            with bank.active(run):
+                own = [row for row in asked if row.run == run]
+                found |= zip(own, decoded(own, _ignored), strict=True)
+        return [found[row] for row in asked]
+
+
+def _ignored(_rows: Sequence[int]) -> None:
+    """For whom it does not matter which rows stay in the batch."""
+
+
+def _answers(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Prompt],
+    keys: Sequence[object],
+    settings: GenerationSettings,
+    stop: Sequence[str],
+    kept: Callable[[Sequence[int]], None],
+) -> list[Answer]:
     width = max(len(prompt.ids) for prompt in prompts)
     eos = _eos_ids(model, tokenizer)
     device = next(model.parameters()).device
@@ -70,14 +126,14 @@ def answer(
 
     def choose(logits: Tensor, rows: Sequence[int], step: int) -> Tensor:
         names = [prompts[row].prompt_id for row in rows]
-        return keyed_choice(logits, names, key, step, settings.temperature)
+        return keyed_choice(logits, names, [keys[row] for row in rows], step, settings.temperature)
 
     def ended(tokens: Sequence[int]) -> bool:
         if tokens[-1] in ends:
             return True
         return bool(stop) and any(mark in tokenizer.decode(tokens[-reach:]) for mark in stop)
 
-    made = decode(model, ids.to(device), mask.to(device), choose, ended, settings.max_new_tokens)
+    made = decode(model, ids.to(device), mask.to(device), choose, ended, settings.max_new_tokens, kept)
     return [_finished(row, eos, tokenizer, stop) for row in made]
 
 

@@ -35,21 +35,23 @@ def gumbel_noise(keys: Tensor, vocabulary: int) -> Tensor:
 
 
 def keyed_choice(
-    logits: Tensor, prompts: Sequence[str], seed: object, position: int, temperature: float
+    logits: Tensor, prompts: Sequence[str], seeds: Sequence[object], position: int, temperature: float
 ) -> Tensor:
     """One token per row [rows]: a keyed sample from softmax(logits / temperature), or the likeliest at temperature 0.
 
     Args:
         logits: [rows, vocabulary], float32.
         prompts: the prompt ids of the rows.
-        seed: what keys the noise beside prompt and position.
+        seeds: what keys the noise of each row beside prompt and position; rows with the same keys share the noise.
         position: how many tokens the answer has already.
     """
     if temperature == 0:
         return logits.argmax(-1)
-    keys = [keyed_seed("sampling", seed, prompt, position) for prompt in prompts]
+    rows = list(zip(seeds, prompts, strict=True))
+    places = {row: i for i, row in enumerate(dict.fromkeys(rows))}
+    keys = [keyed_seed("sampling", *row, position) for row in places]
     noise = gumbel_noise(torch.tensor(keys, device=logits.device), logits.shape[1])
-    return (logits / temperature + noise).argmax(-1)
+    return (logits / temperature + noise[[places[row] for row in rows]]).argmax(-1)
 
 
 def _shift(bits: Tensor, by: int) -> Tensor:

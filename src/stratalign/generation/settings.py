@@ -15,7 +15,7 @@ class GenerationSettings(BaseModel):
     max_new_tokens: int = Field(512, ge=1)
     temperature: float = Field(0.7, ge=0, description="0 takes the likeliest token")
     seed: int = Field(42, description="key of the sampling noise, common to all conditions")
-    batch_size: int = Field(16, ge=1, description="prompts decoded together (ours)")
+    batch_size: int = Field(16, ge=1, description="prompts decoded together, each under all runs (ours)")
     stop: list[str] | Literal["auto"] = Field(
         "auto", description="texts that end an answer; auto: the next human turn of a transcript (ours)"
     )

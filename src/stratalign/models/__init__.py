@@ -27,6 +27,7 @@ from stratalign.models.loading import (
     resolve_folder,
 )
 from stratalign.models.merging import merge
+from stratalign.models.mixing import Mixture, Unmixable
 from stratalign.models.packing import check_packing, lay_out, packed_inputs, packed_length
 from stratalign.models.soundness import check_support
 from stratalign.models.tree_attention import Spans
@@ -38,9 +39,11 @@ __all__ = [
     "Audit",
     "Captured",
     "LoadedModel",
+    "Mixture",
     "ModelSettings",
     "ModelShape",
     "Spans",
+    "Unmixable",
     "audit",
     "base_files",
     "can_stop",

@@ -29,6 +29,7 @@ from transformers.pytorch_utils import Conv1D
 from stratalign.errors import StudyFailure, UserError
 from stratalign.models.hushing import hushed
 from stratalign.models.lora import LoraLinear
+from stratalign.models.mixing import Delta, Mixture
 from stratalign.records import keyed_seed, told, write_bytes, write_json
 
 PREFIX = "base_model.model."
@@ -130,6 +131,24 @@ class AdapterBank:
             yield
         finally:
             self.deactivate()
+
+    @contextmanager
+    def mixed(self, runs: Sequence[str]) -> Iterator[Mixture]:
+        """Within the block row i of a batch goes through base plus the adapter of `runs[i]`; no gradients.
+
+        Rows of a run should lie together. Where rows leave the batch, call `assign` of what this yields.
+        """
+        self.deactivate()
+        deltas: dict[nn.Module, dict[str, Delta]] = {}
+        for run in dict.fromkeys(runs):
+            spec, own = self.specs[run], self._parameters[run]
+            for module in spec.modules:
+                a, b = own[f"{module}.lora_A.weight"], own[f"{module}.lora_B.weight"]
+                deltas.setdefault(self._layers[module], {})[run] = Delta(a, b, spec.alpha / spec.rank)
+        mixture = Mixture(deltas)
+        mixture.assign(runs)
+        with mixture.hooked():
+            yield mixture
 
     def deactivate(self) -> None:
         """Make the model the base alone; no adapter takes gradients."""

@@ -21,6 +21,9 @@ from stratalign.training import TrainingSettings
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 PACKAGES = ("stratalign", "torch", "transformers", "peft", "tokenizers", "datasets", "numpy", "scipy")
 
+EPOCHS_FOR_STORING = 3
+"""From so many epochs on a stored reference is no more work, whatever trains."""
+
 
 @dataclass(frozen=True)
 class Execution:
@@ -51,13 +54,8 @@ class Execution:
         return {key: getattr(self, key) for key in keys} | {"kernel": kernel, "gpu": gpu}
 
 
-def resolve_execution(
-    folder: StudyFolder, settings: TrainingSettings, heights: Sequence[float] = ()
-) -> Execution:
+def resolve_execution(folder: StudyFolder, settings: TrainingSettings) -> Execution:
     """The stored execution of a study that has begun, or a fresh one for this machine. Writes nothing.
-
-    Args:
-        heights: for every training run, the share of the layers below its lowest trained one.
 
     Raises:
         UserError: the study began on a device that is not here.
@@ -78,17 +76,20 @@ def resolve_execution(
         attention=None,
         checkpointing=None if settings.checkpointing == "auto" else settings.checkpointing,
         threads=torch.get_num_threads(),
-        reference=_reference(settings, max(heights, default=1.0)),
+        reference=_reference(settings),
     )
 
 
-def _reference(settings: TrainingSettings, highest: float) -> str:
-    """Where the reference comes from. Storing it takes one more pass through all layers, and saves those above the
-    highest run in every epoch. What lies in the store already does not count: the same recipe must come out the
-    same on a machine that has it and on one that has not."""
+def _reference(settings: TrainingSettings) -> str:
+    """Where the reference comes from.
+
+    Storing it takes one more pass through all layers and saves, in every epoch, those above the highest run: a third of
+    them where the highest run is the top third. The choice must not depend on the conditions, which may be added to,
+    nor on what lies in the store: the same recipe has to come out the same.
+    """
     if settings.reference != "auto":
         return settings.reference
-    return "stored" if settings.epochs * (1 - highest) > 1 else "pass"
+    return "stored" if settings.epochs >= EPOCHS_FOR_STORING else "pass"
 
 
 def begin_execution(folder: StudyFolder, execution: Execution) -> None:

@@ -148,7 +148,7 @@ def make_plan(recipe: Recipe, out: Path) -> Plan:
         steps=steps,
         bad=bad,
         preferences=about,
-        execution=resolve_execution(folder, recipe.training, _heights(runs, shape)),
+        execution=resolve_execution(folder, recipe.training),
         tokenizer=tokenizer,
         fingerprints=fingerprints,
     )
@@ -281,12 +281,6 @@ def _without_effect(settings: TrainingSettings) -> list[str]:
     """Settings of losses that the run's own does not read, or that are 0, which is as if there were no such setting."""
     reads = LOSSES[settings.loss].reads
     return [key for key in LOSS_KEYS if key not in reads or not getattr(settings, key)]
-
-
-def _heights(runs: Sequence[Run], shape: ModelShape) -> list[float]:
-    """Share of the layers that lies below each training run's lowest one."""
-    firsts = [run.first_layer(shape.n_layers) for run in runs if run.condition.trains]
-    return [first / shape.n_layers for first in firsts]
 
 
 def _fingerprints(recipe: Recipe, shape: ModelShape, runs: Sequence[Run], digest: str) -> Fingerprints:

@@ -37,6 +37,7 @@ def rename_runs(folder: StudyFolder, wanted: Sequence[tuple[str, int]]) -> None:
             renamed = [row | {"run": names.get(row["run"], row["run"])} for row in rows]
             write_text(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in renamed))
     _rename_checkpoint(folder, names)
+    _rename_batches(folder, names)
     for file in (folder.timings, folder.manifest):  # the manifest last: it tells whether all is renamed
         if file.is_file():
             content = read_json(file)
@@ -69,3 +70,11 @@ def _rename_checkpoint(folder: StudyFolder, names: dict[str, str]) -> None:
             {names.get(run, run): seconds for run, seconds in found.seconds.items()},
         ),
     )
+
+
+def _rename_batches(folder: StudyFolder, names: dict[str, str]) -> None:
+    if folder.batches.is_file():
+        content = read_json(folder.batches)
+        for batch in content["batches"]:
+            batch["runs"] = [names.get(run, run) for run in batch["runs"]]
+        write_json(folder.batches, content)

@@ -19,9 +19,10 @@ import torch
 
 from stratalign.engine import UNPLANNED_TOKENS, JointEngine
 from stratalign.errors import StudyFailure
-from stratalign.generation import Prompt, answer, batches, divergence_from_base
+from stratalign.generation import Answer, Asked, Prompt, answer_mixed, batches, divergence_from_base
 from stratalign.judging import describe_judges, score_all
 from stratalign.models import AdapterBank, AdapterSpec, LoadedModel, base_files, load_model
+from stratalign.pipeline.answering import AnswerBatch, answered, begin_batches, end_batches
 from stratalign.pipeline.execution import begin_execution, settle_memory
 from stratalign.pipeline.fingerprints import add_fingerprints
 from stratalign.pipeline.manifest import Manifest
@@ -102,32 +103,28 @@ def train_stage(plan: Plan, progress: Progress) -> None:
 def generate_stage(plan: Plan, progress: Progress) -> None:
     """Answer every held-out prompt with every run. Done: a batch whose answers are all in responses.jsonl."""
     folder = plan.folder
-    groups = batches(plan.prompts, plan.recipe.generation.batch_size)
-    stored: dict[str, set[str]] = {}
-    for row in read_jsonl(folder.responses):
-        stored.setdefault(row["run"], set()).add(row["prompt_id"])
-    missing = [
-        (run, group)
-        for run in plan.runs
-        for group in groups
-        if not {prompt.prompt_id for prompt in group} <= stored.get(run.id, set())
-    ]
-    if not missing:
+    total = len(plan.runs) * len(plan.prompts)
+    if answered(folder).issuperset(AnswerBatch(plan.runs, plan.prompts).answers()):
+        end_batches(folder)
         return
     add_fingerprints(folder, {"generation": plan.fingerprints["generation"]})
     with _timed(folder, "generate"):
-        redo = {(run.id, prompt.prompt_id) for run, group in missing for prompt in group}
-        keep_jsonl(folder.responses, lambda row: (row["run"], row["prompt_id"]) not in redo)
+        groups = batches(plan.prompts, plan.recipe.generation.batch_size)
+        missing = begin_batches(folder, plan.runs, groups)
+        left = sum(len(batch.runs) * len(batch.prompts) for batch in missing)
         loaded = _load(plan)
         bank = AdapterBank(loaded.model)
-        behind = {run.id for run, _ in missing}
+        behind = {run.id for batch in missing for run in batch.runs}
         runs = [run for run in plan.runs if run.id in behind]
         _attach_trained(plan, bank, runs)
         engine = _engine(plan, loaded, bank, runs)
-        total = len(plan.runs) * len(groups)
-        for done, (run, group) in enumerate(missing, start=total - len(missing) + 1):
-            append_jsonl(folder.responses, _answers(plan, loaded, engine, run, group))
-            progress("generation", done, total)
+        progress("generation", total - left, total)
+        for batch in missing:
+            made = _answers(plan, engine, batch)
+            append_jsonl(folder.responses, made)
+            left -= len(made)
+            progress("generation", total - left, total)
+        end_batches(folder)
         del loaded, bank, engine
         _release()
 
@@ -256,20 +253,41 @@ def _prove(plan: Plan, manifest: Manifest, pending: Sequence[Run], progress: Pro
         )
 
 
-def _answers(
-    plan: Plan, loaded: LoadedModel, engine: JointEngine, run: Run, group: list[Prompt]
-) -> list[Response]:
-    """One batch of answers of one run, with their divergence from the base."""
+def _answers(plan: Plan, engine: JointEngine, batch: AnswerBatch) -> list[Response]:
+    """One batch of answers, with their divergence from the base; in halves if a GPU's memory is too small for it."""
     settings = plan.recipe.generation
-    key = (settings.seed, run.condition.sampling_seed, run.seed)
-    with engine.active(run.id):
-        answers = answer(loaded.model, plan.tokenizer, group, settings, key=key, stop=plan.stop)
+    asked = [
+        Asked(run.id, prompt, (settings.seed, run.condition.sampling_seed, run.seed))
+        for run in batch.runs
+        for prompt in batch.prompts
+    ]
+    try:
+        answers = answer_mixed(engine.bank, plan.tokenizer, asked, settings, stop=plan.stop)
+    except torch.OutOfMemoryError:
+        if len(batch.runs) == 1:
+            raise
+        answers = None
+    if answers is None:  # outside the handler, which holds what did not fit
+        half = len(batch.runs) // 2
+        return [
+            response
+            for runs in (batch.runs[:half], batch.runs[half:])
+            for response in _answers(plan, engine, batch._replace(runs=runs))
+        ]
+    made = {(row.run, row.prompt.prompt_id): own for row, own in zip(asked, answers, strict=True)}
+    return [response for run in batch.runs for response in _responses(engine, run, batch.prompts, made)]
+
+
+def _responses(
+    engine: JointEngine, run: Run, prompts: Sequence[Prompt], made: Mapping[tuple[str, str], Answer]
+) -> list[Response]:
+    answers = [made[run.id, prompt.prompt_id] for prompt in prompts]
     trees = [
         Tree(prompt.prompt_id, prompt.cluster, prompt.ids, (Branch(own.tokens, 0),))
-        for prompt, own in zip(group, answers, strict=True)
+        for prompt, own in zip(prompts, answers, strict=True)
         if own.tokens
     ]
-    measured = divergence_from_base(engine, run.id, trees) if trees else []
+    measured = divergence_from_base(engine, run.id, trees)
     divergences = dict(zip((tree.row_id for tree in trees), measured, strict=True))
     return [
         Response(
@@ -283,7 +301,7 @@ def _answers(
             sampling_seed=run.condition.sampling_seed,
             kl_to_base=divergences.get(prompt.prompt_id),
         )
-        for prompt, own in zip(group, answers, strict=True)
+        for prompt, own in zip(prompts, answers, strict=True)
     ]
 
 

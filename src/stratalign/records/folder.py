@@ -57,6 +57,11 @@ class StudyFolder:
         return self.path / "checkpoints" / "training.safetensors"
 
     @property
+    def batches(self) -> Path:
+        """Which answers are made together; there while generation is under way."""
+        return self.path / "checkpoints" / "generation.json"
+
+    @property
     def training(self) -> Path:
         return self.path / "training.jsonl"
 

@@ -101,7 +101,7 @@ class TrainingSettings(BaseModel):
     reference: Literal["auto", "pass", "stored"] = Field(
         "auto",
         description="reference log-probabilities: from every base pass, or computed once and stored for other "
-        "studies; auto: whichever is less work for this study (ours)",
+        "studies; auto: stored from three epochs on (ours)",
     )
     checkpoint_every: int | Literal["auto"] = Field(
         "auto", description="steps between checkpoints; auto keeps them under 1 % of the time (ours)"
