@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,6 +52,7 @@ class Side:
     label: str
     order: str = "shuffled"
     trl: TrlSetup | None = None
+    stock_layers: bool = False
 
     @property
     def beside(self) -> str:
@@ -61,6 +62,7 @@ class Side:
 
 SIDES = {
     "ours": Side("stratalign, joint"),
+    "ours-stock": Side("stratalign, stock layers", stock_layers=True),
     "paper": Side("TRL as the paper ran it", trl=TrlSetup(checkpointing=True, precompute=False)),
     "expert": Side("TRL by an expert", trl=TrlSetup(checkpointing=False, precompute=True)),
     "expert-grouped": Side(
@@ -103,7 +105,7 @@ def schedule(sides: Sequence[str], windows: int, repeats: int) -> list[Cell]:
 def cells_of(side: str) -> tuple[str, ...]:
     if side == "ours":
         return (TOGETHER, *CONDITIONS)
-    if side == "ours-grouped":
+    if side in ("ours-grouped", "ours-stock"):
         return (TOGETHER,)
     return CONDITIONS[:1] if side == "stock-cpu" else CONDITIONS  # checkpointed, they all cost the same
 
@@ -142,7 +144,7 @@ def _step(
     try:
         if side.trl is None:
             chosen = list(runs.values()) if cell.cell == TOGETHER else [runs[cell.cell]]
-            return step_jointly(bench, chosen, window, before)
+            return step_jointly(replace(bench, stock_layers=side.stock_layers), chosen, window, before)
         return step_with_trl(bench, runs[cell.cell], window, side.trl, reference, before)
     except torch.cuda.OutOfMemoryError:
         return None

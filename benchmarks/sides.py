@@ -23,12 +23,14 @@ from stratalign.engine import JointEngine, collate, plan_memory
 from stratalign.models import (
     AdapterBank,
     AdapterSpec,
+    can_stop,
     check_packing,
     check_replay,
     find_anatomy,
     list_sites,
     packed_length,
 )
+from stratalign.models.packing import fuses
 from stratalign.models.tree_attention import segment_sizes
 from stratalign.pipeline.stock_trl import copy_a, quiet
 from stratalign.preferences import Tree
@@ -50,6 +52,7 @@ class Bench:
     clock: Clock
     warmup: int  # untimed steps on the same window before the timed one
     scratch: Path
+    stock_layers: bool = False  # ours without the fused layers of models/fused.py
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,10 @@ def joint_engine(bench: Bench, runs: Sequence[Run]) -> JointEngine:
     anatomy = find_anatomy(model)
     check_replay(model, anatomy)
     kernel = check_packing(model, anatomy)
-    anatomy = anatomy._replace(packs=kernel is not None, kernel=kernel or "segments")
+    anatomy = anatomy._replace(
+        packs=kernel is not None, kernel=kernel or "segments", stops=can_stop(model, anatomy)
+    )
+    anatomy = anatomy._replace(fused=fuses(model, anatomy) and not bench.stock_layers)
     bank = AdapterBank(model)
     for run in runs:
         condition, settings = run.condition, run.settings

@@ -39,5 +39,9 @@ def test_a_joint_step_runs_exactly_the_matrix_products_that_are_counted(tmp_path
     counter = OperationCounter()
     window = bench.material.windows["shuffled"][0]
     with counter.mode:
-        step = step_jointly(replace(bench, clock=counter), list(runs.values()), window)
-    assert step.seconds == cells.operations(bench, trained, "ours", "together", window)
+        stock = step_jointly(replace(bench, clock=counter, stock_layers=True), list(runs.values()), window)
+    assert stock.seconds == cells.operations(bench, trained, "ours-stock", "together", window)
+    with counter.mode:
+        fused = step_jointly(replace(bench, clock=counter), list(runs.values()), window)
+    least = cells.least(bench, trained, "together", window)
+    assert least < fused.seconds < stock.seconds  # of the last layer, all but the queries

@@ -24,16 +24,27 @@ from stratalign.engine.cutting import cut_by_tokens
 from stratalign.engine.labels import label_log_probabilities
 from stratalign.engine.memory import UNPLANNED_TOKENS
 from stratalign.errors import StudyFailure
-from stratalign.models import AdapterBank, Anatomy, Captured, capture, packed_inputs, replay, to_logits
+from stratalign.models import (
+    AdapterBank,
+    Anatomy,
+    Captured,
+    advance,
+    capture,
+    packed_inputs,
+    replay,
+    to_logits,
+)
 from stratalign.preferences import Tree
 
 
 class BasePass(NamedTuple):
-    """What `JointEngine.base` leaves: reference log-probabilities [items, branches] in nats, no gradient, and
-    the activations that `forward` starts from."""
+    """What `JointEngine.base` leaves, without gradient: reference log-probabilities [items, branches] in nats, the
+    activations that `forward` starts from, and, unless the reference was known, the base's last hidden states where a
+    label is predicted [labels, width]."""
 
     reference: Tensor
     captured: Captured
+    states: Tensor | None
 
 
 class JointEngine(nn.Module):
@@ -86,12 +97,19 @@ class JointEngine(nn.Module):
         """
         self.bank.deactivate()
         n_layers = len(self.anatomy.layers)
-        starts = {*self.first_layers.values(), *([n_layers] if reference is None else [])}
-        captured = capture(self.anatomy, starts, **self._inputs(batch))
-        if reference is None:
-            with torch.no_grad():
-                reference = self._log_probabilities(captured.hidden[n_layers], batch)
-        return BasePass(reference, captured)
+        starts = set(self.first_layers.values())
+        if self.anatomy.fused and batch.spans is not None:
+            captured = capture(self.anatomy, [0], **self._inputs(batch))
+            advance(self.anatomy, captured, starts or {0})
+        else:
+            wanted = starts if reference is not None else {*starts, n_layers}
+            captured = capture(self.anatomy, wanted, **self._inputs(batch))
+        if reference is not None:
+            return BasePass(reference, captured, None)
+        with torch.no_grad():
+            at = (batch.rows, batch.positions)
+            states = replay(self.anatomy, captured, max(captured.hidden), at=at)
+            return BasePass(self._log_probabilities(states, batch), captured, states)
 
     def active(self, run: str, trainable: frozenset[str] | None = None) -> AbstractContextManager[None]:
         """Make the run's adapter active; forward and backward of the run belong inside this block."""
@@ -102,27 +120,28 @@ class JointEngine(nn.Module):
 
         Must be called inside `active(run)`. Differentiable with respect to the run's adapter.
         """
-        return self._log_probabilities(self._hidden(run, passed), batch)
+        return self._log_probabilities(self._states(run, batch, passed), batch)
 
     def logits(self, batch: Batch, run: str, passed: BasePass) -> Tensor:
         """Logits of a run at the batch's labelled positions: [labels, vocabulary]. Inside `active(run)`."""
-        return self._labelled_logits(self._hidden(run, passed), batch)
+        return to_logits(self.anatomy, self._states(run, batch, passed))
 
     def base_logits(self, batch: Batch, passed: BasePass) -> Tensor:
-        """Logits of the base at the batch's labelled positions: [labels, vocabulary]."""
-        return self._labelled_logits(passed.captured.hidden[len(self.anatomy.layers)], batch)
+        """Logits of the base at the batch's labelled positions: [labels, vocabulary]; of a pass without a reference."""
+        assert passed.states is not None, "the pass was given its reference and ended early"
+        return to_logits(self.anatomy, passed.states)
 
     def _inputs(self, batch: Batch) -> dict[str, Any]:
         if batch.spans is None:
             return {"input_ids": batch.ids, "attention_mask": batch.mask}
         return packed_inputs(self.anatomy, batch.ids, batch.spans)
 
-    def _hidden(self, run: str, passed: BasePass) -> Tensor:
+    def _states(self, run: str, batch: Batch, passed: BasePass) -> Tensor:
+        """The run's last hidden states where a label is predicted, [labels, width]."""
+        first, at = self.first_layers[run], (batch.rows, batch.positions)
         if self.checkpointing and torch.is_grad_enabled():
-            return replay(
-                self.anatomy, passed.captured, self.first_layers[run], partial(self._checkpointed, run)
-            )
-        return replay(self.anatomy, passed.captured, self.first_layers[run])
+            return replay(self.anatomy, passed.captured, first, partial(self._checkpointed, run), at)
+        return replay(self.anatomy, passed.captured, first, at=at)
 
     def _checkpointed(self, run: str, run_layer: Callable[..., Tensor]) -> Callable[..., Tensor]:
         """Runs one layer under checkpointing. The recomputation happens in the backward pass, with whatever
@@ -142,10 +161,6 @@ class JointEngine(nn.Module):
 
         return call
 
-    def _labelled_logits(self, hidden: Tensor, batch: Batch) -> Tensor:
-        return to_logits(self.anatomy, hidden[batch.rows, batch.positions])
-
-    def _log_probabilities(self, hidden: Tensor, batch: Batch) -> Tensor:
-        states = hidden[batch.rows, batch.positions]
+    def _log_probabilities(self, states: Tensor, batch: Batch) -> Tensor:
         head = partial(to_logits, self.anatomy)
         return batch.totals(label_log_probabilities(head, states, batch.labels, self.anatomy.vocabulary))

@@ -4,6 +4,7 @@ from stratalign.models.adapters import AdapterBank, AdapterSpec, draw_a, load_te
 from stratalign.models.anatomy import (
     Anatomy,
     Captured,
+    advance,
     can_stop,
     capture,
     check_replay,
@@ -44,6 +45,7 @@ __all__ = [
     "ModelShape",
     "Spans",
     "Unmixable",
+    "advance",
     "audit",
     "base_files",
     "can_stop",

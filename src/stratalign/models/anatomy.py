@@ -8,7 +8,7 @@ replaying captured layers gives the stock logits. Knows nothing of adapters, con
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from stratalign.errors import UserError
+from stratalign.models.fused import run_fused
 from stratalign.models.tree_attention import Kernel, TreeMask, attending_to_trees
 
 
@@ -33,6 +34,7 @@ class Anatomy(NamedTuple):
     finish: Callable[[Tensor], Tensor]  # what the model does to the head's logits: scaling, soft-capping
     packs: bool = False  # whether packed rows were found to give the stock logits; if not, rows are padded
     kernel: Kernel = "segments"  # how attention over packed rows is computed
+    fused: bool = False  # whether layers over packed rows run in fewer passes over memory (fused.py)
     stops: bool = False  # whether a pass can stop at the highest layer asked for; if not, all layers run
 
 
@@ -139,24 +141,49 @@ def replay(
     captured: Captured,
     start: int,
     wrap: Callable[[Callable[..., Any]], Callable[..., Any]] = lambda run_layer: run_layer,
+    at: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """Hidden states after the last layer, replaying layers `start` and above; [rows, T, width].
 
-    `wrap` is given the function that runs one layer, and what it returns is called in its place (activation
-    checkpointing).
+    Args:
+        wrap: is given the function that runs one layer, and what it returns is called in its place (activation
+            checkpointing).
+        at: rows and columns [labels]; only the hidden states there are wanted, [labels, width].
     """
     run_layer = wrap(partial(_run_layer, anatomy))
     hidden = captured.hidden[start]
-    for number in range(start, len(anatomy.layers)):
-        hidden = run_layer(anatomy.layers[number], hidden, **captured.arguments[number])
-    return hidden
+    last = len(anatomy.layers) - 1
+    for number in range(start, last + 1):
+        arguments = captured.arguments[number]
+        if number == last and at is not None and _runs_fused(anatomy, arguments):
+            only: Tensor = run_layer(anatomy.layers[number], hidden, keep=at[1], **arguments)
+            return only[0]
+        hidden = run_layer(anatomy.layers[number], hidden, **arguments)
+    return hidden if at is None else hidden[at]
+
+
+def advance(anatomy: Anatomy, captured: Captured, starts: Iterable[int]) -> None:
+    """Fill in the hidden states on entry to `starts` from those on entry to layer 0, without gradient."""
+    wanted = set(starts)
+    hidden = captured.hidden[0]
+    with torch.no_grad():
+        for number in range(max(wanted)):
+            hidden = _run_layer(anatomy, anatomy.layers[number], hidden, **captured.arguments[number])
+            if number + 1 in wanted:
+                captured.hidden[number + 1] = hidden
 
 
 def _run_layer(anatomy: Anatomy, layer: nn.Module, hidden: Tensor, **arguments: Any) -> Tensor:
+    if _runs_fused(anatomy, arguments):
+        return run_fused(layer, hidden, **arguments)
     if isinstance(arguments.get("attention_mask"), TreeMask):
         with attending_to_trees(anatomy.decoder.config):
             return _first(layer(hidden, **arguments))
     return _first(layer(hidden, **arguments))
+
+
+def _runs_fused(anatomy: Anatomy, arguments: Mapping[str, Any]) -> bool:
+    return anatomy.fused and isinstance(arguments.get("attention_mask"), TreeMask)
 
 
 def to_logits(anatomy: Anatomy, hidden: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ from stratalign.models.anatomy import Anatomy, can_stop, find_anatomy
 from stratalign.models.families import is_proven, longest_exact, may_pack, refuse_config, refuse_structure
 from stratalign.models.hushing import hushed
 from stratalign.models.linears import list_sites
-from stratalign.models.packing import check_packing
+from stratalign.models.packing import check_packing, fuses
 from stratalign.models.soundness import check_support
 from stratalign.records import file_digest
 
@@ -127,13 +127,10 @@ def load_model(
     refuse_structure(model, anatomy.layers, settings.base)
     difference = check_support(model, anatomy)
     kernel = check_packing(model, anatomy) if may_pack(model.config) else None
-    return LoadedModel(
-        model,
-        anatomy._replace(
-            packs=kernel is not None, kernel=kernel or "segments", stops=can_stop(model, anatomy)
-        ),
-        difference,
+    anatomy = anatomy._replace(
+        packs=kernel is not None, kernel=kernel or "segments", stops=can_stop(model, anatomy)
     )
+    return LoadedModel(model, anatomy._replace(fused=fuses(model, anatomy)), difference)
 
 
 def load_stock(

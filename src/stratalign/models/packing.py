@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from stratalign.models.anatomy import Anatomy, capture, replay, to_logits
+from stratalign.models.fused import may_fuse
 from stratalign.models.tree_attention import Kernel, Spans, TreeMask
 from stratalign.preferences import Branch, Tree
 
@@ -120,6 +121,14 @@ def check_packing(model: PreTrainedModel, anatomy: Anatomy) -> Kernel | None:
     finally:
         if window is not None:
             config.sliding_window = window
+
+
+@torch.no_grad()
+def fuses(model: PreTrainedModel, anatomy: Anatomy) -> bool:
+    """Whether every layer of a packed model is one that `run_fused` computes, by the same probe."""
+    kind = model.config.get_text_config(decoder=True).model_type
+    alike = all(may_fuse(layer, kind) for layer in anatomy.layers)
+    return anatomy.packs and anatomy.stops and alike and _passes(model, anatomy._replace(fused=True))
 
 
 def _passes(model: PreTrainedModel, anatomy: Anatomy) -> bool:
