@@ -79,13 +79,13 @@ def test_a_study_interrupted_in_generation_grows_keeps_its_batches_and_halves_wh
 
     made, stock = [], stages.answer_mixed
 
-    def watched(bank, tokenizer, asked, *args, **options):
-        made.append({row.run for row in asked})
+    def watched(bank, tokenizer, prompts, keys, *args, **options):
+        made.append(set(keys))
         if len(made) == 2:
             raise KeyboardInterrupt
         if len(made) == 5:
             raise torch.OutOfMemoryError
-        return stock(bank, tokenizer, asked, *args, **options)
+        return stock(bank, tokenizer, prompts, keys, *args, **options)
 
     monkeypatch.setattr(stages, "answer_mixed", watched)
     out = StudyFolder(tmp_path / "out")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from stratalign.generation.cache import roomy_cache
+from stratalign.generation.prefill import Prefilled
 
 Choose = Callable[[Tensor, Sequence[int], int], Tensor]
 """(logits [rows, vocabulary] in float32, the rows' places in the batch, step) -> tokens [rows]."""
@@ -24,8 +24,8 @@ DROP = 0.1
 @torch.no_grad()
 def decode(
     model: PreTrainedModel,
-    ids: Tensor,
     mask: Tensor,
+    prefilled: Prefilled,
     choose: Choose,
     ended: Callable[[Sequence[int]], bool],
     limit: int,
@@ -34,17 +34,33 @@ def decode(
     """The new tokens of every row, up to and with the one that ended it; at most `limit`.
 
     Args:
-        ids: prompts [rows, width], padded on the left.
-        mask: 1 on their tokens, 0 on padding [rows, width].
+        mask: 1 on the tokens of the prompts, which are padded on the left, 0 on padding [rows, width].
+        prefilled: what the prompts left.
         ended: whether an answer, given its tokens so far, is over.
         kept: told the rows that stay, whenever others are dropped.
     """
-    made: list[list[int]] = [[] for _ in range(len(ids))]
-    rows = list(range(len(ids)))
-    over = [False] * len(ids)
-    cache = roomy_cache(model)
-    positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    made: list[list[int]] = [[] for _ in range(len(mask))]
+    over = [False] * len(mask)
+    rows = list(range(len(mask)))
+    cache, logits = prefilled
+    positions = mask.sum(-1, keepdim=True)
     for step in range(limit):
+        tokens = choose(logits.float(), rows, step)
+        for row, token in zip(rows, tokens.tolist(), strict=True):
+            if not over[row]:
+                made[row].append(token)
+                over[row] = ended(made[row])
+        going = [i for i, row in enumerate(rows) if not over[row]]
+        if not going or step + 1 == limit:
+            break
+        ids = tokens[:, None]
+        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+        if len(going) <= (1 - DROP) * len(rows):
+            places = torch.tensor(going, device=ids.device)
+            cache.batch_select_indices(places)
+            ids, positions, mask = ids[places], positions[places], mask[places]
+            rows = [rows[i] for i in going]
+            kept(rows)
         logits = model(
             input_ids=ids,
             attention_mask=mask,
@@ -53,20 +69,5 @@ def decode(
             use_cache=True,
             logits_to_keep=1,
         ).logits[:, -1]
-        tokens = choose(logits.float(), rows, step)
-        for row, token in zip(rows, tokens.tolist(), strict=True):
-            if not over[row]:
-                made[row].append(token)
-                over[row] = ended(made[row])
-        going = [i for i, row in enumerate(rows) if not over[row]]
-        if not going:
-            break
-        ids, positions = tokens[:, None], positions[:, -1:] + 1
-        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
-        if len(going) <= (1 - DROP) * len(rows):
-            places = torch.tensor(going, device=ids.device)
-            cache.batch_select_indices(places)
-            ids, positions, mask = ids[places], positions[places], mask[places]
-            rows = [rows[i] for i in going]
-            kept(rows)
+        positions = positions + 1
     return made

@@ -6,7 +6,7 @@ same bits. Knows nothing of scores.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -15,6 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from stratalign.generation.decoding import decode
 from stratalign.generation.noise import keyed_choice
+from stratalign.generation.prefill import Prefilled, Prompts, prefill, prefill_shared
 from stratalign.generation.settings import GenerationSettings
 from stratalign.models import AdapterBank, Unmixable
 
@@ -32,14 +33,6 @@ def batches(prompts: Sequence[Prompt], size: int) -> list[list[Prompt]]:
     """Prompts of similar length together, in a fixed order; the grouping depends on the prompts alone."""
     ordered = sorted(prompts, key=lambda prompt: (len(prompt.ids), prompt.prompt_id))
     return [list(ordered[i : i + size]) for i in range(0, len(ordered), size)]
-
-
-class Asked(NamedTuple):
-    """One answer to be made: of which run, to which prompt, and what keys its noise beside prompt and position."""
-
-    run: str
-    prompt: Prompt
-    key: object
 
 
 class Answer(NamedTuple):
@@ -65,42 +58,61 @@ def answer(
         key: what keys the sampling noise beside prompt and position.
         stop: texts that end an answer; they are cut off.
     """
-    return _answers(model, tokenizer, prompts, [key] * len(prompts), settings, stop, _ignored)
+    given = _padded(model, tokenizer, prompts)
+    keys = [key] * len(prompts)
+    return _answers(model, tokenizer, prompts, keys, given.mask, prefill(model, given), settings, stop)
 
 
 def answer_mixed(
     bank: AdapterBank,
     tokenizer: PreTrainedTokenizerBase,
-    asked: Sequence[Asked],
+    prompts: Sequence[Prompt],
+    keys: Mapping[str, object],
     settings: GenerationSettings,
     *,
     stop: Sequence[str] = (),
-) -> list[Answer]:
-    """Decode one batch whose rows belong to different runs; one answer for each row, in order.
+) -> dict[str, list[Answer]]:
+    """Decode one batch of several runs' answers to the same prompts; run -> one answer for each prompt, in order.
 
-    A row's answer is the one that `answer` gives with that run active, up to the rounding of its logits. Rows of a
-    run should lie together. A model whose modules do not see whole rows is decoded one run at a time.
+    A run's answers are those that `answer` gives while it is active, up to the rounding of its logits. A model
+    whose modules do not see whole rows is decoded one run at a time.
+
+    Args:
+        keys: run -> what keys its sampling noise beside prompt and position.
     """
-    runs = [row.run for row in asked]
-
-    def decoded(rows: Sequence[Asked], kept: Callable[[Sequence[int]], None]) -> list[Answer]:
-        prompts, keys = [row.prompt for row in rows], [row.key for row in rows]
-        return _answers(bank.model, tokenizer, prompts, keys, settings, stop, kept)
-
+    rows = [(run, prompt) for run in keys for prompt in prompts]
+    given = _padded(bank.model, tokenizer, prompts)
     try:
-        with bank.mixed(runs) as mixture:
-            return decoded(asked, lambda rows: mixture.assign([runs[row] for row in rows]))
+        with bank.mixed([run for run, _ in rows]) as mixture:
+            made = _answers(
+                bank.model,
+                tokenizer,
+                [prompt for _, prompt in rows],
+                [keys[run] for run, _ in rows],
+                given.mask.repeat(len(keys), 1),
+                prefill_shared(bank, mixture, list(keys), given),
+                settings,
+                stop,
+                lambda left: mixture.assign([rows[row][0] for row in left]),
+            )
     except Unmixable:
-        found: dict[Asked, Answer] = {}
-        for run in dict.fromkeys(runs):
+        made = []
+        for run, key in keys.items():
             with bank.active(run):
-                own = [row for row in asked if row.run == run]
-                found |= zip(own, decoded(own, _ignored), strict=True)
-        return [found[row] for row in asked]
+                made += answer(bank.model, tokenizer, prompts, settings, key=key, stop=stop)
+    count = len(prompts)
+    return {run: made[i * count : (i + 1) * count] for i, run in enumerate(keys)}
 
 
-def _ignored(_rows: Sequence[int]) -> None:
-    """For whom it does not matter which rows stay in the batch."""
+def _padded(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt]) -> Prompts:
+    width = max(len(prompt.ids) for prompt in prompts)
+    ids = torch.full((len(prompts), width), _eos_ids(model, tokenizer)[0], dtype=torch.int64)
+    mask = torch.zeros_like(ids)
+    for row, prompt in enumerate(prompts):
+        ids[row, width - len(prompt.ids) :] = torch.tensor(prompt.ids)
+        mask[row, width - len(prompt.ids) :] = 1
+    positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    return Prompts(*(part.to(next(model.parameters()).device) for part in (ids, mask, positions)))
 
 
 def _answers(
@@ -108,18 +120,14 @@ def _answers(
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Prompt],
     keys: Sequence[object],
+    mask: Tensor,
+    prefilled: Prefilled,
     settings: GenerationSettings,
     stop: Sequence[str],
-    kept: Callable[[Sequence[int]], None],
+    kept: Callable[[Sequence[int]], None] = lambda _rows: None,
 ) -> list[Answer]:
-    width = max(len(prompt.ids) for prompt in prompts)
+    """One answer for each row; `prompts` and `keys` are those of the rows."""
     eos = _eos_ids(model, tokenizer)
-    device = next(model.parameters()).device
-    ids = torch.full((len(prompts), width), eos[0], dtype=torch.int64)
-    mask = torch.zeros_like(ids)
-    for row, prompt in enumerate(prompts):
-        ids[row, width - len(prompt.ids) :] = torch.tensor(prompt.ids)
-        mask[row, width - len(prompt.ids) :] = 1
     ends = set(eos)
     # A token holds at least one character, or a byte of one: a mark lies within so many tokens of the end.
     reach = 4 * max(map(len, stop), default=0)
@@ -133,7 +141,7 @@ def _answers(
             return True
         return bool(stop) and any(mark in tokenizer.decode(tokens[-reach:]) for mark in stop)
 
-    made = decode(model, ids.to(device), mask.to(device), choose, ended, settings.max_new_tokens, kept)
+    made = decode(model, mask, prefilled, choose, ended, settings.max_new_tokens, kept)
     return [_finished(row, eos, tokenizer, stop) for row in made]
 
 

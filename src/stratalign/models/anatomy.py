@@ -117,7 +117,7 @@ def capture(
     try:
         with torch.no_grad(), packed, _idle(list(anatomy.layers)[stop:]):
             # without it the config's default would create a cache, and a replay would append to it twice
-            anatomy.decoder(**inputs, use_cache=False)
+            anatomy.decoder(**{"use_cache": False} | inputs)
     finally:
         for handle in handles:
             handle.remove()

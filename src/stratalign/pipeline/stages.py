@@ -19,7 +19,7 @@ import torch
 
 from stratalign.engine import UNPLANNED_TOKENS, JointEngine
 from stratalign.errors import StudyFailure
-from stratalign.generation import Answer, Asked, Prompt, answer_mixed, batches, divergence_from_base
+from stratalign.generation import Answer, Prompt, answer_mixed, batches, divergence_from_base
 from stratalign.judging import describe_judges, score_all
 from stratalign.models import AdapterBank, AdapterSpec, LoadedModel, base_files, load_model
 from stratalign.pipeline.answering import AnswerBatch, answered, begin_batches, end_batches
@@ -256,32 +256,26 @@ def _prove(plan: Plan, manifest: Manifest, pending: Sequence[Run], progress: Pro
 def _answers(plan: Plan, engine: JointEngine, batch: AnswerBatch) -> list[Response]:
     """One batch of answers, with their divergence from the base; in halves if a GPU's memory is too small for it."""
     settings = plan.recipe.generation
-    asked = [
-        Asked(run.id, prompt, (settings.seed, run.condition.sampling_seed, run.seed))
-        for run in batch.runs
-        for prompt in batch.prompts
-    ]
+    keys = {run.id: (settings.seed, run.condition.sampling_seed, run.seed) for run in batch.runs}
     try:
-        answers = answer_mixed(engine.bank, plan.tokenizer, asked, settings, stop=plan.stop)
+        made = answer_mixed(engine.bank, plan.tokenizer, batch.prompts, keys, settings, stop=plan.stop)
     except torch.OutOfMemoryError:
         if len(batch.runs) == 1:
             raise
-        answers = None
-    if answers is None:  # outside the handler, which holds what did not fit
+        made = None
+    if made is None:  # outside the handler, which holds what did not fit
         half = len(batch.runs) // 2
         return [
             response
             for runs in (batch.runs[:half], batch.runs[half:])
             for response in _answers(plan, engine, batch._replace(runs=runs))
         ]
-    made = {(row.run, row.prompt.prompt_id): own for row, own in zip(asked, answers, strict=True)}
-    return [response for run in batch.runs for response in _responses(engine, run, batch.prompts, made)]
+    return [one for run in batch.runs for one in _responses(engine, run, batch.prompts, made[run.id])]
 
 
 def _responses(
-    engine: JointEngine, run: Run, prompts: Sequence[Prompt], made: Mapping[tuple[str, str], Answer]
+    engine: JointEngine, run: Run, prompts: Sequence[Prompt], answers: Sequence[Answer]
 ) -> list[Response]:
-    answers = [made[run.id, prompt.prompt_id] for prompt in prompts]
     trees = [
         Tree(prompt.prompt_id, prompt.cluster, prompt.ids, (Branch(own.tokens, 0),))
         for prompt, own in zip(prompts, answers, strict=True)
