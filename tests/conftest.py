@@ -19,6 +19,12 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is read from or left in the user's cache folder."""
+    monkeypatch.setenv("STRATALIGN_CACHE", str(tmp_path / "user cache"))
+
+
 @pytest.fixture(scope="session")
 def transcripts() -> Path:
     """About thirty hh-rlhf style pairs that ship with the project."""

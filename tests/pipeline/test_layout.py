@@ -6,9 +6,11 @@ import pytest
 import yaml
 
 import stratalign as sa
+from stratalign.engine import JointEngine
 from stratalign.models import ModelSettings, load_model
 from stratalign.pipeline import stages
 from stratalign.records import read_jsonl
+from stratalign.training import references
 
 
 @pytest.mark.parametrize("stored", [None, "padded"])
@@ -45,3 +47,48 @@ def test_a_loaded_model_says_whether_it_packs(make_model):
     loaded = load_model(settings, dtype=torch.float32, device=torch.device("cpu"))
     assert loaded.packs
     assert not loaded.padded().packs
+
+
+def test_memory_is_planned_once_said_and_kept(recipe, tmp_path, monkeypatch):
+    file, out = tmp_path / "recipe.yaml", tmp_path / "out"
+    file.write_text(yaml.safe_dump(recipe(conditions=["base", "mid"])))
+    assert sa.plan(file, out=out).describe()["execution"]["pack_tokens"] is None
+    sa.train(file, out=out)
+    execution = json.loads((out / "execution.json").read_text())
+    assert (execution["pack_tokens"], execution["checkpointing"]) == (2048, False)
+    assert execution["bytes_per_token"] > 1000
+    (out / "execution.json").write_text(json.dumps(execution | {"pack_tokens": 70, "checkpointing": True}))
+    used = []
+    monkeypatch.setattr(
+        stages,
+        "JointEngine",
+        lambda *a, **k: used.append((k["pack_tokens"], k["checkpointing"])) or JointEngine(*a, **k),
+    )
+    file.write_text(yaml.safe_dump(recipe(conditions=["base", "mid", "global"])))
+    sa.train(file, out=out)
+    assert set(used) == {(70, True)}
+    assert sa.plan(file, out=out).describe()["execution"]["pack_tokens"] == 70
+
+
+def test_references_are_stored_when_asked_and_shared_by_studies_with_other_settings(
+    recipe, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("STRATALIGN_CACHE", str(tmp_path / "cache"))
+    computed = []
+    stock = references.compute_references
+    monkeypatch.setattr(references, "compute_references", lambda *a: computed.append(1) or stock(*a))
+    outcomes = {}
+    for name, own in {
+        "pass": {},
+        "one": {"reference": "stored"},
+        "two": {"reference": "stored", "beta": 0.2},
+    }.items():
+        changed = recipe(conditions=["base", "full"])
+        changed["training"] |= own
+        file = tmp_path / f"{name}.yaml"
+        file.write_text(yaml.safe_dump(changed))
+        sa.train(file, out=tmp_path / name)
+        outcomes[name] = [row["loss"] for row in read_jsonl(tmp_path / name / "training.jsonl")]
+    assert len(computed) == len(list((tmp_path / "cache" / "references").iterdir())) == 1
+    assert outcomes["one"] == pytest.approx(outcomes["pass"], rel=1e-5)
+    assert outcomes["two"] != outcomes["one"]

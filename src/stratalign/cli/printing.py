@@ -97,6 +97,11 @@ def plan(planned: Mapping[str, Any]) -> None:
         say(f"Adapters: on {targets}")
     execution = planned["execution"]
     say(f"Steps: {planned['steps']} on {execution['device']} in {execution['precision']}")
+    if execution["pack_tokens"]:
+        say(
+            f"Memory: up to {execution['pack_tokens']:,} tokens in a pass, activations "
+            f"{'recomputed' if execution['checkpointing'] else 'kept'} ({execution['bytes_per_token']:,} bytes a token)"
+        )
     table = Table(box=None, pad_edge=False)
     for name in ("run", "layers", "modules", "rank", "parameters", "labels"):
         table.add_column(name, justify="left" if name in ("run", "layers", "labels") else "right")

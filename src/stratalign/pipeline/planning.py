@@ -86,7 +86,17 @@ class Plan:
             "partition": {name: list(layers) for name, layers in self.blocks.items()},
             "preferences": self.preferences,
             "steps": len(self.steps),
-            "execution": {"device": self.execution.device, "precision": self.execution.precision},
+            "execution": {
+                key: getattr(self.execution, key)
+                for key in (
+                    "device",
+                    "precision",
+                    "pack_tokens",
+                    "checkpointing",
+                    "bytes_per_token",
+                    "reference",
+                )
+            },
             "runs": {
                 run.id: {
                     "condition": run.condition.name,
