@@ -104,7 +104,7 @@ def test_controls_carry_their_labels_and_sampling_seed():
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"block": "midle"}, "Unknown block of condition 'x' 'midle'. Did you mean 'mid'"),
+        ({"block": "midle"}, "Unknown block 'midle'. Did you mean 'mid'"),
         ({"block": ["mid"]}, "Unknown block"),
         ({"layers": [99]}, "names layer 99, but the model has 12 layers, 0 to 11"),
         ({"layers": [3, 3]}, "names layer 3 twice"),

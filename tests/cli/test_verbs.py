@@ -160,7 +160,7 @@ def test_a_recipe_may_share_parts_by_yaml_anchors(make_model, transcripts, tmp_p
 def test_study_tells_its_stages_and_its_verdicts(finished):
     _, folder, done = finished
     assert (done.code, done.err) == (0, "")
-    for stage in ("training: 2 of 2", "proof: 1 of 1", "generation: 2 of 2", "report: 1 of 1"):
+    for stage in ("training: 2 of 2", "proof: 1 of 1", "generation: 8 of 8", "report: 1 of 1"):
         assert stage in done.out
     assert "mid        margin" in done.out
     assert f"Report: {folder / 'report.html'}" in done.out

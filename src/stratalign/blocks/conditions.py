@@ -159,7 +159,7 @@ def _block(condition: str, block: object, blocks: Blocks, n_layers: int) -> Sequ
     if block == "full":
         return range(n_layers)
     if not isinstance(block, str) or block not in blocks:
-        raise unknown_name(f"block of condition {condition!r}", block, ["full", "none", *blocks])
+        raise unknown_name("block", block, ["full", "none", *blocks], f"Condition {condition!r} names it.")
     return blocks[block]
 
 

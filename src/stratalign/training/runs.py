@@ -51,6 +51,11 @@ def phase_bounds(condition: Condition, total: int) -> list[int]:
     for phase in condition.phases:
         bounds.append(total if phase.steps is None else bounds[-1] + phase.steps)
     lengths = [after - before for before, after in itertools.pairwise(bounds)]
+    if len(lengths) == 1 and total < 2:
+        raise UserError(
+            f"The training of condition {condition.name!r} has {total} step, and proving what trains takes 2. Use more "
+            "training pairs or epochs, or a smaller batch_size or gradient_accumulation."
+        )
     if lengths and (bounds[-1] != total or min(lengths) < 2):
         raise UserError(
             f"The phases of condition {condition.name!r} take {', '.join(map(str, lengths))} steps of {total} in all. "
