@@ -141,7 +141,10 @@ BAD_RECIPES = {
         "and train: 900, but {source} has 35 usable rows in 28 clusters (rows that open with the same human turn "
         "stay together). These work: held_out: ",
     ),
-    "only one optimizer step": ({"training": {"batch_size": 99}}, "The training of condition 'mid' has 1 step"),
+    "only one optimizer step": (
+        {"training": {"batch_size": 99}},
+        "The training of condition 'mid' has 1 step",
+    ),
     "preferences as a text": ({"preferences": "x.jsonl"}, "preferences: Input should be a valid dictionary"),
     "home of nobody": (
         {"preferences": {"source": "~nobody-here/x.jsonl"}},
