@@ -53,7 +53,7 @@ def test_the_recipe_shown_is_a_valid_one(make_model, transcripts):
     (shown,) = (yaml.safe_load(block) for block in blocks("yaml"))
     recipe = parse_recipe(shown)
     names = [spec.name for spec in recipe.specs()]
-    assert len(names) == 13  # eleven entries, one of them a list of three learning rates
+    assert len(names) == 16  # twelve entries, two of them lists of three values
     twelve = dict(shown, model=str(make_model("llama", layers=24)))
     twelve["preferences"] = {"source": str(transcripts), "train": "all", "validation": 0, "held_out": 8}
     twelve["training"] = {"batch_size": 1, "gradient_accumulation": 1, "epochs": 4}
