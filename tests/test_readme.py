@@ -58,7 +58,7 @@ def test_the_recipe_shown_is_a_valid_one(make_model, transcripts):
     twelve["preferences"] = {"source": str(transcripts), "train": "all", "validation": 0, "held_out": 8}
     twelve["training"] = {"batch_size": 1, "gradient_accumulation": 1, "epochs": 4}
     planned = sa.plan(parse_recipe(twelve), out="does-not-exist-and-is-not-made")
-    assert len(planned.runs) == 26  # thirteen conditions x two seeds
+    assert len(planned.runs) == 32  # sixteen conditions x two seeds
 
 
 def test_what_python_shows_is_true(monkeypatch):
