@@ -168,3 +168,9 @@ def test_a_model_that_is_none_is_refused(model, said):
 def test_axolotl_takes_no_fraction_for_alpha():
     with pytest.raises(UserError, match=r"got 6\.5\. Give alpha"):
         sa.axolotl_config(12, "mid", alpha=6.5)
+
+
+def test_axolotl_gets_the_names_of_the_model_and_not_the_defaults(make_model):
+    keys = yaml.safe_load(sa.axolotl_config(str(make_model("gpt_neox")), "mid"))
+    assert keys["lora_target_modules"] == ["query_key_value", "dense"]
+    assert keys["peft_layers_to_transform"] == [2, 3]

@@ -85,7 +85,7 @@ def confine(
         modules=() if counted else run.condition.modules,
         layer_list=None if counted else first.name.removesuffix(f".{first.layer}.{first.kind}"),
         transposed=first.transposed,
-        targets=tuple(run.settings.targets),
+        targets=run.condition.targets,
         rank=run.settings.rank,
         alpha=run.settings.alpha,
         dropout=run.settings.dropout,
