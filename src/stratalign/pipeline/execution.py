@@ -47,11 +47,15 @@ class Execution:
     def dtype(self) -> torch.dtype:
         return DTYPES[self.precision]
 
-    def arithmetic(self, kernel: str) -> dict[str, Any]:
-        """What may change the last bits of a pass through the base, the kernel of packed attention included."""
+    def arithmetic(self, anatomy: Anatomy) -> dict[str, Any]:
+        """What may change the last bits of a pass through the base."""
         keys = ("device", "precision", "attention", "threads", "pack_tokens", "batches")
         gpu = torch.cuda.get_device_name() if self.torch_device.type == "cuda" else None
-        return {key: getattr(self, key) for key in keys} | {"kernel": kernel, "gpu": gpu}
+        return {key: getattr(self, key) for key in keys} | {
+            "kernel": anatomy.kernel,
+            "fused": anatomy.fused,
+            "gpu": gpu,
+        }
 
 
 def resolve_execution(folder: StudyFolder, settings: TrainingSettings) -> Execution:

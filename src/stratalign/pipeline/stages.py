@@ -169,7 +169,7 @@ def _train_cohort(
     if plan.execution.reference == "stored":
         circumstances = {
             "base": manifest.files,
-            "arithmetic": plan.execution.arithmetic(loaded.anatomy.kernel),
+            "arithmetic": plan.execution.arithmetic(loaded.anatomy),
         }
         reference = stored_references(engine, plan.train_trees, circumstances, progress)
     trained = train(
