@@ -92,3 +92,15 @@ def test_references_are_stored_when_asked_and_shared_by_studies_with_other_setti
     assert len(computed) == len(list((tmp_path / "cache" / "references").iterdir())) == 1
     assert outcomes["one"] == pytest.approx(outcomes["pass"], rel=1e-5)
     assert outcomes["two"] != outcomes["one"]
+
+
+@pytest.mark.parametrize(
+    ("epochs", "asked", "found"), [(2, "auto", "pass"), (3, "auto", "stored"), (3, "pass", "pass")]
+)
+def test_where_the_reference_comes_from_depends_on_epochs_alone(recipe, tmp_path, epochs, asked, found):
+    changed = recipe(conditions=["base", "full"])
+    changed["training"] |= {"epochs": epochs, "reference": asked}
+    file = tmp_path / "recipe.yaml"
+    for conditions in (["base", "full"], ["base", "global"]):
+        file.write_text(yaml.safe_dump({**changed, "conditions": conditions}))
+        assert sa.plan(file, out=tmp_path / "out").execution.reference == found

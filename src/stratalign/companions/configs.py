@@ -39,7 +39,8 @@ def lora_config(
         rank: LoRA's rank; 16 if not given.
         alpha: LoRA's alpha; if not given, twice the rank, as in a recipe.
         dropout: LoRA's dropout; 0 if not given.
-        targets: module kinds that get an adapter; q_proj, k_proj, v_proj and o_proj if not given.
+        targets: module kinds that get an adapter; if not given, those of attention (q_proj, k_proj, v_proj and o_proj
+            where the model has these names, or only the number of layers is known).
         partition: how layers are divided into blocks, as in a recipe; thirds if not given.
 
     Raises:

@@ -58,9 +58,8 @@ def lay_out(trees: Sequence[Tree]) -> tuple[Tensor, Spans, list[Place]]:
         ends.append(len(ids))
     sizes = torch.tensor([end - start for start, end in zip([0, *ends], ends, strict=False)])
     numbers = torch.arange(len(trees)).repeat_interleave(sizes)
-    rows = (torch.tensor(part, dtype=torch.int64)[None] for part in (ids, positions, branches))
-    row, where, part_of = rows
-    return row, Spans(where, numbers[None], part_of, tuple(ends)), places
+    row, where, parts = (torch.tensor(each, dtype=torch.int64)[None] for each in (ids, positions, branches))
+    return row, Spans(where, numbers[None], parts, tuple(ends)), places
 
 
 def packed_length(tree: Tree) -> int:
@@ -169,7 +168,7 @@ def _probe(model: PreTrainedModel, anatomy: Anatomy) -> bool:
 
 
 def _probe_trees(vocabulary: int) -> list[Tree]:
-    """A pair, a demonstration, a pair with a branch of one token, and a longer pair in a row of its own."""
+    """A pair, a demonstration, a pair with a branch of one token, and a longer pair."""
     shapes = [(5, (7, 4)), (3, (6,)), (2, (1, 9)), (9, (8, 12))]
     numbers = iter(range(1000))
 
