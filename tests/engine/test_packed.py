@@ -15,7 +15,7 @@ from tiny_models import random_model
 CPU = torch.device("cpu")
 KINDS = ["llama", "qwen2", "qwen3", "mistral", "gemma2", "phi3", "olmo2", "gpt_neox", "gpt2"]
 ATTENTION = ("q_proj", "v_proj", "qkv_proj", "query_key_value", "c_attn")
-RUNS = {"full": range(4), "mid": (1, 2), "top": (3,)}
+RUNS = {"full": range(4), "low": (0, 1), "mid": (1, 2), "top": (3,), "ends": (0, 3), "upper": (2, 3)}
 
 PAIRS = [
     Tree(
