@@ -91,9 +91,11 @@ class Score:
 
 @dataclass(frozen=True)
 class Dimension:
-    """What a judge scores: its unit, which direction is better (None: neither), and what it means."""
+    """What a judge scores: its unit, which direction is better (None: neither), what it means, and the category
+    that its protocol counts it to, if any."""
 
     name: str
     unit: str
     better: Literal["higher", "lower"] | None
     about: str
+    category: str | None = None
