@@ -6,8 +6,7 @@ Unknown keys are errors with their path. Knows how a recipe is written and check
 from __future__ import annotations
 
 import difflib
-import re
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from stratalign.generation import GenerationSettings
 from stratalign.judging import JudgeSettings
 from stratalign.models import ModelSettings
 from stratalign.preferences import PreferenceSettings
+from stratalign.records import StrictLoader
 from stratalign.training import OVERRIDE_KEYS, TrainingSettings
 
 PAPER_CONDITIONS = ("base", "full", "local", "mid", "global")
@@ -81,7 +81,7 @@ def load_recipe(path: str | Path, changes: Sequence[str] = ()) -> Recipe:
     """
     file = Path(path)
     try:
-        written = yaml.load(file.read_text(encoding="utf-8"), Loader=_StrictLoader)
+        written = yaml.load(file.read_text(encoding="utf-8"), Loader=StrictLoader)
     except FileNotFoundError:
         raise UserError(
             f"The recipe {file} does not exist. `stratalign init {file}` writes one to start from."
@@ -138,7 +138,7 @@ def change_key(written: dict[str, Any], change: str) -> None:
             f"--set takes key.path=value, got {change!r}. Example: --set training.learning_rate=5e-6"
         )
     try:
-        value = yaml.load(text, Loader=_StrictLoader)
+        value = yaml.load(text, Loader=StrictLoader)
     except yaml.YAMLError:
         raise UserError(f"--set {path}: {text!r} is not a YAML value.") from None
     *parents, last = path.split(".")
@@ -154,33 +154,6 @@ def change_key(written: dict[str, Any], change: str) -> None:
         place[name] = below
         place = below
     place[last] = value
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """YAML without silent surprises: a key given twice is an error, and 1e-5 is a number."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge":
-                continue
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, Hashable):
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"{key!r} cannot be a key", key_node.start_mark
-                )
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key!r} is given twice", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-# YAML 1.1 reads 1e-5 as text, because it has no dot; everyone in this field means the number
-_StrictLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(?:\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
 
 
 def _found(name: str, beside: Path) -> str:
