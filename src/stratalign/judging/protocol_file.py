@@ -95,7 +95,10 @@ class ProtocolFile(_Strict):
     def _checked_placeholders(self) -> ProtocolFile:
         texts = ITEM_TEXTS[self.kind]
         anchors = ANCHOR_TEXTS if self.anchor_case else ()
-        known = {"system": ("dimensions", *anchors), "user": ("dimensions", *anchors, "nonce", "prompt", *texts)}
+        known = {
+            "system": ("dimensions", *anchors),
+            "user": ("dimensions", *anchors, "nonce", "prompt", *texts),
+        }
         found = {message: PLACEHOLDER.findall(getattr(self, message)) for message in known}
         for message, names in found.items():
             for name in names:
@@ -104,7 +107,9 @@ class ProtocolFile(_Strict):
         counts = {name: found["system"].count(name) + found["user"].count(name) for name in known["user"]}
         for name in (*texts, "dimensions"):
             if counts[name] != 1:
-                raise ValueError(f"{{{name}}} must stand in the messages exactly once, got {counts[name]} times")
+                raise ValueError(
+                    f"{{{name}}} must stand in the messages exactly once, got {counts[name]} times"
+                )
         if counts["prompt"] > 1:
             raise ValueError("{prompt} may stand in the messages only once")
         return self
@@ -133,7 +138,9 @@ def read_protocol_file(path: Path) -> ProtocolFile:
     except FileNotFoundError:
         raise UserError(f"The protocol file {path} does not exist. Check the path.") from None
     except OSError as error:
-        raise UserError(f"Cannot read the protocol {path}: {error.strerror or error}. Check the path.") from None
+        raise UserError(
+            f"Cannot read the protocol {path}: {error.strerror or error}. Check the path."
+        ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}. Mend it there.") from None
     if not isinstance(written, dict):

@@ -75,9 +75,7 @@ def _parsed(text: str) -> Any:
         raise
     except json.JSONDecodeError as error:
         if error.msg == "Extra data":
-            raise InvalidReply(
-                f"text follows the JSON: {_excerpt(text[error.pos :])}"
-            ) from None
+            raise InvalidReply(f"text follows the JSON: {_excerpt(text[error.pos :])}") from None
         raise InvalidReply(f"not JSON: {error.msg} at character {error.pos}") from None
     except ValueError:  # a number with thousands of digits
         raise InvalidReply("not JSON that can be read: a number is too long") from None

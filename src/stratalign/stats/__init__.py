@@ -1,24 +1,33 @@
-"""Statistics of paired, clustered scores: win rates, intervals, p values, and what a sample could have seen.
+"""Statistics of paired, clustered scores: win rates, intervals, p values, agreement of judges, and what a sample
+could have seen.
 
 Plain numbers in, plain numbers out; knows nothing of models, judges, files or pages.
 """
 
+from stratalign.stats.agreement import Agreement, exact_agreement, krippendorff_alpha, quadratic_kappa
 from stratalign.stats.clustered import ClusteredMean, clustered_mean
 from stratalign.stats.flips import sign_flip_p_values
 from stratalign.stats.multiplicity import holm
 from stratalign.stats.paired import Comparison, compare, compare_dimensions
+from stratalign.stats.spread import Spread, spread
 from stratalign.stats.surety import Verdict, detectable_effect, smallest_detectable, verdict
 
 __all__ = [
+    "Agreement",
     "ClusteredMean",
     "Comparison",
+    "Spread",
     "Verdict",
     "clustered_mean",
     "compare",
     "compare_dimensions",
     "detectable_effect",
+    "exact_agreement",
     "holm",
+    "krippendorff_alpha",
+    "quadratic_kappa",
     "sign_flip_p_values",
     "smallest_detectable",
+    "spread",
     "verdict",
 ]
