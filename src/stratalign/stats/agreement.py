@@ -158,10 +158,11 @@ def _with_interval(
 def _coincidences(table: Floats, values: Floats) -> Floats:
     """Each unit's share in the coincidence matrix [units, values * values]: its ordered pairs over its raters - 1."""
     counts = np.stack([(table == value).sum(axis=0) for value in values], axis=1).astype(np.float64)
-    pairs = counts[:, :, None] * counts[:, None, :]
+    pairs: Floats = counts[:, :, None] * counts[:, None, :]
     diagonal = np.arange(len(values))
     pairs[:, diagonal, diagonal] -= counts
-    return (pairs / (counts.sum(axis=1) - 1)[:, None, None]).reshape(len(counts), -1)
+    pairs /= (counts.sum(axis=1) - 1)[:, None, None]
+    return pairs.reshape(len(counts), -1)
 
 
 def _ordinal_alpha(sums: Floats) -> Floats:
