@@ -184,7 +184,7 @@ def check(reply: str) -> None:
 
 
 @given(st.text())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_arbitrary_text_gives_no_score(text: str) -> None:
     with pytest.raises(InvalidReply):
         read(text)
@@ -210,7 +210,7 @@ REPLY = st.lists(ENTRY, max_size=3) | JSON
 
 
 @given(REPLY | REPLY.map(lambda value: {"scores": value}))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @example(json.loads(VALID))
 def test_json_that_looks_like_a_reply_is_read_exactly_when_it_is_one(value: Any) -> None:
     text = json.dumps(value)
@@ -230,7 +230,7 @@ def test_json_that_looks_like_a_reply_is_read_exactly_when_it_is_one(value: Any)
     piece=st.text(alphabet=string.printable, max_size=12)
     | st.sampled_from([C, O, ",", "]", "```\n", "\n", " "]),
 )
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=400, deadline=None)
 def test_mutated_replies_never_give_a_score_that_they_do_not_hold(
     base: str, at: int, length: int, piece: str
 ) -> None:

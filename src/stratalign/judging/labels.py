@@ -159,7 +159,7 @@ def _sample(responses: Sequence[Response], items: int, seed: int) -> list[Respon
     return sampled
 
 
-def _rows(table: Path, dimensions: Sequence[str]) -> Iterator[dict[str, str]]:
+def _rows(table: Path, dimensions: Sequence[str]) -> list[dict[str, str]]:
     """The table's rows; commas, semicolons or tabs between cells, as spreadsheets of several countries save them."""
     try:
         text = table.read_bytes().decode("utf-8-sig")
@@ -179,7 +179,7 @@ def _rows(table: Path, dimensions: Sequence[str]) -> Iterator[dict[str, str]]:
                 f"{table} has no column {', '.join(missing)}. Keep the first row as it was written."
             )
         try:
-            yield from (row for row in reader if row["item"].strip())
+            return [row for row in reader if row["item"].strip()]
         except csv.Error as error:
             raise UserError(f"{table} is not a CSV table: {error}. Save it again as CSV.") from None
 

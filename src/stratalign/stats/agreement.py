@@ -178,7 +178,7 @@ def _ordinal_alpha(sums: Floats) -> Floats:
     distances = (ranks[:, :, None] - ranks[:, None, :]) ** 2
     observed = (coincidences * distances).sum(axis=(1, 2))
     expected = (totals[:, :, None] * totals[:, None, :] * distances).sum(axis=(1, 2))
-    return _one_minus(observed * (totals.sum(axis=1) - 1), expected)
+    return _one_minus(observed * (totals.sum(axis=1) - 1), expected, expected)
 
 
 def _moments(table: Floats) -> Floats:
@@ -192,16 +192,13 @@ def _moments(table: Floats) -> Floats:
 def _interval_alpha(sums: Floats) -> Floats:
     """Alpha [k] of summed moments [k, 4]."""
     ratings, observed, total, squares = sums.T
-    expected = 2 * (ratings * squares - total**2)
-    # Equal ratings leave rounding in place of 0.
-    expected = np.where(expected > 1e-12 * ratings * squares, expected, 0.0)
-    return _one_minus(observed * (ratings - 1), expected)
+    return _one_minus(observed * (ratings - 1), 2 * (ratings * squares - total**2), ratings * squares)
 
 
 def _kappa(sums: Floats) -> Floats:
     """Kappa [k] of [units, squared differences, sum of either rater, sum of both raters' squares]."""
     units, observed, first, second, squares = sums.T
-    return _one_minus(observed * units, units * squares - 2 * first * second)
+    return _one_minus(observed * units, units * squares - 2 * first * second, units * squares)
 
 
 def _share(sums: Floats) -> Floats:
@@ -209,7 +206,10 @@ def _share(sums: Floats) -> Floats:
     return np.asarray(agreeing / units, dtype=np.float64)
 
 
-def _one_minus(observed: Floats, expected: Floats) -> Floats:
-    """1 - observed / expected, NaN where nothing but agreement is expected."""
-    safe = np.where(expected > 0, expected, 1.0)
-    return np.where(expected > 0, 1 - observed / safe, np.nan)
+def _one_minus(observed: Floats, expected: Floats, size: Floats) -> Floats:
+    """1 - observed / expected, NaN where chance alone would agree.
+
+    `expected` is a difference of terms as large as `size`: equal ratings leave their rounding in place of 0.
+    """
+    disagrees = expected > 1e-12 * size
+    return np.where(disagrees, 1 - observed / np.where(disagrees, expected, 1.0), np.nan)
