@@ -23,7 +23,8 @@ def detectable(table, tests, effect="mean difference"):
 
 
 def test_the_smallest_mean_differences_of_1000_prompts_are_the_ones_worked_out_before():
-    # (z + 0.841621) x 1.27 x sqrt(2 (1 - r) / 1000), for r = 0, 0.3, 0.5, 0.7; z from a table: 1.959964, 2.955169 and 3.359566 (of 0.05 / 64).
+    # (z + 0.841621) x 1.27 x sqrt(2 (1 - r) / 1000) for r = 0, 0.3, 0.5, 0.7;
+    # z(1 - 0.05 / 2) = 1.959964, over 16 tests z(1 - 0.05 / 32) = 2.955167, over 64 3.359354.
     found = sa.power(1000, sd=1.27, tests=16)
     assert detectable(found, 1) == [0.159, 0.133, 0.113, 0.087]
     assert detectable(found, 16)[1:] == [0.180, 0.152, 0.118]

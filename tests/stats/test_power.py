@@ -21,7 +21,7 @@ def test_the_prompts_needed_follow_from_the_standard_error_and_the_effect():
     # (1.959964 + 0.841621)^2 = 7.848880; 1,000 x 7.848880 x (0.04 / 0.02)^2 = 31,395.5.
     assert prompts_needed(0.02, 0.04, 1000) == 31_396
     assert prompts_needed(-0.02, 0.04, 1000) == 31_396
-    # Over 16 tests z is that of 1 - 0.05 / 32: 2.955169; (2.955169 + 0.841621)^2 = 14.415613.
+    # Over 16 tests z is that of 1 - 0.05 / 32: 2.955167; (2.955167 + 0.841621)^2 = 14.415599.
     assert prompts_needed(0.02, 0.04, 1000, tests=16) == 57_663
 
 
