@@ -125,6 +125,7 @@ def test_every_verb_of_the_command_line_is_a_public_function():
         "verify",
         "audit",
         "merge",
+        "power",
         "list",
     }
     import stratalign

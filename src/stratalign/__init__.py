@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from stratalign.models import audit, merge
     from stratalign.pipeline import generate, judge, plan, study, train, verify
     from stratalign.recipe import Recipe, load_recipe
-    from stratalign.reporting import report
+    from stratalign.reporting import power, report
     from stratalign.showcase import demo
     from stratalign.starting import init
 
@@ -41,6 +41,7 @@ _HOMES = {
     "merge": "models",
     "partition": "blocks",
     "plan": "pipeline",
+    "power": "reporting",
     "report": "reporting",
     "study": "pipeline",
     "train": "pipeline",
@@ -64,6 +65,7 @@ __all__ = [
     "merge",
     "partition",
     "plan",
+    "power",
     "report",
     "study",
     "train",

@@ -154,6 +154,65 @@ def merge(
     printing.say(f"Model: {sa.merge(adapter, out)}")
 
 
+@app.command()
+def power(
+    prompts: Annotated[int | None, typer.Option(metavar="N", help="How many prompts there are.")] = None,
+    effect: Annotated[
+        float | None, typer.Option(metavar="D", help="Mean difference to look for, in the scale's unit.")
+    ] = None,
+    net_win_rate: Annotated[
+        float | None, typer.Option(metavar="D", help="Net win rate to look for, -1 to 1.")
+    ] = None,
+    sd: Annotated[
+        float | None, typer.Option(metavar="SD", help="Standard deviation of one condition's scores.")
+    ] = None,
+    correlation: Annotated[
+        float | None,
+        typer.Option(
+            metavar="R", help="Of two conditions' scores of one prompt. [default: several are shown]"
+        ),
+    ] = None,
+    ties: Annotated[
+        float | None,
+        typer.Option(metavar="SHARE", help="Prompts that score alike. [default: several are shown]"),
+    ] = None,
+    cluster_size: Annotated[
+        float | None, typer.Option(metavar="M", help="Mean number of prompts in a cluster. [default: 1]")
+    ] = None,
+    icc: Annotated[
+        float | None, typer.Option(metavar="R", help="Correlation of differences within a cluster.")
+    ] = None,
+    tests: Annotated[
+        int | None, typer.Option(metavar="M", help="Tests that share alpha (Holm). [default: 1]")
+    ] = None,
+    power: Annotated[float, typer.Option(help="Probability of finding the difference.")] = 0.8,
+    alpha: Annotated[float, typer.Option(help="Two-sided level of all tests together.")] = 0.05,
+    study: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", metavar="DIR", help="A finished or pilot study: what it could see, what it would need."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """How many prompts a difference needs, and what a number of prompts can see."""
+    found = sa.power(
+        prompts,
+        effect=effect,
+        net_win_rate=net_win_rate,
+        sd=sd,
+        correlation=correlation,
+        ties=ties,
+        cluster_size=cluster_size,
+        icc=icc,
+        tests=tests,
+        power=power,
+        alpha=alpha,
+        study=study,
+    ).to_json()
+    printing.json_out(found) if as_json else printing.power(found)
+
+
 @app.command(name="list")
 def list_names(
     catalogue: Annotated[str | None, typer.Argument(help="One catalogue only.")] = None,

@@ -15,9 +15,10 @@ from stratalign.reporting.inputs import StudyRecords, read_study
 from stratalign.reporting.page import render
 from stratalign.reporting.results import Results, as_json, summarise
 from stratalign.reporting.sections import view
+from stratalign.reporting.sizing import PowerTable, power
 from stratalign.reporting.tables import csv_tables
 
-__all__ = ["Results", "StudyRecords", "as_json", "read_study", "report", "summarise"]
+__all__ = ["PowerTable", "Results", "StudyRecords", "as_json", "power", "read_study", "report", "summarise"]
 
 
 def report(folders: Sequence[Path], out: Path | None = None) -> Path:

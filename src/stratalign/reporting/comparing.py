@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stratalign import stats
 from stratalign.records import Score
@@ -33,6 +34,15 @@ class ScoreTable(NamedTuple):
 
     cells: Mapping[tuple[str, str], Mapping[str, _Cells]]
     cluster: Mapping[str, str]
+
+
+class PairedScores(NamedTuple):
+    """Two conditions' valid scores of the same rows [n], with the prompt and the cluster of each row."""
+
+    prompt_ids: tuple[str, ...]
+    clusters: tuple[str, ...]
+    first: NDArray[np.float64]
+    second: NDArray[np.float64]
 
 
 class _Side(NamedTuple):
@@ -105,6 +115,35 @@ def compare_pairs(table: ScoreTable, order: Sequence[str], measures: Sequence[Me
                     sides.append(_Side(condition, against, None, measure, chosen, other))
             found += _compared(sides, table.cluster)
     return found
+
+
+def paired_scores(
+    table: ScoreTable, condition: str, against: str, measure: tuple[str, str, str]
+) -> PairedScores:
+    """The rows of one contrast over all seeds: what `compare_with_base` and `compare_pairs` compare.
+
+    Args:
+        table: the scores.
+        condition: whose scores are `first`.
+        against: whose scores are `second`; base may have been answered under one seed only.
+        measure: judge, protocol and dimension.
+    """
+    *protocol, dimension = measure
+    by_condition = table.cells.get((protocol[0], protocol[1]), {})
+    first, second = by_condition.get(condition, {}), by_condition.get(against, {})
+    if against == BASE:
+        second = _matched(second, {row.seed for row in first})
+    values = {
+        row: (first[row].get(dimension, math.nan), second[row].get(dimension, math.nan))
+        for row in sorted(first.keys() & second.keys())
+    }
+    rows = [row for row, pair in values.items() if not any(map(math.isnan, pair))]
+    return PairedScores(
+        tuple(row.prompt_id for row in rows),
+        tuple(table.cluster[row.prompt_id] for row in rows),
+        np.array([values[row][0] for row in rows]),
+        np.array([values[row][1] for row in rows]),
+    )
 
 
 def valid(score: Score) -> float:
