@@ -7,6 +7,7 @@ from stratalign.stats.clustered import ClusteredMean, clustered_mean
 from stratalign.stats.flips import sign_flip_p_values
 from stratalign.stats.multiplicity import holm
 from stratalign.stats.paired import Comparison, compare, compare_dimensions
+from stratalign.stats.power import prompts_needed
 from stratalign.stats.surety import Verdict, detectable_effect, smallest_detectable, verdict
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "compare_dimensions",
     "detectable_effect",
     "holm",
+    "prompts_needed",
     "sign_flip_p_values",
     "smallest_detectable",
     "verdict",
