@@ -6,6 +6,7 @@ Runs on a laptop without a model, on a finished study or a half-finished one; wh
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from stratalign.errors import UserError
@@ -18,6 +19,7 @@ from stratalign.reporting.recommendation import Recommendation, recommend
 from stratalign.reporting.recommendation import as_json as recommendation_json
 from stratalign.reporting.results import Results, as_json, summarise
 from stratalign.reporting.sections import view
+from stratalign.reporting.signatures import Signature, find_signatures
 from stratalign.reporting.tables import csv_tables
 
 __all__ = [
@@ -53,18 +55,19 @@ def report(folders: Sequence[Path], out: Path | None = None) -> Path:
     read = [read_study(study.path) for study in studies]
     summaries = [summarise(records) for records in read]
     answers = [recommend(records, results) for records, results in zip(read, summaries, strict=True)]
-    for study, records, results, answer in zip(studies, read, summaries, answers, strict=True):
-        _write(study, records, results, answer)
+    signatures = [find_signatures(records, results) for records, results in zip(read, summaries, strict=True)]
+    for written in zip(studies, read, summaries, answers, signatures, strict=True):
+        _write(*written)
     views = [
         view(
             records,
             results,
-            answer_box(answer, records.timings, _shown_path(study)),
+            answer_box(answer, seen, records.timings, _shown_path(study)),
             f"study-{index}",
             study.path.resolve().name,
         )
-        for index, (study, records, results, answer) in enumerate(
-            zip(studies, read, summaries, answers, strict=True), 1
+        for index, (study, records, results, answer, seen) in enumerate(
+            zip(studies, read, summaries, answers, signatures, strict=True), 1
         )
     ]
     page = _page_path(studies, out)
@@ -72,9 +75,15 @@ def report(folders: Sequence[Path], out: Path | None = None) -> Path:
     return page
 
 
-def _write(study: StudyFolder, records: StudyRecords, results: Results, answer: Recommendation) -> None:
+def _write(
+    study: StudyFolder,
+    records: StudyRecords,
+    results: Results,
+    answer: Recommendation,
+    seen: Sequence[Signature],
+) -> None:
     """Write what is the same for the same recipe: no times, hosts, paths or dates."""
-    write_json(study.results, as_json(results))
+    write_json(study.results, as_json(results) | {"signatures": [asdict(one) for one in seen]})
     write_json(study.recommendation, recommendation_json(answer))
     for name, content in csv_tables(results).items():
         write_text(study.tables / name, content)

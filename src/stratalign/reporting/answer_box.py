@@ -5,14 +5,15 @@ Text stays raw here, whoever wrote it: escaping is the template's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from stratalign.reporting.commands import located
 from stratalign.reporting.numbers import NOTHING, listed, plain, seconds, signed, spans
 from stratalign.reporting.recommendation import Recommendation, rate_words
 from stratalign.reporting.recommendation import Size as Gain
+from stratalign.reporting.signatures import Signature
 
 TITLES = {
     "train": "Recommendation",
@@ -30,7 +31,7 @@ class BoxRow(NamedTuple):
 
 @dataclass(frozen=True)
 class AnswerBox:
-    """`kind` is a word for the style sheet; `commands` are ready to be typed."""
+    """`kind` is a word for the style sheet; `commands`, and those of `signatures`, are ready to be typed."""
 
     kind: str
     title: str
@@ -38,10 +39,13 @@ class AnswerBox:
     rows: tuple[BoxRow, ...]
     alternatives: tuple[BoxRow, ...]
     commands: tuple[str, ...]
+    signatures: tuple[Signature, ...]
 
 
-def answer_box(found: Recommendation, timings: Mapping[str, Any], path: str) -> AnswerBox:
-    """The box of one study, whose folder is `path`; `timings` is its timings.json."""
+def answer_box(
+    found: Recommendation, seen: Sequence[Signature], timings: Mapping[str, Any], path: str
+) -> AnswerBox:
+    """The box of one study, whose folder is `path`; `timings` is its timings.json, `seen` what went wrong."""
     return AnswerBox(
         kind=found.verdict.replace(" ", "-"),
         title=TITLES[found.verdict],
@@ -56,6 +60,9 @@ def answer_box(found: Recommendation, timings: Mapping[str, Any], path: str) -> 
             for one in found.alternatives
         ),
         commands=tuple(located(command, path) for command in found.next),
+        signatures=tuple(
+            replace(one, check=located(one.check, path), next=located(one.next, path)) for one in seen
+        ),
     )
 
 
@@ -71,7 +78,8 @@ def _rows(found: Recommendation, timings: Mapping[str, Any]) -> list[BoxRow]:
             BoxRow(
                 "Train",
                 f"{train.condition}: layers {spans(train.layers)}; "
-                f"{train.modules} modules ({', '.join(train.targets)}); rank {plain(train.rank)}, alpha {_short(train.alpha)}",
+                f"{train.modules} modules ({', '.join(train.targets)}); "
+                f"rank {plain(train.rank)}, alpha {_short(train.alpha)}",
             ),
             BoxRow("With", settings),
             BoxRow("Gain", "; ".join(_gain(gain) + _difference(gain) for gain in found.gain)),

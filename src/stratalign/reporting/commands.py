@@ -32,11 +32,18 @@ def located(command: str, study: str) -> str:
 
 
 def with_condition(recipe: Mapping[str, Any], name: str, settings: Mapping[str, object]) -> dict[str, object]:
-    """The change that adds one condition, whichever way the recipe writes its conditions."""
-    written = recipe.get("conditions")
+    """The change that adds one condition, whichever way the recipe writes its conditions; under `name`, or a name
+    like it where that one is taken."""
+    written = recipe.get("conditions") or ["base"]
+    listed = written if isinstance(written, Sequence) else ()
+    taken = {*(written if isinstance(written, Mapping) else ()), *(str(one) for one in listed)}
+    taken |= {str(key) for one in listed if isinstance(one, Mapping) for key in one}
+    own = name.replace(".", "_")  # a dot would read as a key within a key
+    while own in taken:
+        own += "_2"
     if isinstance(written, Mapping):
-        return {f"conditions.{name}": dict(settings)}
-    return {"conditions": [*(written if isinstance(written, Sequence) else ["base"]), {name: dict(settings)}]}
+        return {f"conditions.{own}": dict(settings)}
+    return {"conditions": [*listed, {own: dict(settings)}]}
 
 
 def scaled_rate(recipe: Mapping[str, Any], factor: float) -> dict[str, object]:
