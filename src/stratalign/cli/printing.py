@@ -17,6 +17,7 @@ from rich.table import Table
 
 from stratalign.records import Progress as Report
 from stratalign.records import silent
+from stratalign.reporting.commands import located
 
 if TYPE_CHECKING:
     from stratalign.showcase import Showcase, Shown
@@ -129,7 +130,25 @@ def proofs(manifest: Mapping[str, Any], path: Path) -> None:
     say(f"Manifest: {path}")
 
 
-def results(found: Mapping[str, Any], report: Path | None = None) -> None:
+def recommendation(found: Mapping[str, Any], study: Path, name: str = "") -> None:
+    """The answer in a line, why, and what to type next; `name` where it is one of several studies."""
+    paragraph(f"{name}: {found['line']}" if name else found["line"])
+    for sentence in found["words"]:
+        paragraph(f"  {sentence}", "    ")
+    for command in found["next"]:
+        say(f"  Next: {located(command, str(study))}")
+
+
+def signatures(found: Sequence[Mapping[str, Any]], study: Path) -> None:
+    """What went wrong as it is known to go wrong: what was seen, what it may come from, and what to do."""
+    for one in found:
+        paragraph(f"Seen: {one['title']}. {one['seen']}")
+        paragraph(f"  Cause: {one['cause']}", "    ")
+        paragraph(f"  Check: {located(one['check'], str(study))}", "    ")
+        say(f"  Next: {located(one['next'], str(study))}")
+
+
+def results(found: Mapping[str, Any]) -> None:
     """Net win rates of the judged protocol against the base, the objective's with intervals; then what they say."""
     judged = found["judged"] or {}
     rows = [
@@ -152,8 +171,6 @@ def results(found: Mapping[str, Any], report: Path | None = None) -> None:
         names = [row["condition"] for row in tied if row["dimension"] == dimension]
         paragraph(f"{dimension}: every prompt ties for {', '.join(names)}")
     conclusions(found["conclusions"])
-    if report is not None:
-        say(f"Report: {report}")
 
 
 def _intervals(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -197,6 +214,8 @@ def _marked(row: Mapping[str, Any]) -> str:
 
 def showcase(found: Showcase) -> None:
     """The demo's studies one after the other, and where the report over all of them is."""
+    for name, one in found.exhibits.items():
+        paragraph(f"{name}: {one.recommendation['line']}")
     for name, one in found.exhibits.items():
         say("")
         say(f"== {name} preferences, meant to move {one.dimension} ==")

@@ -10,6 +10,7 @@ import typer
 
 import stratalign as sa
 from stratalign.cli import printing
+from stratalign.records import StudyFolder
 
 app = typer.Typer(
     help="Which layers should preference training touch? One pass, every candidate, error bars.",
@@ -28,6 +29,22 @@ Out = Annotated[
     Path | None, typer.Option("--out", help="The study's folder. [default: studies/<recipe's name>]")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        printing.say(f"stratalign {sa.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version, and stop."),
+    ] = False,
+) -> None:
+    """What stands before a verb."""
 
 
 @app.command()
@@ -82,7 +99,12 @@ def study(recipe: RecipeFile, changes: Changes = [], out: Out = None) -> None:  
     """Train, prove, generate, score, compare and report; run again to continue."""
     with printing.progress() as progress:
         folder = sa.study(recipe, changes, out, progress)
-    printing.results(json.loads(folder.results.read_text()), folder.report)
+    results = json.loads(folder.results.read_text())
+    printing.recommendation(json.loads(folder.recommendation.read_text()), folder.path)
+    printing.results(results)
+    printing.signatures(results["signatures"], folder.path)
+    printing.say(f"Recommendation: {folder.recommendation}")
+    printing.say(f"Report: {folder.report}")
 
 
 @app.command()
@@ -115,7 +137,12 @@ def report(
     out: Annotated[Path | None, typer.Option("--out", help="The page's file, or a folder for it.")] = None,
 ) -> None:
     """Write results, tables, figures and one page over one or several studies."""
-    printing.say(f"Report: {sa.report(folders, out)}")
+    page = sa.report(folders, out)
+    for study in map(StudyFolder, folders):
+        answer = json.loads(study.recommendation.read_text())
+        printing.recommendation(answer, study.path, study.path.resolve().name if len(folders) > 1 else "")
+        printing.signatures(json.loads(study.results.read_text())["signatures"], study.path)
+    printing.say(f"Report: {page}")
 
 
 @app.command()

@@ -88,6 +88,11 @@ class StudyFolder:
         return self.path / "results.json"
 
     @property
+    def recommendation(self) -> Path:
+        """The answer in short: what to train, or why not."""
+        return self.path / "recommendation.json"
+
+    @property
     def tables(self) -> Path:
         return self.path / "tables"
 

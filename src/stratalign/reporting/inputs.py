@@ -7,12 +7,13 @@ is no study at all, or a record that is damaged, is the user's error.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from stratalign.blocks import expand_conditions
 from stratalign.errors import UserError
 from stratalign.records import Score, StudyFolder, read_json, read_jsonl, read_scores
 
@@ -51,7 +52,7 @@ def read_study(folder: Path) -> StudyRecords:
         if not path.is_file()
     ]
     judges = _mapping(study.judges).get("judges", ())
-    return StudyRecords(
+    read = StudyRecords(
         recipe=_recipe(study.recipe),
         manifest=_mapping(study.manifest),
         training=_lines(study.training, "run", "step"),
@@ -63,6 +64,53 @@ def read_study(folder: Path) -> StudyRecords:
         timings=_mapping(study.timings),
         missing=tuple(absent),
     )
+    return of_recipe(read)
+
+
+def of_recipe(records: StudyRecords) -> StudyRecords:
+    """The records of the runs that the recipe still names.
+
+    A study that has grown smaller (fewer conditions or seeds than before) keeps what it has on disk, in case it
+    grows again; its report is that of the smaller study. Judging scores the recipe's runs alone, so that what has
+    scores always stays. Where the recipe names no conditions, nothing is left out.
+    """
+    written = _condition_names(records.recipe.get("conditions"))
+    seeds = [str(seed) for seed in records.recipe.get("seeds") or ()]
+    if not written:
+        return records
+    entries = records.manifest.get("runs") or {}
+    lines = (*records.training, *records.logprobs, *records.responses)
+    runs = {*entries, *(str(row["run"]) for row in lines)}
+
+    def named(run: str) -> bool:
+        condition, _, after = run.partition("@")
+        seed = str((entries.get(run) or {}).get("seed", after))
+        return condition in written and (not seeds or not seed or seed in seeds)
+
+    kept = {run for run in runs if named(run)} | {score.run for score in records.scores}
+    manifest = {"runs": {run: entry for run, entry in entries.items() if run in kept}} if entries else {}
+    return replace(
+        records,
+        manifest={**records.manifest, **manifest},
+        training=tuple(row for row in records.training if row["run"] in kept),
+        logprobs=tuple(row for row in records.logprobs if row["run"] in kept),
+        responses=tuple(row for row in records.responses if row["run"] in kept),
+    )
+
+
+def _condition_names(written: Any) -> set[str]:
+    """The names of a recipe's conditions, lists of values expanded; empty where none can be read."""
+    if not written:
+        return set()
+    listed = (
+        [written] if isinstance(written, Mapping) else [one for one in written if isinstance(one, Mapping)]
+    )
+    given = {name: settings or {} for one in listed for name, settings in one.items()}
+    keys = sorted({str(key) for settings in given.values() for key in settings})
+    try:
+        return {spec.name for spec in expand_conditions(written, keys)}
+    except UserError:  # not written by a study: nothing can be said of what it planned
+        return set()
 
 
 def _described(study: StudyFolder) -> dict[Path, str]:

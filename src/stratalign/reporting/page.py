@@ -6,6 +6,7 @@ style sheets, which are ours. The page has no script, and its content policy wou
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -38,6 +39,7 @@ def render(views: Sequence[StudyView]) -> str:
         listed=numbers.listed,
         figure=_figure,
         p_value=numbers.p_value,
+        tojson_text=_json_text,
     )
     environment.globals.update(interval=numbers.interval)
     style = (TEMPLATES / "page.css").read_text(encoding="utf-8") + svg.STYLE
@@ -46,6 +48,11 @@ def render(views: Sequence[StudyView]) -> str:
     )
     # A lone surrogate in a model's answer has no UTF-8 form.
     return page.encode("utf-8", "replace").decode("utf-8")
+
+
+def _json_text(value: object) -> str:
+    """JSON to read, as plain text: the template escapes it like every other."""
+    return json.dumps(value, indent=2, ensure_ascii=False)
 
 
 def _figure(drawing: svg.Drawing) -> Markup:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from stratalign.reporting.answer_box import AnswerBox
 from stratalign.reporting.contrasts import Contrast, Measure
 from stratalign.reporting.evidence import objective_measures
 from stratalign.reporting.excerpts import BadRows, Example, Fact, data_facts, rows_left_out, side_by_side
@@ -68,6 +69,7 @@ class StudyView:
     anchor: str
     folder: str
     results: Results
+    answer: AnswerBox
     missing: tuple[str, ...]
     figures: Figures
     protocols: tuple[ProtocolView, ...]
@@ -79,12 +81,13 @@ class StudyView:
     examples: tuple[Example, ...]
 
 
-def view(records: StudyRecords, results: Results, anchor: str, folder: str) -> StudyView:
+def view(records: StudyRecords, results: Results, answer: AnswerBox, anchor: str, folder: str) -> StudyView:
     """Everything that one study's part of the page shows."""
     return StudyView(
         anchor=anchor,
         folder=folder,
         results=results,
+        answer=answer,
         missing=(*records.missing, *unfinished(records)),
         figures=draw(records, results),
         protocols=tuple(_protocol(results, protocol) for protocol in results.protocols),
