@@ -9,7 +9,6 @@ from stratalign.stats.clustered import ClusteredMean, clustered_mean
 from stratalign.stats.flips import sign_flip_p_values
 from stratalign.stats.multiplicity import holm
 from stratalign.stats.paired import Comparison, compare, compare_dimensions
-<<<<<<< HEAD
 from stratalign.stats.power import (
     chance_to_find,
     design_effect,
@@ -20,9 +19,6 @@ from stratalign.stats.power import (
 )
 from stratalign.stats.spread import Spread, spread
 from stratalign.stats.summary import SummaryDifference, summary_difference
-=======
-from stratalign.stats.power import prompts_needed
->>>>>>> h-answer
 from stratalign.stats.surety import Verdict, detectable_effect, smallest_detectable, verdict
 
 __all__ = [
@@ -42,14 +38,10 @@ __all__ = [
     "exact_agreement",
     "expected_error",
     "holm",
-<<<<<<< HEAD
     "krippendorff_alpha",
     "prompts_needed",
     "quadratic_kappa",
     "sign_deviation",
-=======
-    "prompts_needed",
->>>>>>> h-answer
     "sign_flip_p_values",
     "smallest_detectable",
     "spread",
