@@ -71,6 +71,7 @@ def save(tmp_path: Path) -> Any:
 def test_the_packaged_protocols_are_those_that_were_published() -> None:
     """A hash that changes means another protocol: give it another id, or results under one id are not comparable."""
     assert {name: load_protocol(name).hash for name in packaged_protocols()} == HASHES
+    assert [load_protocol(name).id for name in packaged_protocols()] == sorted(HASHES)
     assert tuple(sorted(PROTOCOLS)) == RESERVED
 
 
