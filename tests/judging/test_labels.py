@@ -82,7 +82,10 @@ def test_the_table_is_blind(tmp_path: Path) -> None:
     assert head == ["item", "prompt", "response", *LIKERT.names]
     assert [row[0] for row in rows] == sorted(item_id(row[1], row[2]) for row in rows)
     assert all(row[3:] == [""] * 16 for row in rows)
-    assert files.key.name == "labels.key.json"
+    assert [file.name for file in files] == ["labels.csv", "labels.guide.txt", "labels.key.json"]
+    guide = files.guide.read_text(encoding="utf-8")
+    assert "one integer from 1 to 5" in guide
+    assert all(dimension.about in guide for dimension in LIKERT.dimensions)
 
 
 def test_labels_come_back_as_scores(tmp_path: Path) -> None:

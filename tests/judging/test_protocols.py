@@ -71,6 +71,7 @@ def save(tmp_path: Path) -> Any:
 def test_the_packaged_protocols_are_those_that_were_published() -> None:
     """A hash that changes means another protocol: give it another id, or results under one id are not comparable."""
     assert {name: load_protocol(name).hash for name in packaged_protocols()} == HASHES
+    assert [load_protocol(name).id for name in packaged_protocols()] == sorted(HASHES)
     assert tuple(sorted(PROTOCOLS)) == RESERVED
 
 
@@ -353,3 +354,14 @@ def test_a_packaged_id_belongs_to_the_packaged_text(save: Any) -> None:
     assert load_protocol(save(f"# my copy\n{text}")) == load_protocol("likert-16")
     with pytest.raises(UserError, match="id of its own"):
         load_protocol(save(text.replace("strictly and without favour", "kindly")))
+
+
+def test_the_example_of_the_page_is_a_protocol(save: Any) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "protocols.md").read_text(encoding="utf-8")
+    protocol = load_protocol(save(page.partition("```yaml\n")[2].partition("```")[0]))
+    assert (protocol.id, protocol.scale, protocol.anchor) == ("clarity-1", (1, 7), 4)
+    assert protocol.dimensions[0].category == "Form"
+    assert all(f"| `{name}` |" in page for name in packaged_protocols())
+    for category, names in CATEGORIES.items():
+        row = next(line for line in page.splitlines() if line.startswith(f"| {category or 'none'} |"))
+        assert set(row.split("|")[2].replace("`", "").split()) == names

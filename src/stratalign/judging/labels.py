@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from stratalign.errors import UserError
-from stratalign.judging.protocol import JudgeProtocol
+from stratalign.judging.protocol import Item, JudgeProtocol
 from stratalign.records import (
     Response,
     Score,
@@ -25,6 +25,7 @@ from stratalign.records import (
     restored_cell,
     write_bytes,
     write_json,
+    write_text,
 )
 
 TEXT_COLUMNS = ("item", "prompt", "response")
@@ -32,9 +33,10 @@ LONGEST_CELL = 1 << 24
 
 
 class LabelFiles(NamedTuple):
-    """The table to fill in, and the key that says which run wrote which item."""
+    """The table to fill in, what its columns mean, and the key that says which run wrote which item."""
 
     table: Path
+    guide: Path
     key: Path
 
 
@@ -47,13 +49,13 @@ def write_label_template(
     *,
     seed: int = 0,
 ) -> LabelFiles:
-    """Write a table with `items` sampled responses and one empty column per dimension, and its key beside it.
+    """Write a table with `items` sampled responses and one empty column per dimension, its guide and its key.
 
     Every run gives as many responses, to one more or less, and as far as possible to the same prompts. The same
     text for the same prompt is one item, whoever wrote it.
 
     Args:
-        path: of the table, a .csv file; its key is <name>.key.json.
+        path: of the table, a .csv file; beside it <name>.guide.txt and <name>.key.json.
         responses: the answers of all runs.
         seeds: run -> its seed; runs that are not named here are left out.
         protocol: whose dimensions are labelled, on its scale; one response at a time.
@@ -72,7 +74,7 @@ def write_label_template(
         raise UserError(
             "There are no responses to label. Generate answers first, and ask for at least one item."
         )
-    files = LabelFiles(path, path.with_name(f"{path.stem}.key.json"))
+    files = LabelFiles(path, *(path.with_name(f"{path.stem}.{end}") for end in ("guide.txt", "key.json")))
     for file in files:
         if file.exists():
             raise UserError(
@@ -103,6 +105,7 @@ def write_label_template(
     }
     # Excel takes a file without the mark at its beginning for another encoding than UTF-8.
     write_bytes(files.table, buffer.getvalue().encode("utf-8-sig"))
+    write_text(files.guide, _guide(protocol))
     write_json(files.key, key)
     return files
 
@@ -144,6 +147,17 @@ def read_labels(table: Path, key: Path) -> list[Score]:
 def item_id(prompt: str, response: str) -> str:
     """The id of a response in a label table: it follows from the texts alone."""
     return digest([prompt, response])[:16]
+
+
+def _guide(protocol: JudgeProtocol) -> str:
+    """What people are told: the words that a model is told, which then judge the same thing."""
+    low, high = protocol.scale
+    told = protocol.messages(Item("", ("",)))[0]["content"]
+    return (
+        f"Fill in one integer from {low} to {high} in every column after the response; leave empty what you cannot "
+        f"say.\nSave the table as CSV and keep the column of items as it is.\nA model that judges by {protocol.id} "
+        f"is told the following. Where it speaks of a reply, yours are the cells.\n\n{told}\n"
+    )
 
 
 def _sample(responses: Sequence[Response], items: int, seed: int) -> list[Response]:
