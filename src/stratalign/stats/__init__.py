@@ -11,12 +11,13 @@ from stratalign.stats.lengths import AtEqualLength, LengthControlled, length_con
 from stratalign.stats.margins import MarginTest, Statistic, within_margin, within_margins
 from stratalign.stats.missing import Bounds, missing_bounds
 from stratalign.stats.multiplicity import holm
-from stratalign.stats.paired import Comparison, compare, compare_dimensions, difference_tests
+from stratalign.stats.paired import Comparison, DifferenceTests, compare, compare_dimensions, difference_tests
 from stratalign.stats.ranks import wilcoxon_p_value
 from stratalign.stats.seeds import SeedLevel, seed_level
 from stratalign.stats.surety import (
     Verdict,
     detectable_effect,
+    detectable_net_win_rate,
     least_detectable,
     smallest_detectable,
     verdict,
@@ -27,6 +28,7 @@ __all__ = [
     "Bounds",
     "ClusteredMean",
     "Comparison",
+    "DifferenceTests",
     "LengthControlled",
     "MarginTest",
     "MatchedGains",
@@ -39,6 +41,7 @@ __all__ = [
     "compare_dimensions",
     "correlations",
     "detectable_effect",
+    "detectable_net_win_rate",
     "difference_tests",
     "gain_at_kl",
     "holm",

@@ -32,6 +32,20 @@ def verdict(comparison: Comparison) -> Verdict:
 
 
 def smallest_detectable(comparison: Comparison, power: float = 0.8, tests: int = 1) -> float | None:
+    """`detectable_net_win_rate` of a comparison's own sample."""
+    return detectable_net_win_rate(
+        comparison.standard_error, comparison.n, comparison.clusters, comparison.level, power, tests
+    )
+
+
+def detectable_net_win_rate(
+    standard_error: float | None,
+    n: int,
+    clusters: int,
+    level: float = 0.95,
+    power: float = 0.8,
+    tests: int = 1,
+) -> float | None:
     """The smallest true net win rate (absolute) that such a sample finds with probability `power`.
 
     The larger one of `detectable_effect`, which goes by how much this sample varied, and `least_detectable`, below
@@ -39,12 +53,15 @@ def smallest_detectable(comparison: Comparison, power: float = 0.8, tests: int =
     there were an effect. None where either is undefined. Above 1 no effect is large enough: the sample is too small.
 
     Args:
-        comparison: the sample.
+        standard_error: of the sample's net win rate.
+        n: rows.
+        clusters: clusters that the rows come from.
+        level: 1 - alpha, before any correction.
         power: probability to find the effect.
         tests: how many tests Holm's correction counts; the effect is to pass the first step.
     """
-    by_variation = detectable_effect(comparison.standard_error, comparison.level, power, tests)
-    by_test = least_detectable(comparison.n, comparison.clusters, comparison.level, power, tests)
+    by_variation = detectable_effect(standard_error, level, power, tests)
+    by_test = least_detectable(n, clusters, level, power, tests)
     return None if by_variation is None or by_test is None else max(by_variation, by_test)
 
 
