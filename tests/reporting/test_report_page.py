@@ -130,14 +130,14 @@ def test_the_answer_says_what_suffices_and_what_cannot_be_told(tmp_path: Path) -
          for name, values in (("fluency", fluency), ("repetition", repetition))],
     )  # fmt: skip
     text = " ".join(Parsed(page_of(tmp_path)).text.split())
-    # Eight clusters, all one way: p = 2 / 256. Of six tests three are such, so Holm p is 6 x 2 / 256 = 0.047; of
+    # Eight clusters, all one way: p = 2 / 256. Of three tests two are such, so Holm p is 3 x 2 / 256 = 0.023; of
     # three pairs two are, with 3 x 2 / 256 = 0.023. mid and full tie against base, and mid is always above full.
     assert (
-        "Training mid suffices to do better than base on fluency (net win rate +1.00 [+1.00, +1.00], Holm p 0.047), "
+        "Training mid suffices to do better than base on fluency (net win rate +1.00 [+1.00, +1.00], Holm p 0.023), "
         "the highest of 3 candidates. Training full suffices too; for local this sample cannot tell. "
         "Head to head, mid beats full and local."
     ) in text
-    assert "full pays on repetition: +1.00 [+1.00, +1.00], lower is better, Holm p 0.047." in text
+    assert "full pays on repetition: +1.00 [+1.00, +1.00], lower is better, Holm p 0.023." in text
     assert "lives here" not in text
 
 
