@@ -6,6 +6,7 @@ A command speaks of the study's folder as `{study}`, because results do not know
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -27,8 +28,10 @@ def study_command(changes: Mapping[str, object], out: str = "", verb: str = "stu
 
 
 def located(command: str, study: str) -> str:
-    """The command with the study's folder in it."""
-    return command.replace(f"{STUDY}/recipe.yaml", shlex.quote(f"{study}/recipe.yaml")).replace(STUDY, study)
+    """The command, or a sentence with one in it, with the study's folder in it."""
+    return re.sub(
+        re.escape(STUDY) + r"[\w./@+=-]*", lambda path: shlex.quote(path[0].replace(STUDY, study)), command
+    )
 
 
 def with_condition(recipe: Mapping[str, Any], name: str, settings: Mapping[str, object]) -> dict[str, object]:
