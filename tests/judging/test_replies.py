@@ -11,7 +11,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from stratalign.judging.protocol import InvalidReply
-from stratalign.judging.replies import read_reply
+from stratalign.judging.parsing import read_reply
 
 NAMES = ("Clear", "Overall")
 SCALE = (1, 5)

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypedDict
 
 from stratalign.errors import UserError, unknown_name
 from stratalign.judging.protocol_file import PLACEHOLDER, ProtocolFile, read_protocol_file
-from stratalign.judging.replies import InvalidReply, read_reply
+from stratalign.judging.parsing import InvalidReply, read_reply
 from stratalign.records import Dimension, digest
 
 __all__ = [
