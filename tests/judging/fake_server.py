@@ -232,7 +232,16 @@ class FakeServer:
             content = next(part for part in sections if b'name="file"' in part)
             name = f"file-{len(self.files)}"
             self.files[name] = content.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n")
-            return said({"id": name, "object": "file", "bytes": 1, "created_at": 1, "filename": "x", "purpose": "batch"})
+            return said(
+                {
+                    "id": name,
+                    "object": "file",
+                    "bytes": 1,
+                    "created_at": 1,
+                    "filename": "x",
+                    "purpose": "batch",
+                }
+            )
         if parts[0] == "files" and parts[-1] == "content":
             return 200, {"Content-Type": "application/octet-stream"}, self.files[parts[1]]
         if parts == ["batches"] and method == "POST":
@@ -273,7 +282,9 @@ class FakeServer:
             refused = refusal(fault)
             if fault == "lost":
                 continue
-            status, body = (refused[0], refused[2]) if refused else (200, self.completion(request["body"], fault))
+            status, body = (
+                (refused[0], refused[2]) if refused else (200, self.completion(request["body"], fault))
+            )
             entry = {"id": "r", "custom_id": request["custom_id"]}
             entry |= {"response": {"status_code": status, "request_id": "q", "body": body}, "error": None}
             (bad if refused else good).append(json.dumps(entry))

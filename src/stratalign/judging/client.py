@@ -59,7 +59,7 @@ class Client:
         try:
             # The typed method costs half as much processor time again and tells us no more.
             call = self.sdk.post("/chat/completions", body=request, cast_to=object)
-            return self._clean(read_completion(await asyncio.wait_for(call, self.settings.timeout)))
+            return self.clean(read_completion(await asyncio.wait_for(call, self.settings.timeout)))
         except (asyncio.TimeoutError, openai.APITimeoutError):
             return Trouble("retry", f"no answer within {self.settings.timeout:g} s")
         except openai.OpenAIError as error:
@@ -91,7 +91,8 @@ class Client:
         """Close the connections."""
         await self.sdk.close()
 
-    def _clean(self, answer: Reply | Trouble) -> Reply | Trouble:
+    def clean(self, answer: Reply | Trouble) -> Reply | Trouble:
+        """An answer without the key in any of its texts."""
         if len(self._key) < _SHORT:
             return answer
         fields = vars(answer)

@@ -27,7 +27,7 @@ from stratalign.judging.limits import backoff, limiter_of
 from stratalign.judging.protocol import JudgeProtocol, Message
 from stratalign.judging.replies import Reply, State, Trouble, Verdict, judge_reply
 from stratalign.judging.settings import JudgeSettings
-from stratalign.judging.store import Call, Link, Standing, Store, count_states, readable
+from stratalign.judging.store import Call, Link, Store, count_states, readable
 
 T = TypeVar("T")
 SIGN_OF_LIFE = 15.0
@@ -64,10 +64,10 @@ class Job(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """The rows as entered in a store: the judge's number, all keys, those valid before, and what to ask."""
+    """Rows as entered in a store: the judge's number, key -> a row of that text, how many are valid, what to ask."""
 
     judge: int
-    keys: list[str]
+    rows_of: dict[str, int]
     known: int
     jobs: list[Job]
 
@@ -114,11 +114,21 @@ async def judge_rows_async(
     began = time.monotonic()
     with readable(store), Store(store) as kept:
         plan = enter_rows(settings, protocol, rows, kept, seed)
-        run = None
+        calls = tokens_in = tokens_out = 0
         if plan.jobs:
             run = _Run(settings, protocol, rows, kept, plan, progress, seed)
             await run.all()
-        return _tally(settings, rows, kept, plan, run, time.monotonic() - began)
+            calls, tokens_in, tokens_out = run.calls, run.tokens_in, run.tokens_out
+        return tally_of(
+            settings,
+            rows,
+            kept,
+            plan,
+            calls=calls,
+            tokens_in=tokens_in,
+            tokens_out=tokens_out,
+            seconds=time.monotonic() - began,
+        )
 
 
 def enter_rows(
@@ -143,7 +153,7 @@ def enter_rows(
         for key in keys
         if standing[key].state in again and standing[key].batch is None
     ]
-    return Plan(judge, keys, sum(one.state == "ok" for one in standing.values()), jobs)
+    return Plan(judge, rows_of, sum(one.state == "ok" for one in standing.values()), jobs)
 
 
 def finished(work: Coroutine[Any, Any, T]) -> T:
@@ -455,21 +465,30 @@ async def _cancelled(tasks: Sequence[asyncio.Task[None]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _tally(
-    settings: JudgeSettings, rows: Sequence[Row], store: Store, plan: Plan, run: _Run | None, seconds: float
+def tally_of(
+    settings: JudgeSettings,
+    rows: Sequence[Row],
+    store: Store,
+    plan: Plan,
+    *,
+    calls: int,
+    tokens_in: int,
+    tokens_out: int,
+    seconds: float,
 ) -> Tally:
-    standing: dict[str, Standing] = store.standing(plan.keys)
-    headway = run.headway() if run else None
+    """What a run did, and the states that the store has now."""
+    standing = store.standing(list(plan.rows_of))
+    price = settings.price
     return Tally(
         rows=len(rows),
-        texts=len(plan.keys),
+        texts=len(plan.rows_of),
         known=plan.known,
         states=count_states(standing.values()),
         in_batch=sum(one.batch is not None for one in standing.values()),
-        calls=headway.calls if headway else 0,
-        tokens_in=headway.tokens_in if headway else 0,
-        tokens_out=headway.tokens_out if headway else 0,
-        cost=headway.cost if headway else (0.0 if settings.price else None),
-        currency=settings.price.currency if settings.price else "",
+        calls=calls,
+        tokens_in=tokens_in,
+        tokens_out=tokens_out,
+        cost=cost_of(price, tokens_in, tokens_out) if price else None,
+        currency=price.currency if price else "",
         seconds=seconds,
     )

@@ -52,16 +52,22 @@ CREATE TABLE calls (
   finish_reason TEXT, model TEXT, system_fingerprint TEXT, tokens_in INTEGER, tokens_out INTEGER,
   estimated_in INTEGER NOT NULL, began REAL NOT NULL, ended REAL NOT NULL, batch INTEGER
 );
-CREATE INDEX calls_of_judge ON calls (judge, key);
+CREATE INDEX calls_of_key ON calls (key);
+CREATE INDEX calls_use ON calls (judge, tokens_in, tokens_out, estimated_in);
 CREATE TABLE links (
   run TEXT NOT NULL, prompt_id TEXT NOT NULL, variant TEXT NOT NULL, key TEXT NOT NULL,
   PRIMARY KEY (run, prompt_id, variant, key)
 ) WITHOUT ROWID;
 CREATE TABLE batches (
   id INTEGER PRIMARY KEY, judge INTEGER NOT NULL, state TEXT NOT NULL, file TEXT, remote TEXT, reason TEXT,
-  made REAL NOT NULL, ended REAL
+  owner INTEGER, made REAL NOT NULL, ended REAL
 );
 """
+
+_USE = (
+    "count(*), count(tokens_out), coalesce(sum(tokens_in), 0), coalesce(sum(tokens_out), 0), "
+    "coalesce(sum(CASE WHEN tokens_in IS NOT NULL THEN estimated_in END), 0)"
+)
 
 
 class Link(NamedTuple):
@@ -229,12 +235,17 @@ class Store:
 
     def used(self, judge: int) -> Used:
         """Calls and tokens of one judge, exactly as its server counted them."""
-        row = self._db.execute(
-            "SELECT count(*), count(tokens_out), coalesce(sum(tokens_in), 0), coalesce(sum(tokens_out), 0), "
-            "coalesce(sum(CASE WHEN tokens_in IS NOT NULL THEN estimated_in END), 0) FROM calls WHERE judge = ?",
-            (judge,),
-        ).fetchone()
-        return Used(*row)
+        return Used(*self._db.execute(f"SELECT {_USE} FROM calls WHERE judge = ?", (judge,)).fetchone())
+
+    def used_for(self, keys: Sequence[str]) -> Used:
+        """Calls and tokens of these judgements alone."""
+        parts = [
+            self._db.execute(
+                f"SELECT {_USE} FROM calls WHERE key IN ({','.join('?' * len(part))})", part
+            ).fetchone()
+            for part in _parts(keys)
+        ]
+        return Used(*(sum(column) for column in zip(*parts, strict=True))) if parts else Used(0, 0, 0, 0, 0)
 
     def outcomes(self, keys: Sequence[str]) -> dict[str, list[str]]:
         """The outcomes of all calls for these judgements, in the order in which they ended."""
@@ -307,9 +318,11 @@ class Store:
     def begin_batch(self, judge: int, rounds: Mapping[str, int]) -> tuple[int, list[str]]:
         """A new batch of those judgements (key -> times settled) that are free, and their keys."""
         taken = []
+        self._me()
         with self._transaction():
             cursor = self._db.execute(
-                "INSERT INTO batches (judge, state, made) VALUES (?, 'new', ?)", (judge, time.time())
+                "INSERT INTO batches (judge, state, owner, made) VALUES (?, 'new', ?, ?)",
+                (judge, self._me(), time.time()),
             )
             batch = cursor.lastrowid
             assert batch is not None
@@ -331,6 +344,15 @@ class Store:
             "UPDATE batches SET state = ?, file = coalesce(?, file), remote = coalesce(?, remote) WHERE id = ?",
             (state, file, remote, batch),
         )
+
+    def claim_batch(self, batch: int) -> bool:
+        """Take a batch whose submission nobody else works on."""
+        cursor = self._db.execute(
+            "UPDATE batches SET owner = ? WHERE id = ? AND ended IS NULL AND remote IS NULL "
+            "AND (owner IS NULL OR owner = ?)",
+            (self._me(), batch, self._me()),
+        )
+        return cursor.rowcount == 1
 
     def keys_in(self, batch: int) -> list[str]:
         """The judgements that still lie in a batch."""
@@ -405,7 +427,15 @@ class Store:
         return self._worker
 
     def _dismiss(self, workers: Sequence[int]) -> None:
+        """Void the claims of processes; of a batch that has no file yet, the server knows nothing."""
+        unsent = "SELECT id FROM batches WHERE owner = ? AND file IS NULL AND ended IS NULL"
         for worker in workers:
+            self._db.execute(f"UPDATE judgements SET batch = NULL WHERE batch IN ({unsent})", (worker,))
+            self._db.execute(
+                "UPDATE batches SET state = 'dropped', ended = ? WHERE owner = ? AND file IS NULL AND ended IS NULL",
+                (time.time(), worker),
+            )
+            self._db.execute("UPDATE batches SET owner = NULL WHERE owner = ?", (worker,))
             self._db.execute("UPDATE judgements SET owner = NULL WHERE owner = ?", (worker,))
             self._db.execute("DELETE FROM workers WHERE id = ?", (worker,))
 
