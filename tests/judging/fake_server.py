@@ -1,8 +1,8 @@
 """An OpenAI-compatible server on 127.0.0.1 that fails in every way that judges fail in. Standard library alone.
 
 What it answers is written in what it is asked: a text holds "plan=429,500,ok", and the n-th request with the same
-messages gets the n-th answer of the plan; the last one is given for good. Scores follow from the messages alone, so that two
-servers judge alike. Run as a program, it serves valid replies until it is killed: `fake_server.py PORT`.
+messages gets the n-th answer of the plan; the last one is given for good. Scores follow from the messages alone, so
+that two servers judge alike. Run as a program, it serves valid replies until it is killed: `fake_server.py PORT`.
 """
 
 from __future__ import annotations

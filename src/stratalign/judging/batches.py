@@ -110,23 +110,25 @@ class _Batches:
         self.client = Client(settings)
 
     async def all(self, wait: bool, poll: float) -> None:
+        self._check_cost()
         try:
-            for batch in self.store.open_batches(self.plan.judge):
-                await self._submit(batch, self.store.keys_in(batch.id))
             for jobs in self._files(self.plan.jobs):
-                number, taken = self.store.begin_batch(self.plan.judge, {job.key: job.round for job in jobs})
-                await self._submit(Batch(number, "new", None, None), taken)
-            while still_open := self.store.open_batches(self.plan.judge):
-                for batch in still_open:
-                    await self._look(batch)
+                self.store.begin_batch(self.plan.judge, {job.key: job.round for job in jobs})
+            while True:
+                for batch in self.store.open_batches(self.plan.judge):
+                    if batch.remote is not None:
+                        await self._look(batch, batch.remote)
+                    elif self.store.claim_batch(batch.id):
+                        await self._submit(batch)
                 if not wait or not self.store.open_batches(self.plan.judge):
                     return
                 await asyncio.sleep(poll)
+                self.store.sign_of_life()
         except openai.OpenAIError as error:
             trouble = self.client.trouble(error)
             raise UserError(
-                f"The server does not take or give back a batch: {trouble.reason}. What was submitted is kept and "
-                "gone on with when the same command is run again; a server without batches needs judge without them."
+                f"The server does not take or give back a batch: {trouble.reason}. What was submitted is kept, and "
+                "the same command goes on with it; with a server that has no batches, judge without them."
             ) from None
         finally:
             await self.client.close()
@@ -153,32 +155,42 @@ class _Batches:
         line = {"custom_id": key, "method": "POST", "url": "/v1/chat/completions", "body": body}
         return json.dumps(line, ensure_ascii=False).encode() + b"\n"
 
-    async def _submit(self, batch: Batch, keys: Sequence[str]) -> None:
-        """Bring a batch to the server, from wherever an earlier run was killed on that way."""
-        if batch.remote is not None:
-            return
-        file = batch.file
-        if file is None:
-            known = [key for key in keys if key in self.rows_of]
-            if not known:
-                # Made for rows that are not asked for now; nothing of it was sent.
-                self.store.end_batch(self.plan.judge, batch.id, "dropped", [], "never submitted")
-                return
-            self._check_cost(known)
-            content = b"".join(self._line(key, self.rows_of[key]) for key in known)
-            sent = await self.client.sdk.files.create(file=("judge.jsonl", content), purpose="batch")
-            file = sent.id
-            self.store.note_batch(batch.id, "uploaded", file=file)
-        remote = await self._find(file) if batch.file else None
-        if remote is None:
-            made = await self.client.sdk.batches.create(
-                input_file_id=file,
-                endpoint="/v1/chat/completions",
-                # The library knows OpenAI's one window; other servers have more.
-                completion_window=cast(Literal["24h"], self.settings.completion_window),
-            )
-            remote = made.id
+    async def _submit(self, batch: Batch) -> None:
+        """Bring a batch to the server, from where an earlier run was killed on that way."""
+        try:
+            if batch.file is None:
+                file = await self._upload(batch)
+                if file is None:
+                    return
+                remote = None
+            else:
+                file, remote = batch.file, await self._find(batch.file)
+            if remote is None:
+                made = await self.client.sdk.batches.create(
+                    input_file_id=file,
+                    endpoint="/v1/chat/completions",
+                    # The library knows OpenAI's one window; other servers have more.
+                    completion_window=cast(Literal["24h"], self.settings.completion_window),
+                )
+                remote = made.id
+        except openai.APIStatusError as error:
+            if error.status_code < 500:
+                # Refused for good: its judgements are free for single calls.
+                reason = self.client.trouble(error).reason
+                self.store.end_batch(self.plan.judge, batch.id, "refused", [], reason)
+            raise
         self.store.note_batch(batch.id, "submitted", remote=remote)
+
+    async def _upload(self, batch: Batch) -> str | None:
+        """The server's id of the batch's file; None if other processes left nothing for it."""
+        keys = self.store.keys_in(batch.id)
+        if not keys:
+            self.store.end_batch(self.plan.judge, batch.id, "dropped", [], "nothing was left to ask")
+            return None
+        content = b"".join(self._line(key, self.rows_of[key]) for key in keys)
+        sent = await self.client.sdk.files.create(file=("judge.jsonl", content), purpose="batch")
+        self.store.note_batch(batch.id, "uploaded", file=sent.id)
+        return sent.id
 
     async def _find(self, file: str) -> str | None:
         """The batch that an earlier run made of a file but was killed before it could note it."""
@@ -190,10 +202,9 @@ class _Batches:
             pass  # a server that keeps no list
         return None
 
-    async def _look(self, batch: Batch) -> None:
+    async def _look(self, batch: Batch, name: str) -> None:
         """Ask how a batch is, and enter its results when it is over."""
-        assert batch.remote is not None
-        remote = await self.client.sdk.batches.retrieve(batch.remote)
+        remote = await self.client.sdk.batches.retrieve(name)
         if remote.status not in _OVER:
             self.store.note_batch(batch.id, remote.status)
             return
@@ -229,32 +240,33 @@ class _Batches:
             state: Literal["blocked", "failed"] = "blocked" if answer.meaning == "blocked" else "failed"
             verdict, outcome = Verdict(state, reason=answer.reason), answer.meaning
         now = time.time()
-        guess = 0
-        if key in self.rows_of:
-            guess = tokens_of(messages_of(self.protocol, self.rows[self.rows_of[key]].item))
-        return Call(key, outcome, answer, verdict.reason, guess, now, now, batch), verdict
+        return Call(key, outcome, answer, verdict.reason, self._guess(key), now, now, batch), verdict
 
     def _reason(self, remote: RemoteBatch) -> str | None:
         errors = remote.errors.data if remote.errors and remote.errors.data else []
         return self.client.redacted("; ".join(error.message or "" for error in errors)) or None
 
-    def _check_cost(self, keys: Sequence[str]) -> None:
-        """A batch cannot be stopped halfway, so its greatest cost must be allowed before."""
+    def _check_cost(self) -> None:
+        """A batch cannot be stopped halfway, so its greatest cost, and that of open ones, must be allowed before."""
         price, most = self.settings.price, self.settings.max_cost
-        if price is None or most is None:
+        if price is None or most is None or not self.plan.jobs:
             return
+        asked = [job.key for job in self.plan.jobs]
+        for batch in self.store.open_batches(self.plan.judge):
+            asked += self.store.keys_in(batch.id)
         used = self.store.used(self.plan.judge)
-        tokens = sum(tokens_of(messages_of(self.protocol, self.rows[self.rows_of[key]].item)) for key in keys)
-        worst = cost_of(
-            price,
-            used.tokens_in + tokens,
-            used.tokens_out + len(keys) * longest_reply(self.settings, self.protocol),
-        )
+        longest = len(asked) * longest_reply(self.settings, self.protocol)
+        worst = cost_of(price, used.tokens_in + sum(map(self._guess, asked)), used.tokens_out + longest)
         if worst > most:
             raise UserError(
                 f"The batch may bring the cost to {worst:,.2f} {price.currency}, beyond judge.max_cost "
                 f"({most:,.2f}). Raise judge.max_cost, or judge without a batch, which stops in time."
             )
+
+    def _guess(self, key: str) -> int:
+        """About how many tokens a prompt has; 0 for one that is not among the rows."""
+        row = self.rows_of.get(key)
+        return 0 if row is None else tokens_of(messages_of(self.protocol, self.rows[row].item))
 
 
 def _objects(content: bytes) -> list[dict[str, Any]]:
