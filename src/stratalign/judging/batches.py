@@ -110,8 +110,8 @@ class _Batches:
         self.client = Client(settings)
 
     async def all(self, wait: bool, poll: float) -> None:
-        self._check_cost()
         try:
+            self._check_cost()
             for jobs in self._files(self.plan.jobs):
                 self.store.begin_batch(self.plan.judge, {job.key: job.round for job in jobs})
             while True:
