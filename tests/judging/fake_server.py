@@ -2,7 +2,7 @@
 
 What it answers is written in what it is asked: a text holds "plan=429,500,ok", and the n-th request with the same
 messages gets the n-th answer of the plan; the last one is given for good. Scores follow from the messages alone, so
-that two servers judge alike. Run as a program, it serves valid replies until it is killed: `fake_server.py PORT`.
+that two servers judge alike. Run as a program, it gives every request the same long reply until it is killed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import contextlib
 import hashlib
 import json
 import re
-import sys
 import threading
 import time
 from collections import Counter, defaultdict
@@ -92,6 +91,8 @@ class FakeServer:
         self.polls_until_done = 1
         self.on_call = None
         self.on_submit = None
+        self.on_poll = None
+        self.refuse_files = False
 
     @property
     def url(self) -> str:
@@ -226,7 +227,7 @@ class FakeServer:
             return 200, {}, json.dumps(value).encode()
 
         parts = path.partition("?")[0].split("/")[2:]
-        if parts == ["files"] and method == "POST":
+        if parts == ["files"] and method == "POST" and not self.refuse_files:
             boundary = re.search(r"boundary=(\S+)", headers["content-type"]).group(1).encode()
             sections = body.split(b"--" + boundary)
             content = next(part for part in sections if b'name="file"' in part)
@@ -267,6 +268,8 @@ class FakeServer:
         if parts[0] == "batches" and len(parts) == 2:
             batch = self.batches[parts[1]]
             batch["polls"] += 1
+            if self.on_poll:
+                self.on_poll()
             if batch["polls"] >= self.polls_until_done and batch["status"] != "completed":
                 self._work_off(batch)
             return said(batch)
@@ -295,16 +298,31 @@ class FakeServer:
                 batch[name] = f"{batch['id']}-{name}"
 
 
+LONG = [
+    {"name": f"dimension {n}", "reason": "so it is, because " * 10, "score": 1 + n % 5} for n in range(16)
+]
+
+
+async def serve_long_replies() -> None:
+    """A reply of sixteen dimensions for each request, with as little work as that takes; prints its port."""
+    said = FakeServer.completion({"messages": []}, "ok")
+    said["choices"][0]["message"]["content"] = json.dumps(LONG)
+    content = json.dumps(said).encode()
+    answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(content)
+
+    async def connection(reader, writer) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                await reader.readexactly(int(re.search(rb"(?i)content-length: *(\d+)", head).group(1)))
+                writer.write(answer + content)
+                await writer.drain()
+
+    server = await asyncio.start_server(connection, "127.0.0.1", 0, backlog=512)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+
 if __name__ == "__main__":
-
-    async def serve() -> None:
-        server = FakeServer()
-        ready = threading.Event()
-        work = asyncio.create_task(server._serve(ready, int(sys.argv[1])))
-        while not ready.is_set():
-            await asyncio.sleep(0.01)
-        print(server.port, flush=True)
-        await work
-
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(serve())
+        asyncio.run(serve_long_replies())

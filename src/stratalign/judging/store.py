@@ -156,17 +156,28 @@ class Store:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
             with self._transaction():
-                (version,) = self._db.execute("PRAGMA user_version").fetchone()
-                (tables,) = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-                if version == 0 and tables == 0:
-                    for statement in _TABLES.split(";"):
-                        self._db.execute(statement)
-                    self._db.execute(f"PRAGMA user_version={SCHEMA}")
+                if self._is_new():
+                    self._make()
+        elif self._is_new():
+            # Another process has just made the file, and will make the tables.
+            self._db.close()
+            self._db = sqlite3.connect(":memory:", isolation_level=None)
+            self._make()
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
         if version != SCHEMA:
             raise UserError(
                 f"{self.path} is no store of judgements that this version reads. Move it away or restore it."
             )
+
+    def _is_new(self) -> bool:
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        (tables,) = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        return bool(version == 0 and tables == 0)
+
+    def _make(self) -> None:
+        for statement in _TABLES.split(";"):
+            self._db.execute(statement)
+        self._db.execute(f"PRAGMA user_version={SCHEMA}")
 
     def __enter__(self) -> Store:
         return self
