@@ -1,8 +1,26 @@
-"""Judge settings: which protocol scores the answers."""
+"""Judge settings: which protocol scores the answers, and how a language model is asked. Every default is ours."""
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+AskAgain = Literal["invalid", "truncated", "blocked", "failed"]
+
+
+class Price(BaseModel):
+    """What a judge's tokens cost, as its provider's price list said on `date`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    input: float = Field(ge=0, description="for a million tokens of the prompt")
+    output: float = Field(ge=0, description="for a million tokens of the reply")
+    currency: str = Field("USD", min_length=1, description="shown beside amounts, never converted (ours)")
+    date: str = Field(
+        min_length=4, description="the day on which you looked the price up, such as 2026-11-03"
+    )
 
 
 class JudgeSettings(BaseModel):
@@ -14,3 +32,84 @@ class JudgeSettings(BaseModel):
         "text",
         description="text: measures that need no judge, always made; microworld: its exact verifiers as well (ours)",
     )
+    base_url: str | None = Field(
+        None, description="an OpenAI-compatible server, such as http://127.0.0.1:8000/v1"
+    )
+    model: str | None = Field(
+        None, description="the judge's name at that server; a dated snapshot where there is one"
+    )
+    api_key_env: str = Field(
+        "JUDGE_API_KEY", min_length=1, description="the environment variable that holds the key (ours)"
+    )
+    profile: Literal["auto", "dashscope", "openai", "plain"] = Field(
+        "auto",
+        description="what the server's errors mean and whether it needs a key; auto: by its address (ours)",
+    )
+    temperature: float | None = Field(
+        0.0, ge=0, description="null sends none, for models that take none (ours)"
+    )
+    max_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="longest reply; null: the protocol's. A cut reply gets twice as much, once (ours)",
+    )
+    response_format: Literal["none", "json_object", "json_schema"] = Field(
+        "none", description="a JSON mode of the server; none leaves the prompt as published (ours)"
+    )
+    extra_body: dict[str, Any] = Field(
+        default_factory=dict,
+        description="further fields of the request, part of what identifies a judgement (ours)",
+    )
+    concurrency: int = Field(16, ge=1, description="most calls at one time (ours)")
+    requests_per_minute: float | None = Field(
+        None, gt=0, description="null: no limit; spread over the seconds of the minute (ours)"
+    )
+    tokens_per_minute: float | None = Field(
+        None, gt=0, description="of prompts and replies together; null: no limit (ours)"
+    )
+    repeats: int = Field(1, ge=1, description="how often a text is judged, for agreement with itself (ours)")
+    repeat_share: float = Field(
+        0.05, ge=0, le=1, description="share of the texts that `repeats` counts for, drawn by text (ours)"
+    )
+    timeout: float = Field(120.0, gt=0, description="seconds for one whole call (ours)")
+    tries: int = Field(6, ge=1, description="calls for one text that end in a passing error (ours)")
+    invalid_tries: int = Field(3, ge=1, description="replies for one text that break the protocol (ours)")
+    backoff: float = Field(
+        1.0, ge=0, description="seconds before a call is repeated, doubling up to a minute (ours)"
+    )
+    deadline: float = Field(
+        900.0, gt=0, description="seconds in which one text must be judged, waiting included (ours)"
+    )
+    max_failures: int = Field(25, ge=1, description="texts failing in a row that end the run (ours)")
+    ask_again: list[AskAgain] = Field(
+        ["invalid", "truncated", "failed"],
+        description="states that a later run asks again; moderation decides the same way twice (ours)",
+    )
+    price: Price | None = Field(None, description="for estimates and max_cost (ours)")
+    max_cost: float | None = Field(
+        None, ge=0, description="most that this judge may cost in one store, earlier runs included (ours)"
+    )
+    completion_window: str = Field("24h", description="of batches, as the server spells it (ours)")
+
+    @field_validator("base_url")
+    @classmethod
+    def _plain_address(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        try:
+            parts = urlsplit(value)
+            usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:  # a port that is no number, or a broken IPv6 address
+            usable = False
+        if not usable:
+            raise ValueError("base_url must be an address such as http://127.0.0.1:8000/v1")
+        if parts.username or parts.password or parts.query or parts.fragment:
+            # The value is not repeated: it may hold a secret.
+            raise ValueError("base_url must not hold a key or query; put the key into judge.api_key_env")
+        return value
+
+    @model_validator(mode="after")
+    def _priced(self) -> JudgeSettings:
+        if self.max_cost is not None and self.price is None:
+            raise ValueError("max_cost needs judge.price: {input, output, currency, date} per million tokens")
+        return self
