@@ -27,7 +27,7 @@ class StubProtocol:
     scale: tuple = (1, 5)
     anchor: int | None = 3
 
-    def messages(self, item):
+    def messages(self, item, mode="none"):
         return [
             {"role": "system", "content": "Judge."},
             {"role": "user", "content": f"{item.prompt}\n---\n{item.responses[0]}"},
@@ -36,7 +36,7 @@ class StubProtocol:
     def response_format(self, mode):
         return None if mode == "none" else {"type": mode}
 
-    def read(self, reply):
+    def read(self, reply, item=None):
         text = reply.strip()
         if text.startswith("```json\n") and text.endswith("\n```"):
             text = text[8:-4]

@@ -148,7 +148,7 @@ class _Batches:
             yield part
 
     def _line(self, key: str, row: int) -> bytes:
-        messages = messages_of(self.protocol, self.rows[row].item)
+        messages = messages_of(self.settings, self.protocol, self.rows[row].item)
         body = request_for(
             self.settings, self.protocol, messages, longest_reply(self.settings, self.protocol)
         )
@@ -234,7 +234,8 @@ class _Batches:
                 status if isinstance(status, int) else 0, body or line.get("error")
             )
         if isinstance(answer, Reply):
-            verdict = judge_reply(self.protocol, answer)
+            row = self.rows_of.get(key)
+            verdict = judge_reply(self.protocol, answer, None if row is None else self.rows[row].item)
             outcome: str = verdict.state
         else:
             state: Literal["blocked", "failed"] = "blocked" if answer.meaning == "blocked" else "failed"
@@ -266,7 +267,7 @@ class _Batches:
     def _guess(self, key: str) -> int:
         """About how many tokens a prompt has; 0 for one that is not among the rows."""
         row = self.rows_of.get(key)
-        return 0 if row is None else tokens_of(messages_of(self.protocol, self.rows[row].item))
+        return 0 if row is None else tokens_of(messages_of(self.settings, self.protocol, self.rows[row].item))
 
 
 def _objects(content: bytes) -> list[dict[str, Any]]:

@@ -73,7 +73,7 @@ def estimate(
                 replies, counted_in, counted_out = used.replies, used.tokens_in, used.tokens_out
                 estimated = used.estimated_in
     left = [row for key, row in asked.items() if key not in known]
-    tokens_in = sum(tokens_of(messages_of(protocol, rows[row].item)) for row in left)
+    tokens_in = sum(tokens_of(messages_of(settings, protocol, rows[row].item)) for row in left)
     if counted_in and estimated:
         tokens_in = round(tokens_in * counted_in / estimated)
     each = counted_out / replies if replies else longest_reply(settings, protocol)

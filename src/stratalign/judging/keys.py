@@ -65,11 +65,11 @@ def identity(settings: JudgeSettings, protocol: JudgeProtocol) -> dict[str, Any]
     }
 
 
-def messages_of(protocol: JudgeProtocol, item: Item) -> list[Message]:
+def messages_of(settings: JudgeSettings, protocol: JudgeProtocol, item: Item) -> list[Message]:
     """The protocol's messages; characters that are no valid text (lone surrogates) become question marks."""
     return [
         {"role": message["role"], "content": encodable(message["content"])}
-        for message in protocol.messages(item)
+        for message in protocol.messages(item, settings.response_format)
     ]
 
 
@@ -82,7 +82,7 @@ def judgements_of(settings: JudgeSettings, protocol: JudgeProtocol, rows: Sequen
     """Every judgement that the rows ask for, in their order; a row may ask for several repeats."""
     shared = identity(settings, protocol)
     for number, row in enumerate(rows):
-        messages = messages_of(protocol, row.item)
+        messages = messages_of(settings, protocol, row.item)
         first = key_of(shared, messages, 0)
         yield Asked(number, 0, first)
         if settings.repeats > 1 and keyed_seed("repeat", first) < settings.repeat_share * 2**63:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from stratalign.judging.keys import encodable
 from stratalign.judging.profiles import Meaning
-from stratalign.judging.protocol import InvalidReply, JudgeProtocol
+from stratalign.judging.protocol import InvalidReply, Item, JudgeProtocol
 
 State = Literal["ok", "invalid", "truncated", "blocked", "failed", "pending"]
 
@@ -66,14 +66,14 @@ def read_completion(body: object) -> Reply | Trouble:
         return trouble
 
 
-def judge_reply(protocol: JudgeProtocol, reply: Reply) -> Verdict:
-    """Whether the reply is a judgement. Only the whole reply counts: nothing is picked out of a broken one."""
+def judge_reply(protocol: JudgeProtocol, reply: Reply, item: Item | None) -> Verdict:
+    """Whether the reply is a judgement of `item`. Only the whole reply counts: nothing is picked out of a broken one."""
     if reply.refused or reply.finish == "content_filter":
         return Verdict("blocked", reason="the server's moderation withheld the reply")
     if reply.finish == "length":
         return Verdict("truncated", reason="the reply was cut at its longest length")
     try:
-        scores = protocol.read(reply.text)
+        scores = protocol.read(reply.text, item)
     except InvalidReply as error:
         return Verdict("invalid", reason=encodable(str(error)))
     except (ValueError, RecursionError) as error:

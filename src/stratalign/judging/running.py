@@ -24,7 +24,7 @@ from stratalign.judging.cost import cost_of, longest_reply, tokens_of
 from stratalign.judging.headway import Headway, Pace, Watcher, unwatched
 from stratalign.judging.keys import Row, host_of, identity, judgements_of, messages_of
 from stratalign.judging.limits import backoff, limiter_of
-from stratalign.judging.protocol import JudgeProtocol, Message
+from stratalign.judging.protocol import Item, JudgeProtocol, Message
 from stratalign.judging.replies import Reply, State, Trouble, Verdict, judge_reply
 from stratalign.judging.settings import JudgeSettings
 from stratalign.judging.store import Call, Link, Store, count_states, readable
@@ -296,7 +296,7 @@ class _Run:
     async def _judge(self, job: Job) -> None:
         """Ask about one text until it is settled."""
         settings = self.settings
-        messages = messages_of(self.protocol, self.rows[job.row].item)
+        messages = messages_of(self.settings, self.protocol, self.rows[job.row].item)
         guess = tokens_of(messages)
         longest, lengthened = longest_reply(settings, self.protocol), False
         tries = invalid = 0
@@ -305,7 +305,7 @@ class _Run:
             answer, began = await self._call(messages, guess, longest)
             now = time.time()
             start = start or began
-            verdict = self._verdict(answer)
+            verdict = self._verdict(answer, self.rows[job.row].item)
             outcome = answer.meaning if isinstance(answer, Trouble) else verdict.state
             call = Call(job.key, outcome, answer, verdict.reason, guess, began, now)
             wait = 0.0
@@ -409,9 +409,9 @@ class _Run:
             used, tokens_in=used.tokens_in - self.tokens_in, tokens_out=used.tokens_out - self.tokens_out
         )
 
-    def _verdict(self, answer: Reply | Trouble) -> Verdict:
+    def _verdict(self, answer: Reply | Trouble, item: Item) -> Verdict:
         if isinstance(answer, Reply):
-            return judge_reply(self.protocol, answer)
+            return judge_reply(self.protocol, answer, item)
         return Verdict("blocked" if answer.meaning == "blocked" else "failed", reason=answer.reason)
 
     def _settle(self, job: Job, call: Call | None, verdict: Verdict) -> None:
