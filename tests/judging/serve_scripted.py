@@ -1,4 +1,4 @@
-"""`transformers serve` with one function replaced: whatever is asked, the model's `generate` spells the reply in a file.
+"""`transformers serve` with one function replaced: the model's `generate` always spells the reply in a file.
 
     python serve_scripted.py REPLY_FILE MODEL_FOLDER --host 127.0.0.1 --port 8000
 """

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from stratalign.judging.protocol import InvalidReply
 from stratalign.judging.parsing import read_reply
+from stratalign.judging.protocol import InvalidReply
 
 NAMES = ("Clear", "Overall")
 SCALE = (1, 5)

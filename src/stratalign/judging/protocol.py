@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 from stratalign.errors import UserError, unknown_name
-from stratalign.judging.protocol_file import PLACEHOLDER, ProtocolFile, read_protocol_file
 from stratalign.judging.parsing import InvalidReply, read_reply
+from stratalign.judging.protocol_file import PLACEHOLDER, ProtocolFile, read_protocol_file
 from stratalign.records import Dimension, digest
 
 __all__ = [

@@ -67,7 +67,7 @@ def read_completion(body: object) -> Reply | Trouble:
 
 
 def judge_reply(protocol: JudgeProtocol, reply: Reply, item: Item | None) -> Verdict:
-    """Whether the reply is a judgement of `item`. Only the whole reply counts: nothing is picked out of a broken one."""
+    """Whether the reply is a judgement of `item`. Only the whole reply counts: nothing is picked from a broken one."""
     if reply.refused or reply.finish == "content_filter":
         return Verdict("blocked", reason="the server's moderation withheld the reply")
     if reply.finish == "length":
