@@ -1,6 +1,6 @@
 """`transformers serve` with one function replaced: the model's `generate` always spells the reply in a file.
 
-    python serve_scripted.py REPLY_FILE MODEL_FOLDER --host 127.0.0.1 --port 8000
+python serve_scripted.py REPLY_FILE MODEL_FOLDER --host 127.0.0.1 --port 8000
 """
 
 from __future__ import annotations

@@ -1,5 +1,10 @@
 """Judges: who scores answers, by which protocol. A judge receives texts and does not know who wrote them."""
 
+from stratalign.judging.asking import ModelJudge, model_judges
+from stratalign.judging.batches import judge_in_batches
+from stratalign.judging.calibrating import Calibration, calibrate
+from stratalign.judging.cost import Estimate, estimate
+from stratalign.judging.headway import Headway
 from stratalign.judging.kinship import families, kinship_warning
 from stratalign.judging.labels import LabelFiles, read_labels, write_label_template
 from stratalign.judging.pairwise import against_base, both_orders, orders_agree
@@ -11,11 +16,14 @@ from stratalign.judging.protocol import (
     load_protocol,
     packaged_protocols,
 )
+from stratalign.judging.running import Tally, judge_rows
 from stratalign.judging.scoring import (
     PROTOCOLS,
     Protocol,
+    asks_a_model,
     check_judge,
     describe_judges,
+    judged_dimensions,
     protocols,
     score_all,
     score_text,
@@ -28,20 +36,32 @@ __all__ = [
     "DEMONSTRATION_MEASURES",
     "PAIR_MEASURES",
     "PROTOCOLS",
+    "Calibration",
+    "Estimate",
+    "Headway",
     "InvalidReply",
     "Item",
     "JudgeProtocol",
     "JudgeSettings",
     "LabelFiles",
     "Message",
+    "ModelJudge",
     "Protocol",
+    "Tally",
     "against_base",
+    "asks_a_model",
     "both_orders",
+    "calibrate",
     "check_judge",
     "describe_judges",
+    "estimate",
     "families",
+    "judge_in_batches",
+    "judge_rows",
+    "judged_dimensions",
     "kinship_warning",
     "load_protocol",
+    "model_judges",
     "orders_agree",
     "packaged_protocols",
     "protocols",

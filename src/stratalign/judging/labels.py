@@ -140,8 +140,13 @@ def read_labels(table: Path, key: Path) -> list[Score]:
         seen.add(name)
         for dimension in dimensions:
             value = _label(row[dimension], low, high, f"{table}, row {line}, {dimension}")
-            scores += [_score(entry, table.stem, protocol, dimension, value) for entry in items[name]]
+            scores += [_score(entry, people(table), protocol, dimension, value) for entry in items[name]]
     return scores
+
+
+def people(table: Path) -> str:
+    """What the long table of scores calls whoever filled in a table."""
+    return f"human:{table.stem}"
 
 
 def item_id(prompt: str, response: str) -> str:
@@ -214,7 +219,7 @@ def _score(entry: Mapping[str, Any], rater: str, protocol: str, dimension: str, 
         cluster=entry["cluster"],
         run=entry["run"],
         seed=entry["seed"],
-        judge=f"human:{rater}",
+        judge=rater,
         protocol=protocol,
         dimension=dimension,
         repeat=0,

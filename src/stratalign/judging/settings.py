@@ -23,6 +23,53 @@ class Price(BaseModel):
     )
 
 
+class LabelTable(BaseModel):
+    """A table that somebody filled in, and the key that was written with it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    table: str
+    key: str
+
+
+class OtherJudge(BaseModel):
+    """A further model that judges a share of the prompts by the same protocol, so that judges can be compared.
+
+    What it does not set is as the first judge has it, but for price, max_cost and extra_body, which are a model's own.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    base_url: str = Field(description="its server; may be the first judge's")
+    model: str = Field(min_length=1, description="its name there")
+    share: float = Field(0.1, gt=0, le=1, description="of the prompts, all answers to each (ours)")
+    api_key_env: str | None = Field(None, min_length=1)
+    profile: Literal["auto", "dashscope", "openai", "plain"] | None = None
+    temperature: float | None = Field(None, ge=0)
+    max_tokens: int | None = Field(None, ge=1)
+    response_format: Literal["none", "json_object", "json_schema"] | None = None
+    extra_body: dict[str, Any] = Field(default_factory=dict)
+    concurrency: int | None = Field(None, ge=1)
+    requests_per_minute: float | None = Field(None, gt=0)
+    tokens_per_minute: float | None = Field(None, gt=0)
+    price: Price | None = None
+    max_cost: float | None = Field(None, ge=0)
+
+    def beside(self, first: JudgeSettings) -> JudgeSettings:
+        """The whole settings of this judge in a study whose first judge is `first`.
+
+        Raises:
+            pydantic.ValidationError: together they are no valid settings.
+        """
+        own = {name: getattr(self, name) for name in self.model_fields_set - {"share"}}
+        shared = {
+            name: getattr(first, name)
+            for name in type(first).model_fields
+            if name not in ("others", "labels", "price", "max_cost", "extra_body", "repeats")
+        }
+        return JudgeSettings.model_validate({**shared, **own})
+
+
 class JudgeSettings(BaseModel):
     """Who scores. `text` needs no model: measures of the answers' text and of recorded log-probabilities."""
 
@@ -30,7 +77,10 @@ class JudgeSettings(BaseModel):
 
     protocol: str = Field(
         "text",
-        description="text: measures that need no judge, always made; microworld: its exact verifiers as well (ours)",
+        description=(
+            "text: measures that need no judge, always made; microworld: its exact verifiers as well; likert-16, "
+            "hardened, pairwise or a YAML file: asked of a language model (ours)"
+        ),
     )
     base_url: str | None = Field(
         None, description="an OpenAI-compatible server, such as http://127.0.0.1:8000/v1"
@@ -90,6 +140,13 @@ class JudgeSettings(BaseModel):
         None, ge=0, description="most that this judge may cost in one store, earlier runs included (ours)"
     )
     completion_window: str = Field("24h", description="of batches, as the server spells it (ours)")
+    others: list[OtherJudge] = Field(
+        default_factory=list, description="further models that judge a share, for agreement (ours)"
+    )
+    labels: list[LabelTable] = Field(
+        default_factory=list,
+        description="tables that people filled in, {table, key} each, for agreement (ours)",
+    )
 
     @field_validator("base_url")
     @classmethod
