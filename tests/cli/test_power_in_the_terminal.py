@@ -1,6 +1,9 @@
 """`stratalign power` in the terminal and as JSON."""
 
 import json
+import re
+import shlex
+from pathlib import Path
 
 from command_line import call, refusal
 
@@ -66,3 +69,15 @@ def test_mistakes_are_refused_in_a_sentence(tmp_path):
     assert "which difference to look for" in refusal("power")
     assert "is not a study" in refusal("power", "--from", tmp_path)
     assert "Beside it give only" in refusal("power", "--from", tmp_path, "--sd", 1)
+
+
+def test_the_commands_of_the_page_on_statistics_work():
+    page = (Path(__file__).parents[2] / "docs" / "statistics.md").read_text(encoding="utf-8")
+    commands = [
+        shlex.split(found) for found in re.findall(r"^stratalign (power --.*?)(?:  |$)", page, re.MULTILINE)
+    ]
+    assert len(commands) == 4
+    for command in commands:
+        done = call(*command)
+        # The last one names a study that is not there.
+        assert done.code == (2 if "--from" in command else 0), done

@@ -47,6 +47,14 @@ def test_help_names_every_verb():
     assert all(f" {verb} " in done.out for verb in VERBS)
 
 
+def test_power_learns_from_a_study_that_was_really_run(finished):
+    _, folder, _ = finished
+    found = printed("power", "--from", folder, "--prompts", 100)
+    assert {(row["condition"], row["against"]) for row in found["observed"]} == {("mid", "base")}
+    assert all((row["prompts"], row["full"]) == (4, 100) for row in found["observed"])
+    assert call("power", "--from", folder).code == 0
+
+
 @pytest.mark.parametrize(
     "arguments", [["plam"], ["plan"], ["plan", "x.yaml", "--sett", "a=1"], ["merge", "x"]]
 )

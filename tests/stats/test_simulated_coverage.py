@@ -103,6 +103,20 @@ def test_equivalence_at_the_edge_of_the_margin_is_rarely_claimed(sizes, copies, 
     assert max(by_rate, by_mean) <= 0.05 + 2.5 * error(0.05, size.simulations)
 
 
+@pytest.mark.slow
+def test_equivalence_is_claimed_too_often_where_few_clusters_inform():
+    """A known limit, stated in docs/statistics.md: uneven clusters, 80 % ties, and nearly all others on one side."""
+    world = World(UNEQUAL, MANY_TIES, 0.6)
+    true = truth(world)
+    found = simulate(world, 2000, resamples=10_000, level=0.9)
+    by_rate = np.mean([_within(one.low, one.high, true.net_win_rate) for one in found])
+    by_mean = np.mean(
+        [_within(one.difference_low, one.difference_high, true.mean_difference) for one in found]
+    )
+    print(f"\nequivalence at the edge, skewed: {_named(world)} | {by_rate:.3f} | {by_mean:.3f} |")
+    assert 0.04 < by_rate < by_mean < 0.09
+
+
 def test_conditions_that_are_equal_are_called_equivalent_where_the_margin_allows(size):
     # The null world's net win rate has a standard error of about 0.07, so that 0.2 leaves room for its interval.
     found = simulate(World(EQUAL), size.simulations, resamples=size.resamples, level=0.9)
