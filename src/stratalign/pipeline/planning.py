@@ -29,6 +29,7 @@ from stratalign.preferences import (
     Preferences,
     Split,
     Tree,
+    as_text,
     check_bad,
     describe,
     leaks,
@@ -140,7 +141,12 @@ def make_plan(recipe: Recipe, out: Path) -> Plan:
             phase_bounds(run.condition, len(steps))
             _check_warmup(run, len(steps))
     prompts = tuple(
-        Prompt(row.row_id, row.cluster, _shown(row), tuple(prompt_ids(row, tokenizer, recipe.preferences)))
+        Prompt(
+            row.row_id,
+            row.cluster,
+            as_text(row.prompt),
+            tuple(prompt_ids(row, tokenizer, recipe.preferences)),
+        )
         for row in parts.held_out
     )
     check_judge(recipe.judge, [prompt.text for prompt in prompts], recipe.preferences.objective)
@@ -278,13 +284,6 @@ def _stop(recipe: Recipe, rows: Sequence[Preference]) -> tuple[str, ...]:
         return tuple(recipe.generation.stop)
     kinds = Counter(row.kind for row in rows)
     return ("\n\nHuman:",) if kinds["transcript"] and recipe.preferences.template == "raw" else ()
-
-
-def _shown(row: Preference) -> str:
-    """A prompt as reports show it."""
-    if isinstance(row.prompt, str):
-        return row.prompt
-    return "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in row.prompt)
 
 
 def _without_effect(settings: TrainingSettings) -> list[str]:
