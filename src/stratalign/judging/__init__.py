@@ -1,5 +1,6 @@
 """Judges: who scores answers, by which protocol. A judge receives texts and does not know who wrote them."""
 
+from stratalign.judging.rows import score_row
 from stratalign.judging.scoring import (
     PROTOCOLS,
     Protocol,
@@ -23,5 +24,6 @@ __all__ = [
     "describe_judges",
     "protocols",
     "score_all",
+    "score_row",
     "score_text",
 ]

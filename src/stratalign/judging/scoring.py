@@ -91,8 +91,11 @@ def protocols(settings: JudgeSettings) -> dict[str, Protocol]:
     return {name: PROTOCOLS[name] for name in (settings.protocol, "text")}
 
 
-def check_judge(settings: JudgeSettings, prompts: Iterable[str], objective: Sequence[str]) -> None:
-    """Make sure that the judge can judge answers to these prompts, and has the dimensions of the objective.
+def check_judge(
+    settings: JudgeSettings, prompts: Iterable[str], objective: Sequence[str], further: Sequence[str] = ()
+) -> None:
+    """Make sure that the judge can judge answers to these prompts, and that it, or a scorer with the dimensions
+    `further`, has those of the objective.
 
     Raises:
         UserError: there is no such protocol, it judges none of the prompts, or an objective names no dimension.
@@ -105,9 +108,10 @@ def check_judge(settings: JudgeSettings, prompts: Iterable[str], objective: Sequ
             "micro-world. Use preferences.source: microworld:fluency (or another of its sets), or another protocol."
         )
     known = [dimension.name for protocol in found.values() for dimension in protocol.dimensions]
+    known += further
     for name in objective:
         # "Overall" is the default, for every protocol.
-        if name.casefold() not in (OVERALL, *known):
+        if name.casefold() not in (OVERALL, *(one.casefold() for one in known)):
             error = unknown_name("dimension in preferences.objective", name, known)
             if name.casefold() in [dimension.name for dimension in WORLD_DIMENSIONS]:
                 raise UserError(

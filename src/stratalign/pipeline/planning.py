@@ -23,6 +23,7 @@ from stratalign.losses import LOSSES
 from stratalign.models import ModelShape, inspect_model, load_tokenizer
 from stratalign.pipeline.execution import Execution, resolve_execution
 from stratalign.pipeline.fingerprints import Fingerprints, check_fresh
+from stratalign.pipeline.scoring import check_scorers
 from stratalign.preferences import (
     BadRow,
     Preference,
@@ -124,6 +125,7 @@ def make_plan(recipe: Recipe, out: Path) -> Plan:
     folder = StudyFolder(out)
     check_writable(out)
     protocols(recipe.judge)
+    scored = check_scorers(recipe)
     shape = inspect_model(recipe.model)
     _check_length(recipe, shape)
     blocks = partition(shape.n_layers, recipe.partition.method, recipe.partition.blocks)
@@ -149,7 +151,7 @@ def make_plan(recipe: Recipe, out: Path) -> Plan:
         )
         for row in parts.held_out
     )
-    check_judge(recipe.judge, [prompt.text for prompt in prompts], recipe.preferences.objective)
+    check_judge(recipe.judge, [prompt.text for prompt in prompts], recipe.preferences.objective, scored)
     return Plan(
         recipe=recipe,
         folder=folder,

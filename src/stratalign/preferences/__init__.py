@@ -6,7 +6,7 @@ Reads and divides texts; knows nothing of models, and gets its tokenizer handed 
 from stratalign.preferences.dialogues import Asked, Dialogue, Kind, Preference, Refused, as_text
 from stratalign.preferences.pairing import Choice, Scored, best_pairs, worth
 from stratalign.preferences.reading import BadRow, Preferences, check_bad, load, load_prompts
-from stratalign.preferences.settings import PreferenceSettings
+from stratalign.preferences.settings import PairsSettings, PreferenceSettings
 from stratalign.preferences.sources import read_rows, source_digest
 from stratalign.preferences.splits import Split, leaks, split
 from stratalign.preferences.summary import describe
@@ -21,6 +21,7 @@ __all__ = [
     "Dialogue",
     "Kind",
     "OnLong",
+    "PairsSettings",
     "Preference",
     "PreferenceSettings",
     "Preferences",

@@ -84,6 +84,11 @@ class StudyFolder:
         return self.path / "scores.csv"
 
     @property
+    def scorers(self) -> Path:
+        """What the recipe's own scorers have scored, a line file each."""
+        return self.path / "scorers"
+
+    @property
     def results(self) -> Path:
         return self.path / "results.json"
 

@@ -111,10 +111,11 @@ def score_tasks(
         bank, tokenizer = load()
         harness = _harness(bank, tokenizer, settings)
         for done, (run, name) in enumerate(missing, start=1):
-            with bank.active(run):
-                items = _ask(harness, manager, tasks[name], name, settings)
-            append_jsonl(file, [{"key": keys[run, name], "run": run, "task": name, "items": items}])
-            there[keys[run, name]] = items
+            key = keys[run, name]
+            if key not in there:  # the base sampled anew is the base
+                with bank.active(run):
+                    there[key] = _ask(harness, manager, tasks[name], name, settings)
+                append_jsonl(file, [{"key": key, "task": name, "items": there[key]}])
             progress("tasks", done, len(missing))
     scores = [
         _score(one, name, item, dimension, value)
@@ -220,7 +221,7 @@ def _harness(bank: AdapterBank, tokenizer: PreTrainedTokenizerBase, settings: Sc
 
 
 def _catalogue(settings: ScorerSettings, *, defaults: bool) -> Any:
-    """The harness's catalogue of the user's own tasks; with all of its own (half a minute, some 10,000 files) too."""
+    """The harness's catalogue of the user's own tasks; with its own too, of which there are over 10,000."""
     with _told("Cannot read lm-eval's tasks"):
         from lm_eval.tasks import TaskManager
 
