@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from stratalign.errors import StudyFailure, UserError
     from stratalign.listing import catalogues
     from stratalign.models import audit, merge
-    from stratalign.pipeline import generate, judge, plan, study, train, verify
+    from stratalign.pipeline import generate, judge, pairs, plan, study, train, verify
     from stratalign.recipe import Recipe, load_recipe
     from stratalign.reporting import report
     from stratalign.showcase import demo
@@ -39,6 +39,7 @@ _HOMES = {
     "load_recipe": "recipe",
     "lora_config": "companions",
     "merge": "models",
+    "pairs": "pipeline",
     "partition": "blocks",
     "plan": "pipeline",
     "report": "reporting",
@@ -62,6 +63,7 @@ __all__ = [
     "load_recipe",
     "lora_config",
     "merge",
+    "pairs",
     "partition",
     "plan",
     "report",

@@ -19,6 +19,7 @@ from stratalign.records import Progress as Report
 from stratalign.records import silent
 
 if TYPE_CHECKING:
+    from stratalign.pipeline import PairsMade
     from stratalign.showcase import Showcase, Shown
 
 WIDTH = 100
@@ -237,6 +238,22 @@ def paragraph(text: str, indent: str = "  ") -> None:
     )
     for line in lines:
         say(line.replace("\0", " "))
+
+
+def pairs(made: PairsMade) -> None:
+    """How many pairs came of how many answers, and in what chosen and rejected differ."""
+    say(
+        f"{made.pairs} pairs for {made.target}, from {made.answers} answers to {made.prompts} prompts "
+        f"({made.usable} usable: ended, not blank, not said twice)"
+    )
+    table = Table(box=None, pad_edge=False)
+    for name in ("dimension", "chosen", "rejected", "gap"):
+        table.add_column(name, justify="left" if name == "dimension" else "right")
+    for name, (chosen, rejected) in made.gaps.items():
+        role = " (target)" if name == made.target else ""
+        table.add_row(f"{name}{role}", f"{chosen:.3f}", f"{rejected:.3f}", f"{chosen - rejected:+.3f}")
+    console.print(table)
+    say(f"Pairs: {made.file}")
 
 
 def parity(found: Mapping[str, Any]) -> None:

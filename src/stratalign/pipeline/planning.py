@@ -25,6 +25,7 @@ from stratalign.pipeline.execution import Execution, resolve_execution
 from stratalign.pipeline.fingerprints import Fingerprints, check_fresh
 from stratalign.pipeline.scoring import check_scorers
 from stratalign.preferences import (
+    Asked,
     BadRow,
     Preference,
     Preferences,
@@ -125,7 +126,7 @@ def make_plan(recipe: Recipe, out: Path) -> Plan:
     folder = StudyFolder(out)
     check_writable(out)
     protocols(recipe.judge)
-    scored = check_scorers(recipe)
+    scored = [dimension.name for scorer in check_scorers(recipe) for dimension in scorer.dimensions]
     shape = inspect_model(recipe.model)
     _check_length(recipe, shape)
     blocks = partition(shape.n_layers, recipe.partition.method, recipe.partition.blocks)
@@ -162,7 +163,7 @@ def make_plan(recipe: Recipe, out: Path) -> Plan:
         train_trees=train,
         held_out_trees=held_out,
         prompts=prompts,
-        stop=_stop(recipe, parts.held_out),
+        stop=stop_texts(recipe, parts.held_out),
         steps=steps,
         bad=bad,
         preferences=about,
@@ -281,7 +282,8 @@ def write_bad_rows(folder: StudyFolder, bad: Sequence[BadRow]) -> None:
     append_jsonl(folder.bad_rows, bad)
 
 
-def _stop(recipe: Recipe, rows: Sequence[Preference]) -> tuple[str, ...]:
+def stop_texts(recipe: Recipe, rows: Sequence[Preference | Asked]) -> tuple[str, ...]:
+    """The texts that end an answer to these prompts."""
     if recipe.generation.stop != "auto":
         return tuple(recipe.generation.stop)
     kinds = Counter(row.kind for row in rows)

@@ -14,7 +14,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from stratalign.errors import UserError
-from stratalign.judging import PROTOCOLS, describe_judges, score_all, score_row
+from stratalign.judging import ANSWER_MEASURES, PROTOCOLS, describe_judges, protocols, score_all, score_row
 from stratalign.models import AdapterBank, read_tokenizer, resolve_folder
 from stratalign.preferences import Asked, Preference
 from stratalign.recipe import Recipe
@@ -47,16 +47,24 @@ class TaskWork(NamedTuple):
     load: Callable[[], tuple[AdapterBank, PreTrainedTokenizerBase]]
 
 
-def check_scorers(recipe: Recipe) -> list[str]:
+class Offer(NamedTuple):
+    """A judge or scorer of answers, and what it can say of one; `settings` is None for the judge's protocols."""
+
+    name: str
+    dimensions: Sequence[Dimension]
+    settings: ScorerSettings | None
+
+
+def check_scorers(recipe: Recipe) -> list[Offer]:
     """Make sure that every scorer of the recipe can be had, as far as can be told without weights.
 
     Returns:
-        The dimensions that scorers of answers have, for `preferences.objective`.
+        The scorers of answers, with their dimensions.
 
     Raises:
         UserError: a scorer has a protocol's name, or cannot be had.
     """
-    found: list[str] = []
+    found: list[Offer] = []
     for settings in recipe.scorers:
         if settings.called in PROTOCOLS:
             raise UserError(
@@ -66,15 +74,34 @@ def check_scorers(recipe: Recipe) -> list[str]:
             check_tasks(settings)
         elif settings.function is not None:
             declared = own_scorer(settings).dimensions
-            found += (
-                [settings.function.partition(":")[2]]
-                if declared is None
-                else [dimension.name for dimension in declared]
-            )
+            found.append(Offer(settings.called, declared or [_undeclared(settings)], settings))
         else:
-            found += [dimension.name for dimension in reward_dimensions(settings)]
+            found.append(Offer(settings.called, reward_dimensions(settings), settings))
             read_tokenizer(resolve_folder(str(settings.reward), settings.revision))
     return found
+
+
+def offers(recipe: Recipe) -> list[Offer]:
+    """Everything that can score an answer on its own: the judge's protocols, then the scorers.
+
+    Raises:
+        UserError: see `check_scorers`; or there is no such protocol.
+    """
+    judges = [
+        Offer(name, [one for one in protocol.dimensions if name != "text" or one.name in _OF_ANSWERS], None)
+        for name, protocol in protocols(recipe.judge).items()
+    ]
+    return [*judges, *check_scorers(recipe)]
+
+
+_OF_ANSWERS = set(ANSWER_MEASURES) - {"kl_to_base"}
+"""Text measures of an answer alone; others read log-probabilities that training recorded."""
+
+
+def _undeclared(settings: ScorerSettings) -> Dimension:
+    """What a function without `dimensions` scores, unless it returns a mapping."""
+    name = str(settings.function).partition(":")[2]
+    return Dimension(name, "", "higher", f"given by the scorer {settings.called}")
 
 
 def score_answers(
