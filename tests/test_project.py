@@ -121,6 +121,7 @@ def test_every_verb_of_the_command_line_is_a_public_function():
         "train",
         "generate",
         "judge",
+        "pairs",
         "report",
         "verify",
         "audit",

@@ -15,7 +15,18 @@ if TYPE_CHECKING:
     from stratalign.errors import StudyFailure, UserError
     from stratalign.listing import catalogues
     from stratalign.models import audit, merge
-    from stratalign.pipeline import generate, judge, plan, study, train, verify
+    from stratalign.pipeline import (
+        calibrate_judge,
+        estimate_judging,
+        generate,
+        judge,
+        label_template,
+        pairs,
+        plan,
+        study,
+        train,
+        verify,
+    )
     from stratalign.recipe import Recipe, load_recipe
     from stratalign.reporting import power, report
     from stratalign.showcase import demo
@@ -30,15 +41,19 @@ _HOMES = {
     "UserError": "errors",
     "audit": "models",
     "axolotl_config": "companions",
+    "calibrate_judge": "pipeline",
     "catalogues": "listing",
     "demo": "showcase",
+    "estimate_judging": "pipeline",
     "generate": "pipeline",
     "init": "starting",
     "judge": "pipeline",
+    "label_template": "pipeline",
     "list": "listing:catalogues",  # the verb; a module cannot call its function so without losing the built-in
     "load_recipe": "recipe",
     "lora_config": "companions",
     "merge": "models",
+    "pairs": "pipeline",
     "partition": "blocks",
     "plan": "pipeline",
     "power": "reporting",
@@ -55,14 +70,18 @@ __all__ = [
     "UserError",
     "audit",
     "axolotl_config",
+    "calibrate_judge",
     "catalogues",
     "demo",
+    "estimate_judging",
     "generate",
     "init",
     "judge",
+    "label_template",
     "load_recipe",
     "lora_config",
     "merge",
+    "pairs",
     "partition",
     "plan",
     "power",

@@ -20,6 +20,7 @@ from stratalign.records import silent
 from stratalign.reporting.commands import located
 
 if TYPE_CHECKING:
+    from stratalign.pipeline import PairsMade
     from stratalign.showcase import Showcase, Shown
 
 WIDTH = 100
@@ -61,9 +62,10 @@ def progress(quiet: bool = False) -> Iterator[Report]:
             tasks: dict[str, TaskID] = {}
 
             def show(what: str, done: int, total: int) -> None:
-                if what not in tasks:
-                    tasks[what] = bars.add_task(what, total=total)
-                bars.update(tasks[what], completed=done, total=total)
+                stage = what.partition(": ")[0]  # what follows is how it goes, and changes
+                if stage not in tasks:
+                    tasks[stage] = bars.add_task(stage, total=total)
+                bars.update(tasks[stage], description=what, completed=done, total=total)
 
             yield show
     else:
@@ -256,6 +258,22 @@ def paragraph(text: str, indent: str = "  ") -> None:
     )
     for line in lines:
         say(line.replace("\0", " "))
+
+
+def pairs(made: PairsMade) -> None:
+    """How many pairs came of how many answers, and in what chosen and rejected differ."""
+    say(
+        f"{made.pairs} pairs for {made.target}, from {made.answers} answers to {made.prompts} prompts "
+        f"({made.usable} usable: ended, not blank, not said twice)"
+    )
+    table = Table(box=None, pad_edge=False)
+    for name in ("dimension", "chosen", "rejected", "gap"):
+        table.add_column(name, justify="left" if name == "dimension" else "right")
+    for name, (chosen, rejected) in made.gaps.items():
+        role = " (target)" if name == made.target else ""
+        table.add_row(f"{name}{role}", f"{chosen:.3f}", f"{rejected:.3f}", f"{chosen - rejected:+.3f}")
+    console.print(table)
+    say(f"Pairs: {made.file}")
 
 
 def parity(found: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 import stratalign as sa
-from stratalign.cli import printing
+from stratalign.cli import judges, printing
 from stratalign.records import StudyFolder
 
 app = typer.Typer(
@@ -124,11 +124,46 @@ def generate(recipe: RecipeFile, changes: Changes = [], out: Out = None) -> None
 
 
 @app.command()
-def judge(recipe: RecipeFile, changes: Changes = [], out: Out = None) -> None:  # noqa: B006
-    """Score the answers, after training and answering what is missing."""
-    with printing.progress() as progress:
-        folder = sa.judge(recipe, changes, out, progress)
-    printing.say(f"Scores: {folder.scores}")
+def judge(
+    recipe: RecipeFile,
+    changes: Changes = [],  # noqa: B006
+    out: Out = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what judging would take, and ask nobody.")
+    ] = False,
+    calibrate: Annotated[
+        int | None, typer.Option(min=1, metavar="ROWS", help="Judge so many answers twice, to see the judge.")
+    ] = None,
+    labels: Annotated[
+        int | None, typer.Option(min=1, metavar="ROWS", help="Write a blind table for people to score.")
+    ] = None,
+    max_cost: Annotated[
+        float | None, typer.Option(min=0, help="Stop before the judge costs more; needs judge.price.")
+    ] = None,
+    batch: Annotated[
+        bool, typer.Option("--batch", help="Ask through the server's batch interface, and wait.")
+    ] = False,
+) -> None:
+    """Score the answers, after training and answering what is missing; run again to continue."""
+    if sum((dry_run, calibrate is not None, labels is not None, batch)) > 1:
+        raise sa.UserError(
+            "--dry-run, --calibrate, --labels and --batch exclude each other. Give one of them."
+        )
+    if max_cost is not None:
+        changes = [*changes, f"judge.max_cost={max_cost}"]
+    if dry_run:
+        judges.judging_estimates(sa.estimate_judging(recipe, changes, out))
+    elif labels is not None:
+        judges.label_files(sa.label_template(recipe, changes, out, items=labels))
+    elif calibrate is not None:
+        with printing.progress() as progress:
+            found = sa.calibrate_judge(recipe, changes, out, progress, count=calibrate)
+        judges.calibration(found)
+    else:
+        with printing.progress() as progress:
+            folder = sa.judge(recipe, changes, out, progress, batch=batch)
+        judges.states(folder)
+        printing.say(f"Scores: {folder.scores}")
 
 
 @app.command()

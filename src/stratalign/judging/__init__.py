@@ -1,13 +1,38 @@
 """Judges: who scores answers, by which protocol. A judge receives texts and does not know who wrote them."""
 
-from stratalign.judging.asking import ModelJudge, model_judges
-from stratalign.judging.batches import judge_in_batches
-from stratalign.judging.calibrating import Calibration, calibrate
-from stratalign.judging.cost import Estimate, estimate
-from stratalign.judging.headway import Headway
-from stratalign.judging.kinship import families, kinship_warning
-from stratalign.judging.labels import LabelFiles, read_labels, write_label_template
-from stratalign.judging.pairwise import against_base, both_orders, orders_agree
+from stratalign.judging.asking import (
+    ModelJudge,
+    model_judges,
+)
+from stratalign.judging.batches import (
+    judge_in_batches,
+)
+from stratalign.judging.calibrating import (
+    Calibration,
+    calibrate,
+)
+from stratalign.judging.client import key_of
+from stratalign.judging.cost import (
+    Estimate,
+    estimate,
+)
+from stratalign.judging.headway import (
+    Headway,
+)
+from stratalign.judging.kinship import (
+    families,
+    kinship_warning,
+)
+from stratalign.judging.labels import (
+    LabelFiles,
+    read_labels,
+    write_label_template,
+)
+from stratalign.judging.pairwise import (
+    against_base,
+    both_orders,
+    orders_agree,
+)
 from stratalign.judging.protocol import (
     InvalidReply,
     Item,
@@ -16,7 +41,13 @@ from stratalign.judging.protocol import (
     load_protocol,
     packaged_protocols,
 )
-from stratalign.judging.running import Tally, judge_rows
+from stratalign.judging.rows import (
+    score_row,
+)
+from stratalign.judging.running import (
+    Tally,
+    judge_rows,
+)
 from stratalign.judging.scoring import (
     PROTOCOLS,
     Protocol,
@@ -28,8 +59,14 @@ from stratalign.judging.scoring import (
     score_all,
     score_text,
 )
-from stratalign.judging.settings import JudgeSettings
-from stratalign.judging.text import ANSWER_MEASURES, DEMONSTRATION_MEASURES, PAIR_MEASURES
+from stratalign.judging.settings import (
+    JudgeSettings,
+)
+from stratalign.judging.text import (
+    ANSWER_MEASURES,
+    DEMONSTRATION_MEASURES,
+    PAIR_MEASURES,
+)
 
 __all__ = [
     "ANSWER_MEASURES",
@@ -59,6 +96,7 @@ __all__ = [
     "judge_in_batches",
     "judge_rows",
     "judged_dimensions",
+    "key_of",
     "kinship_warning",
     "load_protocol",
     "model_judges",
@@ -67,6 +105,7 @@ __all__ = [
     "protocols",
     "read_labels",
     "score_all",
+    "score_row",
     "score_text",
     "write_label_template",
 ]

@@ -25,6 +25,21 @@ _SHORT = 6
 """A key of fewer characters is a placeholder, and would be found in any text."""
 
 
+def key_of(settings: JudgeSettings) -> str:
+    """The key that the environment holds for the settings' server; empty for a server that needs none.
+
+    Raises:
+        UserError: no server or model is named, or the server needs a key and the environment holds none.
+    """
+    host, key = host_of(settings), os.environ.get(settings.api_key_env, "").strip()
+    if profile_of(settings).needs_key and not key:
+        raise UserError(
+            f"The server {host} needs a key: put it into the environment variable {settings.api_key_env}, or name the "
+            "variable that holds it in judge.api_key_env."
+        )
+    return key
+
+
 class Client:
     """A connection to the settings' server.
 
@@ -33,15 +48,9 @@ class Client:
     """
 
     def __init__(self, settings: JudgeSettings) -> None:
-        host = host_of(settings)
         self.settings = settings
         self.profile = profile_of(settings)
-        self._key = os.environ.get(settings.api_key_env, "").strip()
-        if self.profile.needs_key and not self._key:
-            raise UserError(
-                f"The server {host} needs a key: put it into the environment variable {settings.api_key_env}, or "
-                "name the variable that holds it in judge.api_key_env."
-            )
+        self._key = key_of(settings)
         # Tries are counted by the loop, so the library makes none of its own; what it reads from the environment
         # for OpenAI (organisation, project) is no other server's business.
         self.sdk = openai.AsyncOpenAI(

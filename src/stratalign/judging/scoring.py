@@ -112,8 +112,11 @@ def _asked_protocol(settings: JudgeSettings) -> JudgeProtocol:
     return load_protocol(settings.protocol)
 
 
-def check_judge(settings: JudgeSettings, prompts: Iterable[str], objective: Sequence[str]) -> None:
-    """Make sure that the judge can judge answers to these prompts, and has the dimensions of the objective.
+def check_judge(
+    settings: JudgeSettings, prompts: Iterable[str], objective: Sequence[str], further: Sequence[str] = ()
+) -> None:
+    """Make sure that the judge can judge answers to these prompts, and that it, or a scorer with the dimensions
+    `further`, has those of the objective.
 
     Raises:
         UserError: there is no such protocol, it judges none of the prompts, or an objective names no dimension.
@@ -127,6 +130,7 @@ def check_judge(settings: JudgeSettings, prompts: Iterable[str], objective: Sequ
             f"The protocol {settings.protocol!r} can judge none of the held-out prompts: it knows only prompts of the "
             "micro-world. Use preferences.source: microworld:fluency (or another of its sets), or another protocol."
         )
+    known += further
     folded = [name.casefold() for name in known]
     for name in objective:
         # "Overall" is the default, for every protocol.

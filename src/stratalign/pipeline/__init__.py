@@ -1,7 +1,33 @@
-"""plan(recipe), then the stages of a study; and verify, which holds our training against stock TRL."""
+"""plan(recipe), then the stages of a study; verify, which holds our training against stock TRL; and pairs, which makes
+preferences."""
 
+from stratalign.pipeline.pairing import PairsMade, pairs
 from stratalign.pipeline.parity import Agreement, Parity, verify
 from stratalign.pipeline.planning import Plan
-from stratalign.pipeline.verbs import generate, judge, plan, study, train
+from stratalign.pipeline.verbs import (
+    calibrate_judge,
+    estimate_judging,
+    generate,
+    judge,
+    label_template,
+    plan,
+    study,
+    train,
+)
 
-__all__ = ["Agreement", "Parity", "Plan", "generate", "judge", "plan", "study", "train", "verify"]
+__all__ = [
+    "Agreement",
+    "PairsMade",
+    "Parity",
+    "Plan",
+    "calibrate_judge",
+    "estimate_judging",
+    "generate",
+    "judge",
+    "label_template",
+    "pairs",
+    "plan",
+    "study",
+    "train",
+    "verify",
+]
