@@ -19,7 +19,8 @@ def judging_estimates(estimates: Mapping[str, Estimate]) -> None:
     for name, one in estimates.items():
         measured = f"as {one.measured} replies so far" if one.measured else "at most"
         say(
-            f"{name}: {one.rows:,} answers are {one.texts:,} judgements, {one.known:,} of them known; {one.calls:,} calls"
+            f"{name}: {one.rows:,} answers are {one.texts:,} judgements, {one.known:,} of them known; "
+            f"{one.calls:,} calls"
         )
         say(f"  tokens: about {one.tokens_in:,} in, {one.tokens_out:,} out ({measured})")
         if one.cost is not None:
