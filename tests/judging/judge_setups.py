@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +28,7 @@ class StubProtocol:
     scale: tuple = (1, 5)
     anchor: int | None = 3
 
-    def messages(self, item):
+    def messages(self, item, mode="none"):
         return [
             {"role": "system", "content": "Judge."},
             {"role": "user", "content": f"{item.prompt}\n---\n{item.responses[0]}"},
@@ -36,7 +37,7 @@ class StubProtocol:
     def response_format(self, mode):
         return None if mode == "none" else {"type": mode}
 
-    def read(self, reply):
+    def read(self, reply, item=None):
         text = reply.strip()
         if text.startswith("```json\n") and text.endswith("\n```"):
             text = text[8:-4]
@@ -73,6 +74,7 @@ def row(number: int, plan: str = "ok", run: str = "mid") -> Row:
     return Row(run, f"p{number}", Item(f"Question {number}?", (f"Answer {number} plan={plan}",)))
 
 
-def judge_in_a_process(url: str, store: str, count: int, changes: dict) -> None:
-    """What a child process does that the tests kill."""
+def judge_in_a_process(url: str, store: str, count: int, key: str, changes: dict) -> None:
+    """What a child process does that the tests kill; its key tells the server which one calls."""
+    os.environ["JUDGE_API_KEY"] = key
     judge_rows(settings_for(url, **changes), STUB, [row(number) for number in range(count)], Path(store))
