@@ -83,7 +83,7 @@ class FakeServer:
         self.order: list[str] = []
         self.authorizations: set[str] = set()
         self.requests: list[dict] = []
-        self.bad_once: set[str] = set()
+        self.wait_for_keys = 0  # nobody is answered before so many different keys were sent
         self.running = self.most_running = 0
         self.files: dict[str, bytes] = {}
         self.batches: dict[str, dict] = {}
@@ -173,6 +173,8 @@ class FakeServer:
         if self.on_call:
             self.on_call(self.total)
         fault = self.fault(text, number)
+        while len(self.authorizations) < self.wait_for_keys:
+            await asyncio.sleep(0.005)
         if self.latency:
             await asyncio.sleep(self.latency)
         if fault == "late":

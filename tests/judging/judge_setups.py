@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,6 +74,7 @@ def row(number: int, plan: str = "ok", run: str = "mid") -> Row:
     return Row(run, f"p{number}", Item(f"Question {number}?", (f"Answer {number} plan={plan}",)))
 
 
-def judge_in_a_process(url: str, store: str, count: int, changes: dict) -> None:
-    """What a child process does that the tests kill."""
+def judge_in_a_process(url: str, store: str, count: int, key: str, changes: dict) -> None:
+    """What a child process does that the tests kill; its key tells the server which one calls."""
+    os.environ["JUDGE_API_KEY"] = key
     judge_rows(settings_for(url, **changes), STUB, [row(number) for number in range(count)], Path(store))

@@ -160,24 +160,20 @@ def test_repeats_are_further_calls_of_a_share_of_the_texts(tmp_path):
 
 def test_runs_are_asked_in_one_shuffled_order(tmp_path):
     rows = [Row(run, f"p{number}", Item(f"{run} {number}", ("x",))) for run in "ab" for number in range(100)]
+    with FakeServer() as server:
 
-    def order(seed):
-        with FakeServer() as server:
-            # the host is in the key: one at a time, so that the order is the order of arrival
-            judge_rows(
-                settings_for(server.url, concurrency=1),
-                STUB,
-                rows,
-                tmp_path / f"{server.port}.sqlite",
-                seed=seed,
-            )
-        return [json.loads(text)[1]["content"].split("\n")[0] for text in server.order]
+        def order(seed, store):
+            server.order.clear()
+            # one at a time, so that the order is the order of arrival
+            judge_rows(settings_for(server.url, concurrency=1), STUB, rows, tmp_path / store, seed=seed)
+            return [json.loads(text)[1]["content"].split("\n")[0] for text in server.order]
 
-    once = order(0)
-    assert sorted(once) == sorted(one.item.prompt for one in rows)
-    # of a mixed order about half of the first hundred are of run a (hypergeometric: 30 to 70 but for 1 in 10^7)
-    assert 30 <= sum(name.startswith("a") for name in once[:100]) <= 70
-    assert order(1) != once
+        once = order(0, "a.sqlite")
+        assert sorted(once) == sorted(one.item.prompt for one in rows)
+        # of a mixed order about half of the first hundred are of run a (hypergeometric: 30 to 70 but for 1 in 10^7)
+        assert 30 <= sum(name.startswith("a") for name in once[:100]) <= 70
+        assert order(0, "b.sqlite") == once
+        assert order(1, "c.sqlite") != once
 
 
 @pytest.mark.parametrize("fault", ["401", "402", "404", "quota"])

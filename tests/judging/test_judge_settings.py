@@ -1,5 +1,9 @@
 """What identifies a judgement, what errors mean at which server, and how fast it may be asked: no network."""
 
+import json
+import re
+from pathlib import Path
+
 import pytest
 from judge_setups import STUB, StubProtocol, row, settings_for
 from pydantic import ValidationError
@@ -81,8 +85,16 @@ def test_a_lone_surrogate_becomes_a_question_mark():
     ],
 )
 def test_settings_that_cannot_be_are_refused(changes, told):
-    with pytest.raises(ValidationError, match=told):
+    with pytest.raises(ValidationError, match=told) as caught:
         JudgeSettings(**changes)
+    assert "secret" not in str(caught.value)
+
+
+def test_the_page_names_every_setting_with_its_default():
+    page = (Path(__file__).parents[2] / "docs" / "judging.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \| `([^`]*)` \|", page, flags=re.MULTILINE))
+    defaults = {name: json.dumps(value) for name, value in JudgeSettings().model_dump().items()}
+    assert rows == defaults
 
 
 def test_a_language_model_needs_an_address_and_a_name():

@@ -11,7 +11,8 @@ from stratalign.records import StudyFolder, read_json, read_scores
 from stratalign.reporting.numbers import percent
 
 if TYPE_CHECKING:
-    from stratalign.judging import Calibration, Estimate, LabelFiles
+    from stratalign.judging import Estimate, LabelFiles
+    from stratalign.judging.calibrating import Calibration
 
 
 def judging_estimates(estimates: Mapping[str, Estimate]) -> None:

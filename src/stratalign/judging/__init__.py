@@ -4,14 +4,11 @@ from stratalign.judging.asking import (
     ModelJudge,
     model_judges,
 )
-from stratalign.judging.batches import (
     judge_in_batches,
 )
-from stratalign.judging.calibrating import (
     Calibration,
     calibrate,
 )
-from stratalign.judging.client import key_of
 from stratalign.judging.cost import (
     Estimate,
     estimate,
@@ -19,6 +16,7 @@ from stratalign.judging.cost import (
 from stratalign.judging.headway import (
     Headway,
 )
+from stratalign.judging.keys import api_key
 from stratalign.judging.kinship import (
     families,
     kinship_warning,
@@ -44,7 +42,6 @@ from stratalign.judging.protocol import (
 from stratalign.judging.rows import (
     score_row,
 )
-from stratalign.judging.running import (
     Tally,
     judge_rows,
 )
@@ -73,7 +70,6 @@ __all__ = [
     "DEMONSTRATION_MEASURES",
     "PAIR_MEASURES",
     "PROTOCOLS",
-    "Calibration",
     "Estimate",
     "Headway",
     "InvalidReply",
@@ -84,19 +80,15 @@ __all__ = [
     "Message",
     "ModelJudge",
     "Protocol",
-    "Tally",
     "against_base",
+    "api_key",
     "asks_a_model",
     "both_orders",
-    "calibrate",
     "check_judge",
     "describe_judges",
     "estimate",
     "families",
-    "judge_in_batches",
-    "judge_rows",
     "judged_dimensions",
-    "key_of",
     "kinship_warning",
     "load_protocol",
     "model_judges",

@@ -6,15 +6,13 @@ The key is read from the environment here and leaves only as a header: every tex
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Sequence
 from typing import Any
 
 import openai
 
-from stratalign.errors import UserError
-from stratalign.judging.keys import encodable, host_of, identity
+from stratalign.judging.keys import api_key, encodable, identity
 from stratalign.judging.limits import retry_after
 from stratalign.judging.profiles import meaning, profile_of
 from stratalign.judging.protocol import JudgeProtocol, Message
@@ -23,21 +21,6 @@ from stratalign.judging.settings import JudgeSettings
 
 _SHORT = 6
 """A key of fewer characters is a placeholder, and would be found in any text."""
-
-
-def key_of(settings: JudgeSettings) -> str:
-    """The key that the environment holds for the settings' server; empty for a server that needs none.
-
-    Raises:
-        UserError: no server or model is named, or the server needs a key and the environment holds none.
-    """
-    host, key = host_of(settings), os.environ.get(settings.api_key_env, "").strip()
-    if profile_of(settings).needs_key and not key:
-        raise UserError(
-            f"The server {host} needs a key: put it into the environment variable {settings.api_key_env}, or name the "
-            "variable that holds it in judge.api_key_env."
-        )
-    return key
 
 
 class Client:
@@ -50,7 +33,7 @@ class Client:
     def __init__(self, settings: JudgeSettings) -> None:
         self.settings = settings
         self.profile = profile_of(settings)
-        self._key = key_of(settings)
+        self._key = api_key(settings)
         # Tries are counted by the loop, so the library makes none of its own; what it reads from the environment
         # for OpenAI (organisation, project) is no other server's business.
         self.sdk = openai.AsyncOpenAI(

@@ -6,6 +6,7 @@ valid; the limits, tries and waits.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -48,6 +49,21 @@ def host_of(settings: JudgeSettings) -> str:
             "the name that this server lists."
         )
     return urlsplit(settings.base_url).netloc
+
+
+def api_key(settings: JudgeSettings) -> str:
+    """The key that the environment holds for the settings' server; empty for a server that needs none.
+
+    Raises:
+        UserError: no server or model is named, or the server needs a key and the environment holds none.
+    """
+    host, key = host_of(settings), os.environ.get(settings.api_key_env, "").strip()
+    if profile_of(settings).needs_key and not key:
+        raise UserError(
+            f"The server {host} needs a key: put it into the environment variable {settings.api_key_env}, or name the "
+            "variable that holds it in judge.api_key_env."
+        )
+    return key
 
 
 def identity(settings: JudgeSettings, protocol: JudgeProtocol) -> dict[str, Any]:

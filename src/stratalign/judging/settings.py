@@ -73,7 +73,8 @@ class OtherJudge(BaseModel):
 class JudgeSettings(BaseModel):
     """Who scores. `text` needs no model: measures of the answers' text and of recorded log-probabilities."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # An address may be refused because it holds a key, which the message must then not repeat.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     protocol: str = Field(
         "text",

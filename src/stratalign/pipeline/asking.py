@@ -1,27 +1,24 @@
 """Asking the language models that judge a study, and what can be known of it before: cost, a calibration, labels.
 
-Knows a plan's runs and answers; how a judge is asked is the judging room's.
+Knows a plan's runs and answers; how a judge is asked is the judging room's. What calls servers is imported where it
+is needed: the client's library takes most of a second.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stratalign.errors import UserError
 from stratalign.judging import (
-    Calibration,
     Estimate,
     Headway,
     JudgeSettings,
     LabelFiles,
-    Tally,
+    api_key,
     asks_a_model,
-    calibrate,
     estimate,
-    judge_in_batches,
-    judge_rows,
-    key_of,
     load_protocol,
     model_judges,
     write_label_template,
@@ -29,6 +26,10 @@ from stratalign.judging import (
 from stratalign.pipeline.planning import Plan
 from stratalign.records import Progress, Response, read_jsonl
 from stratalign.training import Run
+
+if TYPE_CHECKING:
+    from stratalign.judging.calibrating import Calibration
+    from stratalign.judging.running import Tally
 
 BASE = "base"
 
@@ -47,7 +48,7 @@ def check_keys(settings: JudgeSettings) -> None:
     """
     if asks_a_model(settings):
         for judge in model_judges(settings):
-            key_of(judge.settings)
+            api_key(judge.settings)
 
 
 def ask_judges(
@@ -63,8 +64,13 @@ def ask_judges(
     Raises:
         UserError, StudyFailure: judging had to stop; what was judged is in the store.
     """
+    if not asks_a_model(settings):
+        return []
+    from stratalign.judging.batches import judge_in_batches
+    from stratalign.judging.running import judge_rows
+
     tallies = []
-    for judge in model_judges(settings) if asks_a_model(settings) else ():
+    for judge in model_judges(settings):
         rows = judge.rows([one for one in responses if one.run in bases], bases)
         what = f"judging by {judge.name}"
 
@@ -101,6 +107,8 @@ def calibrate_judge(plan: Plan, count: int, progress: Progress) -> Calibration:
     Raises:
         UserError: the protocol asks no model, there are no answers yet, or judging had to stop.
     """
+    from stratalign.judging.calibrating import calibrate
+
     answers = _answers(plan)
     judge = model_judges(plan.recipe.judge)[0]
 

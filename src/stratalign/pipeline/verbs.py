@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from stratalign.judging import Calibration, Estimate, LabelFiles
+from stratalign.judging import Estimate, LabelFiles
 from stratalign.pipeline.asking import calibrate_judge as calibration_of
 from stratalign.pipeline.asking import check_keys
 from stratalign.pipeline.asking import estimate_judging as estimate_of
@@ -16,6 +17,9 @@ from stratalign.pipeline.stages import generate_stage, judge_stage, train_stage
 from stratalign.recipe import Recipe, load_recipe
 from stratalign.records import Progress, StudyFolder, locked, silent
 from stratalign.reporting import report
+
+if TYPE_CHECKING:
+    from stratalign.judging.calibrating import Calibration
 
 Source = str | Path | Recipe
 
