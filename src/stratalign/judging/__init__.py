@@ -1,36 +1,12 @@
 """Judges: who scores answers, by which protocol. A judge receives texts and does not know who wrote them."""
 
-from stratalign.judging.asking import (
-    ModelJudge,
-    model_judges,
-)
-    judge_in_batches,
-)
-    Calibration,
-    calibrate,
-)
-from stratalign.judging.cost import (
-    Estimate,
-    estimate,
-)
-from stratalign.judging.headway import (
-    Headway,
-)
+from stratalign.judging.asking import ModelJudge, model_judges
+from stratalign.judging.cost import Estimate, estimate
+from stratalign.judging.headway import Headway
 from stratalign.judging.keys import api_key
-from stratalign.judging.kinship import (
-    families,
-    kinship_warning,
-)
-from stratalign.judging.labels import (
-    LabelFiles,
-    read_labels,
-    write_label_template,
-)
-from stratalign.judging.pairwise import (
-    against_base,
-    both_orders,
-    orders_agree,
-)
+from stratalign.judging.kinship import families, kinship_warning
+from stratalign.judging.labels import LabelFiles, read_labels, write_label_template
+from stratalign.judging.pairwise import against_base, both_orders, orders_agree
 from stratalign.judging.protocol import (
     InvalidReply,
     Item,
@@ -39,12 +15,7 @@ from stratalign.judging.protocol import (
     load_protocol,
     packaged_protocols,
 )
-from stratalign.judging.rows import (
-    score_row,
-)
-    Tally,
-    judge_rows,
-)
+from stratalign.judging.rows import score_row
 from stratalign.judging.scoring import (
     PROTOCOLS,
     Protocol,
@@ -56,14 +27,8 @@ from stratalign.judging.scoring import (
     score_all,
     score_text,
 )
-from stratalign.judging.settings import (
-    JudgeSettings,
-)
-from stratalign.judging.text import (
-    ANSWER_MEASURES,
-    DEMONSTRATION_MEASURES,
-    PAIR_MEASURES,
-)
+from stratalign.judging.settings import JudgeSettings
+from stratalign.judging.text import ANSWER_MEASURES, DEMONSTRATION_MEASURES, PAIR_MEASURES
 
 __all__ = [
     "ANSWER_MEASURES",
