@@ -62,9 +62,10 @@ def test_few_clusters_of_any_differences_have_scipys_exact_p_value() -> None:
 def test_flips_that_only_equal_the_total_count_despite_rounding() -> None:
     # Sums 0.1, 0.2, -0.3: the total is 0 up to rounding, so all flips reach it.
     assert cluster_flip_p_values(np.array([[0.1], [0.2], [-0.3]])) == [1.0]
-    # Sums 0.1, 0.2, 0.3, total 0.6: only all flipped reaches it again, 2 of 8; in another order as well.
-    assert cluster_flip_p_values(np.array([[0.1], [0.2], [0.3]])) == [0.25]
-    assert cluster_flip_p_values(np.array([[0.3], [0.2], [0.1]])) == [0.25]
+    # Sums 0.1, -0.3, 0.2, 0.7, total 0.7: the first three add up to 0 under two of their eight flips, to more under
+    # three, so 5 of 8 reach 0.7 beside +0.7, and as many beside -0.7.
+    assert cluster_flip_p_values(np.array([[0.1], [-0.3], [0.2], [0.7]])) == [0.625]
+    assert cluster_flip_p_values(np.array([[0.7], [0.1], [-0.3], [0.2]])) == [0.625]
 
 
 def test_drawn_flips_do_not_depend_on_how_they_are_cut_nor_on_the_side(

@@ -13,13 +13,15 @@ from typing import NamedTuple
 from stratalign import stats
 from stratalign.reporting.comparing import ScoreTable, aligned, sides_of_pairs, sides_with_base
 from stratalign.reporting.contrasts import ALPHA, RESAMPLES, SEED, Contrast, Measure
-from stratalign.reporting.numbers import interval, p_value, plain, signed
+from stratalign.reporting.numbers import interval, listed, p_value, plain, signed
 
 MARGIN = 0.10
 """Net win rate below which a difference counts as none: one prompt in ten more won than lost. Ours."""
 SCALE_SHARE = 1 / 40
 """Mean difference below which a difference counts as none, as a share of the scale: 0.1 points from 1 to 5. Ours."""
 LEVEL = 1 - 2 * ALPHA
+NAMED = 5
+"""Up to this many dimensions are named, more are counted."""
 ALL_LAYERS, HIGHEST = "all layers", "the highest gain over base"
 MATCHES, NO_LARGER, PAYS, CANNOT_TELL = "matches", "no loss larger than the margin", "pays", "cannot tell"
 
@@ -177,6 +179,35 @@ def tax_tests(
         _taxed(one, p, known[one.condition, (one.judge, one.protocol, one.dimension)])
         for one, p in zip(found, adjusted, strict=True)
     )
+
+
+def tax_in_words(tests: Sequence[TaxTest]) -> tuple[str, ...]:
+    """One sentence for each condition: where it pays, where it is shown to lose no more than the margin, and where
+    neither can be told."""
+    found = []
+    for condition in dict.fromkeys(one.condition for one in tests):
+        mine = [one for one in tests if one.condition == condition]
+        by_verdict = {
+            verdict: [one.dimension for one in mine if one.verdict == verdict]
+            for verdict in (PAYS, NO_LARGER, CANNOT_TELL)
+        }
+        clauses = [
+            f"{lead} {_dimensions(by_verdict[verdict], len(mine))}"
+            for verdict, lead in (
+                (PAYS, "pays on"),
+                (NO_LARGER, f"loses no more than {plain(MARGIN, 2)} of a net win rate on"),
+                (CANNOT_TELL, f"this sample cannot tell whether it loses {plain(MARGIN, 2)} or more on"),
+            )
+            if by_verdict[verdict]
+        ]
+        found.append(f"{condition}: {'; '.join(clauses)}.")
+    return tuple(found)
+
+
+def _dimensions(names: Sequence[str], of: int) -> str:
+    if len(names) <= NAMED:
+        return listed(names)
+    return f"all {of} dimensions" if len(names) == of else f"{len(names)} of {of} dimensions"
 
 
 def _claim(

@@ -112,6 +112,13 @@ def several(names: Sequence[str], last: str = "and") -> str:
     return listed(names, last) if len(names) <= NAMED else f"{len(names)} conditions"
 
 
+def would_have_been_seen(effect: float, what: str) -> str:
+    """That an effect of this size would probably have been found; above 1 there is no such net win rate."""
+    if effect >= 1:
+        return f"this sample is too small to see {what} of any size surely"
+    return f"{what} of about {signed(effect, 2)[1:]} or more would probably have been seen"
+
+
 def largest_unseen(contrasts: Iterable[Contrast]) -> float | None:
     """The effect that would have been seen after Holm's correction on whichever of these could see least."""
     seen = [one.smallest_detectable_holm for one in contrasts if one.smallest_detectable_holm is not None]

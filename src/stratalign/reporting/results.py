@@ -28,6 +28,7 @@ from stratalign.reporting.equivalences import (
     TaxTest,
     claims,
     equivalences,
+    tax_in_words,
     tax_tests,
 )
 from stratalign.reporting.evidence import gather, objective_measures
@@ -65,9 +66,9 @@ class Results:
 
     `comparisons` are against base, of every protocol; `pairs` between the other conditions, of the judged protocol
     on what the preferences are meant to move. `families` says how many tests are corrected together. Claims of equality
-    are in `equivalences` (head to head) and `tax_tests` (outside of the objective); `equal_length` and `matched` hold
-    contrasts at equal length and at equal KL to base, `seeds` those over seeds, `categories` those of means over
-    dimensions; `states` counts what became of each run's answers.
+    are in `equivalences` (head to head) and `tax_tests` (outside of the objective, with `tax_in_words` by condition);
+    `equal_length` and `matched` hold contrasts at equal length and at equal KL to base, `seeds` those over seeds,
+    `categories` those of means over dimensions; `states` counts what became of each run's answers.
     """
 
     study: Study
@@ -83,6 +84,7 @@ class Results:
     families: tuple[Family, ...]
     equivalences: tuple[Equivalence, ...]
     tax_tests: tuple[TaxTest, ...]
+    tax_in_words: tuple[str, ...]
     equal_length: tuple[EqualLength, ...]
     matched: tuple[Matched, ...]
     seeds: SeedLevels
@@ -148,6 +150,7 @@ def summarise(records: StudyRecords) -> Results:
         ),
         equivalences=claimed,
         tax_tests=taxed,
+        tax_in_words=tax_in_words(taxed),
         equal_length=at_equal_length(table, order, measures, compared),
         matched=matched_pairs(table, each, meant),
         seeds=seed_levels(table, order, measures, each, meant),

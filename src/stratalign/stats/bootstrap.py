@@ -21,9 +21,9 @@ from stratalign.stats.groups import Floats
 
 DRAWS_AT_ONCE = 1 << 21
 """How many cluster draws are held in memory at once (16 MiB each for draws and counts)."""
-DRAWS_KEPT = 1 << 25
-"""Draws up to this many are kept for the next statistics over as many clusters (64 MiB): a report asks for the same
-ones many times, and drawing costs more than summing."""
+DRAWS_KEPT = 1 << 24
+"""Draws up to this many are kept for the next statistics over as many clusters (16 MiB each, eight of them): a report
+asks for the same ones many times, and drawing costs more than summing."""
 
 
 class Interval(NamedTuple):
@@ -40,14 +40,17 @@ def resampled_sums(sums: Floats, resamples: int, seed: int) -> Floats:
     All k columns see the same draws. The result does not depend on how the draws are cut into chunks.
     """
     clusters = sums.shape[0]
-    kept = clusters < 2**16 and clusters * resamples <= DRAWS_KEPT
+    kept = clusters * resamples <= DRAWS_KEPT
     chunks = _kept_counts(clusters, resamples, seed) if kept else _counts(clusters, resamples, seed)
     return np.concatenate([counts.astype(np.float64) @ sums for counts in chunks])
 
 
-@lru_cache(maxsize=1)
-def _kept_counts(clusters: int, resamples: int, seed: int) -> list[NDArray[np.uint16]]:
-    return [counts.astype(np.uint16) for counts in _counts(clusters, resamples, seed)]
+@lru_cache(maxsize=8)
+def _kept_counts(clusters: int, resamples: int, seed: int) -> list[NDArray[np.unsignedinteger]]:
+    return [
+        counts.astype(np.uint8 if counts.max() < 256 else np.uint32)
+        for counts in _counts(clusters, resamples, seed)
+    ]
 
 
 def _counts(clusters: int, resamples: int, seed: int) -> Iterator[NDArray[np.int64]]:
