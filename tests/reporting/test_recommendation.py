@@ -41,9 +41,9 @@ def test_of_conditions_that_cannot_be_told_apart_the_cheapest_is_recommended(tmp
         "alpha": 32, "learning_rate": 1e-4, "schedule": None, "loss": "sigmoid", "beta": 0.1, "steps": 20, "phases": 1,
     }  # fmt: skip
     assert found["line"].startswith(
-        "Train mid (layers 4–7, 8,192 parameters) at learning rate 0.0001: suffices for +1.00 [+1.00, +1.00] on fluency"
+        "Train mid (layers 4–7, 8,192 parameters) at learning rate 0.0001: suffices for a net win rate of +1.00"
     )
-    assert "mid cannot be told from full after correction, and is chosen by the rule." in found["words"][0]
+    assert "mid cannot be told from full after correction, and is chosen as the cheapest" in found["words"][0]
     assert found["rule"].startswith("Among conditions that do better than base and cannot be told apart")
     assert [one["condition"] for one in found["alternatives"]] == ["full", "local"]
     (gain,) = found["gain"]

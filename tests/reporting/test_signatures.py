@@ -16,7 +16,7 @@ from answered_studies import ALL, FEW, HALF, MOST, NONE, answered_study
 from stratalign.cli.verbs import app
 from stratalign.recipe import load_recipe
 from stratalign.reporting import read_study, report, summarise
-from stratalign.reporting.commands import located
+from stratalign.reporting.commands import located, with_condition
 from stratalign.reporting.signatures import CATALOGUE, Signature, find_signatures
 
 LOST = tuple(-value for value in ALL)
@@ -196,3 +196,18 @@ def test_hostile_text_in_a_signature_is_inert(tmp_path: Path) -> None:
     page = report([studied(tmp_path, gains, dimensions=("fluency", attack))]).read_text()
     assert "Known ways to go wrong" in page
     assert "<script" not in page
+
+
+@pytest.mark.parametrize(
+    "written", [{"base": None, "a_tuned": None}, ["base", {"a_tuned": {"block": "mid"}}]]
+)
+def test_a_condition_that_is_offered_takes_nobodys_name_and_has_no_dot(written: Any) -> None:
+    # A dot in a key path would lead into the condition.
+    (key, value), *_ = with_condition({"conditions": written}, "a_tuned", {"block": "mid"}).items()
+    assert (
+        ("a_tuned_2" in key)
+        if isinstance(written, dict)
+        else (value[:2], [*value[2]]) == (written, ["a_tuned_2"])
+    )
+    (dotted,) = with_condition({"conditions": {"base": None}}, "mid-0.1_tuned", {})
+    assert dotted == "conditions.mid-0_1_tuned"

@@ -110,14 +110,14 @@ def question(one: Contrast, prompts: int, tests: int, sizes: Sequence[int]) -> Q
         for found in [now * math.sqrt(prompts / size)]
     )
     what = f"{one.condition} against {one.against} on {one.dimension}"
-    words = f"{what}: {prompts:,} prompts see a net win rate of about {_plain(now)} or more"
-    for size in larger:
+    words = f"{what}: {prompts:,} prompts see a net win rate of about {now:.2f} or more"
+    if one.sure:
+        words += f", and the observed {signed(one.gain, 2)} is decided"
+    for size in () if one.sure else larger:
+        kind = "the full study" if size.prompts > prompts else "a study"
         would = "would" if size.decided else "would not"
-        words += f"; the full study ({size.prompts:,} prompts)" if size.prompts > prompts else ""
-        words += f"; {size.prompts:,} prompts" if size.prompts < prompts else ""
-        words += (
-            f" could see {_plain(size.detectable)}, and the observed {signed(one.gain, 2)} {would} be decided"
-        )
+        words += f"; {kind} ({size.prompts:,} prompts) could see {size.detectable:.2f}"
+        words += f", and the observed {signed(one.gain, 2)} {would} be decided"
     needed = prompts_needed(one, prompts, tests)
     return Question(
         one.condition,
@@ -155,7 +155,3 @@ def _is_pilot(records: StudyRecords) -> bool:
     asked = (records.recipe.get("preferences") or {}).get("train")
     unused = ((records.preferences.get("parts") or {}).get("unused") or {}).get("rows") or 0
     return isinstance(asked, int) and asked < PAPER_TRAIN and unused > 0
-
-
-def _plain(value: float) -> str:
-    return f"{value:.2f}"

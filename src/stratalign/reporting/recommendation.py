@@ -475,7 +475,7 @@ def _line(
     rate = f" at learning rate {rate_words(training.learning_rate)}" if training.learning_rate else ""
     line = (
         f"Train {training.condition} (layers {spans(training.layers)}, {plain(parameters)} parameters){rate}: "
-        f"suffices for {listed([f'{size(one)} on {one.dimension}' for one in sure])} against base"
+        f"suffices for a net win rate of {listed([f'{size(one)} on {one.dimension}' for one in sure])} against base"
     )
     line += f"; pays on {listed([one.dimension for one in tax.pays])}" if tax.pays else ""
     line += "; not shown to beat random layers: any layers would do" if any_layers else ""
@@ -501,15 +501,19 @@ def _words(
         rest = [name for name in choice.alike if name != condition]
         stronger = f" {choice.strongest} has the largest gain." if choice.strongest in rest else ""
         found.append(
-            f"{condition} cannot be told from {listed(rest, 'or')} after correction, and is chosen by the rule."
-            f"{stronger}"
+            f"{condition} cannot be told from {listed(rest, 'or')} after correction, and is chosen as the cheapest: "
+            f"by tax, then trained parameters, then the highest first layer.{stronger}"
         )
     found += [f"{condition} {one.words}." for one in held]
     if any_layers:
         found.append(
             "It is not shown to beat layers drawn at random: as far as this sample can tell, any layers would do."
         )
-    elif any_layers is None:
+    if any(one.kind == "equal parameters" and one.outcome in ("worse", "cannot tell") for one in held):
+        found.append(
+            "It is not shown to beat as many parameters elsewhere: their number, not their place, may be what counts."
+        )
+    if any_layers is None:
         found.append("No random layers were judged beside it, so whether these layers matter is not known.")
     nulls = [role for role in evidence.roles if role.null]
     if not nulls:
