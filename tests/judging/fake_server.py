@@ -28,13 +28,13 @@ def scores_for(messages) -> dict[str, int]:
 
 def reply_text(fault: str, scores: dict[str, int]) -> str:
     """The text of a reply with a fault in it."""
-    items = [{"name": name, "reason": "so it is", "score": score} for name, score in scores.items()]
+    items = [{"dimension": name, "reason": "so it is", "score": score} for name, score in scores.items()]
     if fault == "missing":
         items = items[1:]
     if fault == "duplicate":
         items.append(items[0])
     if fault == "unknown":
-        items[0] = {**items[0], "name": "charm"}
+        items[0] = {**items[0], "dimension": "charm"}
     bad = {"decimal": 3.7, "string": "4", "true": True, "null": None, "zero": 0, "six": 6}
     if fault in bad:
         items[0] = {**items[0], "score": bad[fault]}
@@ -301,7 +301,8 @@ class FakeServer:
 
 
 LONG = [
-    {"name": f"dimension {n}", "reason": "so it is, because " * 10, "score": 1 + n % 5} for n in range(16)
+    {"dimension": f"dimension {n}", "reason": "so it is, because " * 10, "score": 1 + n % 5}
+    for n in range(16)
 ]
 
 

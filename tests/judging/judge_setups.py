@@ -49,7 +49,7 @@ class StubProtocol:
             raise InvalidReply("no array of objects")
         found = {}
         for item in items:
-            name, score = item.get("name"), item.get("score")
+            name, score = item.get("dimension"), item.get("score")
             if name not in NAMES or name in found:
                 raise InvalidReply(f"unknown or second {name}")
             if type(score) is not int or not 1 <= score <= 5:

@@ -25,7 +25,7 @@ class Long(StubProtocol):
         return [{"role": "system", "content": "Judge by these sixteen dimensions. " * 180},
                 {"role": "user", "content": item.prompt + item.responses[0]}]
     def read(self, reply):
-        scores = {entry["name"]: entry["score"] for entry in json.loads(reply)}
+        scores = {entry["dimension"]: entry["score"] for entry in json.loads(reply)}
         return {name: scores[f"dimension {n}"] for n, name in enumerate(("overall", "factuality", "safety"))}
 
 url, store, count = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])

@@ -124,6 +124,8 @@ def check_judge(
     known = [dimension.name for dimension in judged_dimensions(settings)]
     if asks_a_model(settings):
         model_judges(settings)
+    for labels in settings.labels:
+        read_labels(Path(labels.table), Path(labels.key))
     accepts = None if asks_a_model(settings) else PROTOCOLS[settings.protocol].accepts
     if accepts is not None and not any(accepts(prompt) for prompt in prompts):
         raise UserError(

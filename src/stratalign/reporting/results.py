@@ -10,11 +10,12 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from typing import Any, NamedTuple
 
 from stratalign.records import SCHEMA, Score
+from stratalign.reporting.agreement import Agreed, agreements, second_judges
 from stratalign.reporting.categories import Categories, categories
 from stratalign.reporting.comparing import ScoreTable, compare_pairs, compare_with_base, score_table
 from stratalign.reporting.conclusions import Conclusions, conclude
@@ -68,7 +69,8 @@ class Results:
     on what the preferences are meant to move. `families` says how many tests are corrected together. Claims of equality
     are in `equivalences` (head to head) and `tax_tests` (outside of the objective, with `tax_in_words` by condition);
     `equal_length` and `matched` hold contrasts at equal length and at equal KL to base, `seeds` those over seeds,
-    `categories` those of means over dimensions; `states` counts what became of each run's answers.
+    `categories` those of means over dimensions; `states` counts what became of each run's answers; `agreement` holds
+    the deciding judge against itself, further judges and people.
     """
 
     study: Study
@@ -90,6 +92,7 @@ class Results:
     seeds: SeedLevels
     categories: Categories
     states: tuple[RunStates, ...]
+    agreement: tuple[Agreed, ...]
 
     @property
     def protocols(self) -> tuple[Judged, ...]:
@@ -99,6 +102,13 @@ class Results:
 
 def summarise(records: StudyRecords) -> Results:
     """The results of one study, in the order of its recipe."""
+    every, second = records, second_judges(records.judges)
+    # Repeats, and judges of a share, are there to show agreement; one judgement of each answer decides.
+    records = replace(
+        records,
+        scores=tuple(s for s in every.scores if s.repeat == 0 and (s.judge, s.protocol) not in second),
+        judges=tuple(one for one in every.judges if not one.get("second")),
+    )
     runs = ordered_runs(records)
     conditions = {run: condition for run, condition, _ in runs}
     measures = _measures(records)
@@ -156,6 +166,7 @@ def summarise(records: StudyRecords) -> Results:
         seeds=seed_levels(table, order, measures, each, meant),
         categories=grouped,
         states=run_states(records.scores, list(conditions)),
+        agreement=agreements(every.scores, every.judges, judged),
     )
 
 
