@@ -189,11 +189,11 @@ def _contrast(side: _Side, comparison: stats.Comparison, missing: int) -> Contra
         mean_difference=comparison.mean_difference,
         difference_low=comparison.difference_low,
         difference_high=comparison.difference_high,
-        verdict=_in_words(stats.verdict(comparison), measure.better),
+        verdict=in_words(stats.verdict(comparison), measure.better),
     )
 
 
-def _in_words(verdict: stats.Verdict, better: str | None) -> str:
+def in_words(verdict: stats.Verdict, better: str | None) -> str:
     """Turn "higher" and "lower" into "better" and "worse" where the measure says which is which."""
     if verdict == "cannot tell" or better is None:
         return verdict
