@@ -50,7 +50,8 @@ def grouped_bars(groups: Sequence[Group], told: str, unit: str, floor: float = 0
         return None
     series = list(dict.fromkeys(bar.series for group in groups for bar in group.bars))
     frame = _frame(groups, len(series), floor)
-    parts = [*_key(series), *frame.axes(unit)] if len(series) > 1 else frame.axes(unit)
+    key, width = _key(series) if len(series) > 1 else ([], 0.0)
+    parts = [*key, *frame.axes(unit)]
     for at, group in enumerate(groups):
         middle = frame.middle(at)
         parts.append(
@@ -59,7 +60,9 @@ def grouped_bars(groups: Sequence[Group], told: str, unit: str, floor: float = 0
         for bar in group.bars:
             parts += _bar(bar, frame, middle, series.index(bar.series), len(series))
     values = "; ".join(f"{group.name}: {bar.words}" for group in groups for bar in group.bars)
-    return svg.Drawing(frame.right + 10, frame.bottom + FOOT, f"{told} {values}.", "\n".join(parts))
+    return svg.Drawing(
+        max(frame.right + 10, width), frame.bottom + FOOT, f"{told} {values}.", "\n".join(parts)
+    )
 
 
 @dataclass(frozen=True)
@@ -128,11 +131,13 @@ def _bar(bar: Bar, frame: _Frame, middle: float, index: int, count: int) -> list
     return parts
 
 
-def _key(series: Sequence[str]) -> list[str]:
-    parts, x = [], LEFT
+def _key(series: Sequence[str]) -> tuple[list[str], float]:
+    """The squares with their names on one line, and where the line ends."""
+    parts: list[str] = []
+    x = LEFT
     for index, name in enumerate(series):
         shown = svg.shortened(name, 170.0)
         parts.append(svg.rect(x, 4, 11, 11, f"f-b{index % COLOURS}"))
         parts.append(svg.text(x + 17, 14, shown))
         x += 17 + svg.width_of(shown) + 18
-    return parts
+    return parts, x

@@ -48,7 +48,9 @@ def _queue(grid: Grid, runs: Sequence[str], measure: Measure, among: Collection[
     whole = ~np.isnan(values).any(axis=1)
     apart = np.zeros(len(values))
     apart[whole] = values[whole].max(axis=1) - values[whole].min(axis=1)
-    order = np.argsort(-apart, kind="stable")
+    # Of equal ranges the one that divides the runs, not the one that sets a single run apart.
+    spread = np.where(whole, np.nan_to_num(values).std(axis=1), 0.0)
+    order = np.lexsort((np.arange(len(apart)), -spread, -apart))
     found: dict[str, Difference] = {}
     for row in order:
         prompt, _ = grid.rows[row]

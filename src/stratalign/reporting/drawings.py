@@ -25,7 +25,7 @@ MINUTES_FROM = 180.0
 
 def overall_bars(studies: Sequence[Judging], scale: tuple[float, float] | None) -> Drawing | None:
     """Figure 2: the primary dimension, mean ± sd. Of one study a bar per condition, of several a group per model."""
-    rows = strategies(studies)
+    rows = strategies(studies, over=False)
     measure = next((found for one in studies if (found := primary(one.results))), None)
     if measure is None:
         return None

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from stratalign.reporting.contrasts import Measure
+from stratalign.reporting.contrasts import BASE, Measure
 from stratalign.reporting.differences import Difference, largest_differences
 from stratalign.reporting.grids import Grid
 from stratalign.reporting.results import Results
@@ -89,7 +89,7 @@ def rows_left_out(reasons: Any) -> tuple[BadRows, ...]:
 def side_by_side(
     responses: Sequence[Mapping[str, Any]], results: Results, grid: Grid, measures: Sequence[Measure]
 ) -> tuple[Example, ...]:
-    """The prompts on which the runs' scores differ most, then a few that nobody chose.
+    """The prompts on which the scores of base and candidates differ most, then a few that nobody chose.
 
     Only prompts that every shown run has answered are compared; of a condition with several seeds its first run is
     shown. In a half-finished study, and where nothing was judged, only the first prompts of the record are there.
@@ -108,7 +108,9 @@ def side_by_side(
     complete = Counter(prompt for prompt, _ in answers)
     most = max(complete.values(), default=0)
     whole = {prompt for prompt, count in complete.items() if count == most}
-    found = largest_differences(grid, runs, measures, DIFFERING, whole)
+    controls = {role.condition for role in results.roles if role.condition != BASE and not role.eligible}
+    compared = [run for condition, run in shown.items() if condition not in controls]
+    found = largest_differences(grid, compared, measures, DIFFERING, whole)
     apart = {one.prompt_id: one for one in found}
     # Prompts that every run has answered come first: in a half-finished study the others cannot be compared.
     first = [

@@ -61,8 +61,9 @@ def conditions_of(studies: Sequence[Judging]) -> list[str]:
     return list(dict.fromkeys(run.condition for one in studies for run in one.results.runs))
 
 
-def strategies(studies: Sequence[Judging]) -> list[StrategyRow]:
-    """One row per condition (Table 2). The studies share a protocol; pooled means of several are of all their rows."""
+def strategies(studies: Sequence[Judging], over: bool = True) -> list[StrategyRow]:
+    """One row per condition (Table 2). The studies share a protocol; pooled means of several are of all their rows.
+    `over` false leaves out what is over dimensions."""
     rows = []
     for condition in conditions_of(studies):
         each, parts = [], []
@@ -71,9 +72,8 @@ def strategies(studies: Sequence[Judging]) -> list[StrategyRow]:
             values = one.grid.of(_runs(one, condition), measure) if measure else np.empty(0)
             each.append(spread(values))
             parts.append(values)
-        rows.append(
-            StrategyRow(condition, spread(np.concatenate(parts)), tuple(each), _over(studies, condition))
-        )
+        dimensions = _over(studies, condition) if over else None
+        rows.append(StrategyRow(condition, spread(np.concatenate(parts)), tuple(each), dimensions))
     return [row for row in rows if row.pooled]
 
 
@@ -83,7 +83,7 @@ def ranks(studies: Sequence[Judging], top: int | None = TOP) -> list[RankRow]:
     sign = -1.0 if measures and measures[0].better == "lower" else 1.0
     found = [
         (sign * its.mean, row.condition, one.model, its)
-        for row in strategies(studies)
+        for row in strategies(studies, over=False)
         for one, its in zip(studies, row.each, strict=True)
         if its
     ]

@@ -161,6 +161,7 @@ def _member(records: StudyRecords, results: Results, folder: str) -> Member:
     scale = first.get("scale")
     mine = [measure for measure in results.measures if measure.key[:2] == results.judged]
     judged = results.judged
+    prompts = {str(row["prompt_id"]): str(row.get("prompt") or "") for row in records.responses}
     return Member(
         folder=folder,
         protocol=None if judged is None else (*judged, str(first.get("hash") or "")),
@@ -168,7 +169,7 @@ def _member(records: StudyRecords, results: Results, folder: str) -> Member:
             str(results.study.model.get("name") or folder),
             results,
             score_grid(records.scores, mine),
-            {str(row["prompt_id"]): digest(str(row.get("prompt") or "")) for row in records.responses},
+            {prompt: digest(text) for prompt, text in prompts.items()},
         ),
         categories={
             str(one.get("name")): str(one.get("category") or "")

@@ -15,7 +15,7 @@ from stratalign.reporting.evidence import objective_measures
 from stratalign.reporting.numbers import interval, signed
 from stratalign.reporting.results import Results
 
-WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 720.0, 400.0, 62.0, 16.0, 150.0, 46.0
+WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 720.0, 400.0, 62.0, 28.0, 150.0, 46.0
 
 
 class Bound(NamedTuple):
@@ -85,16 +85,16 @@ def tradeoff_plot(points: Sequence[Tradeoff]) -> svg.Drawing | None:
         return bottom - (value - low_y) / (high_y - low_y) * (bottom - TOP)
 
     parts = []
-    for tick in svg.ticks(low_x, high_x):
+    for tick in svg.ticks(low_x, high_x, 8):
         parts.append(svg.line(x(tick), TOP, x(tick), bottom, "f-rule" if tick else "f-zero"))
         parts.append(svg.text(x(tick), bottom + 17, signed(tick, 2), "f-small", "middle"))
-    for tick in svg.ticks(low_y, high_y):
+    for tick in svg.ticks(low_y, high_y, 8):
         parts.append(svg.line(LEFT, y(tick), right, y(tick), "f-rule" if tick else "f-zero"))
         parts.append(svg.text(LEFT - 8, y(tick) + 4, signed(tick, 2), "f-small", "end"))
     parts.append(
         svg.text((LEFT + right) / 2, bottom + 36, f"gain on {points[0].dimension} →", "f-small", "middle")
     )
-    parts.append(svg.text(LEFT + 6, TOP + 12, "↑ the worst other dimension", "f-small"))
+    parts.append(svg.text(LEFT, TOP - 10, "↑ the worst other dimension", "f-small"))
     labels = svg.apart({one.condition: y(one.worst.value) for one in points}, TOP + 8, bottom)
     for one in points:
         kind = {"better": "f-better", "worse": "f-worse"}.get(one.verdict, "f-unsure")

@@ -74,8 +74,15 @@ def _write_tables(folder: Path, tables: Mapping[str, str]) -> None:
 
 
 def _write_figures(folder: Path, figures: Mapping[str, Drawing]) -> None:
+    """SVG and PNG; where the SVG is there already, unchanged, its PNG is not drawn again."""
     for name, drawing in figures.items():
-        write_text(folder / f"{name}.svg", written(drawing.standalone()))
-        picture = png(drawing)
-        if picture is not None:
-            write_bytes(folder / f"{name}.png", picture)
+        vector, picture = folder / f"{name}.svg", folder / f"{name}.png"
+        text = written(drawing.standalone())
+        if picture.is_file() and vector.is_file() and vector.read_text(encoding="utf-8") == text:
+            continue
+        drawn = png(drawing)
+        if drawn is not None:
+            write_bytes(picture, drawn)
+        else:
+            picture.unlink(missing_ok=True)
+        write_text(vector, text)
