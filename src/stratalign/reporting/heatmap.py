@@ -91,7 +91,7 @@ def _cell(
     title = f"{row.name}, {column.group} {column.name}: {plain(mean)} {row.unit}"
     return [
         svg.rect(x + 1, y + 1, cell - 2, ROW - 2, f"f-h{step}", title),
-        svg.text(x + cell / 2, y + 15, plain(mean, 2), "f-on-dark" if step > 4 else "f-on-light", "middle"),
+        svg.text(x + cell / 2, y + 15, plain(mean, 2), "f-on-dark" if step > 5 else "f-on-light", "middle"),
     ]
 
 
