@@ -171,7 +171,9 @@ def test_results_tables_and_figures_know_nothing_of_time_and_place(tmp_path: Pat
     report([there])
     names = sorted(p.relative_to(here) for p in here.rglob("*") if p.parent.name in ("tables", "figures"))
     assert [name.name for name in names] == [
-        "layers.svg", "loss.svg", "net_win_rate.svg", "comparisons.csv", "means.csv", "pairs.csv", "runs.csv",
+        "dimensions.svg", "layers.svg", "loss.svg", "net_win_rate.svg", "overall.svg", "tradeoff.svg",
+        "comparisons.csv", "comparisons.tex", "means.csv", "means.tex", "pairs.csv", "ranks.csv", "ranks.tex",
+        "runs.csv", "states.csv", "strategies.csv", "strategies.tex", "tradeoff.csv",
     ]  # fmt: skip
     for name in [*names, Path("results.json")]:
         assert (here / name).read_bytes() == (there / name).read_bytes(), name

@@ -6,22 +6,20 @@ Runs on a laptop without a model, on a finished study or a half-finished one; wh
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from stratalign.errors import UserError
-from stratalign.records import StudyFolder, write_json, write_text
+from stratalign.records import StudyFolder
+from stratalign.reporting.across import across, left_alone
 from stratalign.reporting.answer_box import answer_box
-from stratalign.reporting.figures import draw
-from stratalign.reporting.inputs import StudyRecords, read_study
+from stratalign.reporting.inputs import StudyRecords, read_study, study_folder
 from stratalign.reporting.page import render
 from stratalign.reporting.recommendation import Recommendation, recommend
-from stratalign.reporting.recommendation import as_json as recommendation_json
 from stratalign.reporting.results import Results, as_json, summarise
-from stratalign.reporting.sections import view
+from stratalign.reporting.sections import StudyView, view
 from stratalign.reporting.signatures import Signature, find_signatures
 from stratalign.reporting.sizing import PowerTable, power
-from stratalign.reporting.tables import csv_tables
+from stratalign.reporting.writing import write_across, write_page, write_study
 
 __all__ = [
     "PowerTable",
@@ -40,13 +38,15 @@ __all__ = [
 
 
 def report(folders: Sequence[Path], out: Path | None = None) -> Path:
-    """Write the results, tables and figures of every study, and one page over all of them.
+    """Write the results, tables, figures and model cards of every study, and one page over all of them.
+
+    Studies are read one after the other, and only what tables over all of them need is kept of each.
 
     Args:
         folders: finished or half-finished study folders; each gets its own results.json,
             recommendation.json, tables/ and figures/.
         out: the page's file, or a folder for it. By default the study's own report.html; for several studies,
-            report.html beside the first one's folder.
+            report.html beside the first one's folder. What several studies share lies in report_files/ beside it.
 
     Returns:
         The page's path.
@@ -56,44 +56,25 @@ def report(folders: Sequence[Path], out: Path | None = None) -> Path:
     """
     if not folders:
         raise UserError("There is nothing to report on. Give one or more study folders.")
-    studies = [StudyFolder(Path(folder)) for folder in folders]
-    read = [read_study(study.path) for study in studies]
-    summaries = [summarise(records) for records in read]
-    answers = [recommend(records, results) for records, results in zip(read, summaries, strict=True)]
-    signatures = [find_signatures(records, results) for records, results in zip(read, summaries, strict=True)]
-    for written in zip(studies, read, summaries, answers, signatures, strict=True):
-        _write(*written)
-    views = [
-        view(
-            records,
-            results,
-            answer_box(answer, seen, records.timings, _shown_path(study)),
-            f"study-{index}",
-            study.path.resolve().name,
-        )
-        for index, (study, records, results, answer, seen) in enumerate(
-            zip(studies, read, summaries, answers, signatures, strict=True), 1
-        )
-    ]
+    studies = [study_folder(Path(folder)) for folder in folders]
     page = _page_path(studies, out)
-    write_text(page, render(views))
+    views = [_one(study, f"study-{index}") for index, study in enumerate(studies, 1)]
+    members = [one.member for one in views]
+    groups = across(members) if len(views) > 1 else []
+    write_across(page, groups)
+    write_page(page, render(views, groups, left_alone(members) if groups else []))
     return page
 
 
-def _write(
-    study: StudyFolder,
-    records: StudyRecords,
-    results: Results,
-    answer: Recommendation,
-    seen: Sequence[Signature],
-) -> None:
-    """Write what is the same for the same recipe: no times, hosts, paths or dates."""
-    write_json(study.results, as_json(results) | {"signatures": [asdict(one) for one in seen]})
-    write_json(study.recommendation, recommendation_json(answer))
-    for name, content in csv_tables(results).items():
-        write_text(study.tables / name, content)
-    for name, content in draw(records, results).files().items():
-        write_text(study.figures / name, content)
+def _one(study: StudyFolder, anchor: str) -> StudyView:
+    """Write one study's files, and give what the page shows of it."""
+    records = read_study(study.path)
+    results = summarise(records)
+    answer, signatures = recommend(records, results), find_signatures(records, results)
+    box = answer_box(answer, signatures, records.timings, _shown_path(study))
+    shown = view(records, results, box, anchor, study.path.resolve().name)
+    write_study(study, records, shown, answer, signatures)
+    return shown
 
 
 def _shown_path(study: StudyFolder) -> str:

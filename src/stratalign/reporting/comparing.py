@@ -276,7 +276,7 @@ def _contrast(
         mean_difference=comparison.mean_difference,
         difference_low=comparison.difference_low,
         difference_high=comparison.difference_high,
-        verdict=_in_words(stats.verdict(comparison), measure.better),
+        verdict=in_words(stats.verdict(comparison), measure.better),
         wilcoxon_p=tests.wilcoxon_p,
         difference_p=tests.flip_p,
         missing_low=bounds.worst if bounds else None,
@@ -284,7 +284,7 @@ def _contrast(
     )
 
 
-def _in_words(verdict: stats.Verdict, better: str | None) -> str:
+def in_words(verdict: stats.Verdict, better: str | None) -> str:
     """Turn "higher" and "lower" into "better" and "worse" where the measure says which is which."""
     if verdict == "cannot tell" or better is None:
         return verdict

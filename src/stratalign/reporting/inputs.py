@@ -31,7 +31,25 @@ class StudyRecords:
     judges: tuple[Mapping[str, Any], ...] = ()
     preferences: Mapping[str, Any] = field(default_factory=dict)
     timings: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    execution: Mapping[str, Any] = field(default_factory=dict)
+    adapter_bytes: Mapping[str, int] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
+
+
+def study_folder(folder: Path) -> StudyFolder:
+    """The layout of `folder`.
+
+    Raises:
+        UserError: it is not a study's.
+    """
+    study = StudyFolder(folder)
+    if not study.recipe.is_file() and not study.manifest.is_file():
+        kind = "has neither recipe.yaml nor manifest.json" if folder.is_dir() else "is not a folder"
+        raise UserError(
+            f"{folder} is not a study: it {kind}. Give the folder that a study was written to with --out."
+        )
+    return study
 
 
 def read_study(folder: Path) -> StudyRecords:
@@ -40,12 +58,7 @@ def read_study(folder: Path) -> StudyRecords:
     Raises:
         UserError: the folder is not a study's, or one of its records is damaged.
     """
-    study = StudyFolder(folder)
-    if not study.recipe.is_file() and not study.manifest.is_file():
-        kind = "has neither recipe.yaml nor manifest.json" if folder.is_dir() else "is not a folder"
-        raise UserError(
-            f"{folder} is not a study: it {kind}. Give the folder that a study was written to with --out."
-        )
+    study = study_folder(folder)
     absent = [
         f"{path.name} is not there yet: {without}"
         for path, without in _described(study).items()
@@ -62,6 +75,9 @@ def read_study(folder: Path) -> StudyRecords:
         judges=tuple(judge for judge in judges if isinstance(judge, Mapping)),
         preferences=_mapping(study.preferences),
         timings=_mapping(study.timings),
+        environment=_mapping(study.environment),
+        execution=_mapping(study.execution),
+        adapter_bytes=_adapter_bytes(study.adapters),
         missing=tuple(absent),
     )
     return of_recipe(read)
@@ -120,11 +136,18 @@ def _described(study: StudyFolder) -> dict[Path, str]:
         study.manifest: "layers, parameters and the proof of targeting are unknown.",
         study.preferences: "how the preference rows were read and split is unknown.",
         study.training: "there are no loss curves.",
-        study.logprobs: "there is no accuracy on held-out pairs.",
+        study.logprobs: "there is no accuracy on held-out rows.",
         study.responses: "there are no answers to show.",
         study.scores: "nothing has been judged, so no condition is compared with base.",
         study.judges: "units of the scores, and which direction is better, are unknown.",
         study.timings: "times are unknown.",
+    }
+
+
+def _adapter_bytes(adapters: Path) -> dict[str, int]:
+    """Run -> size of its adapter's tensors on disk, in bytes."""
+    return {
+        path.parent.name: path.stat().st_size for path in sorted(adapters.glob("*/adapter_model.safetensors"))
     }
 
 
