@@ -167,6 +167,23 @@ def judge(
 
 
 @app.command()
+def pairs(
+    recipe: RecipeFile,
+    changes: Changes = [],  # noqa: B006
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", help="The .jsonl file to write. [default: studies/<recipe's name>-pairs.jsonl]"
+        ),
+    ] = None,
+) -> None:
+    """Make preferences: sample answers of the base, score them, and pair those that differ in one dimension."""
+    with printing.progress() as progress:
+        made = sa.pairs(recipe, changes, out, progress)
+    printing.pairs(made)
+
+
+@app.command()
 def report(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Study folders, finished or not.")],
     out: Annotated[Path | None, typer.Option("--out", help="The page's file, or a folder for it.")] = None,
