@@ -44,7 +44,7 @@ def test_of_conditions_that_cannot_be_told_apart_the_cheapest_is_recommended(tmp
         "Train mid (layers 4–7, 8,192 parameters) at learning rate 0.0001: suffices for a net win rate of +1.00"
     )
     assert "mid cannot be told from full after correction, and is chosen as the cheapest" in found["words"][0]
-    assert found["rule"].startswith("Among conditions that do better than base and cannot be told apart")
+    assert found["rule"].startswith("Among conditions that do better than base and that no interval")
     assert [one["condition"] for one in found["alternatives"]] == ["full", "local"]
     (gain,) = found["gain"]
     assert (gain["net_win_rate"], gain["mean_difference"], gain["outcome"]) == (1.0, 1.0, "better")
@@ -116,9 +116,9 @@ def test_controls_are_never_recommended(tmp_path: Path) -> None:
 def test_what_cannot_be_told_says_how_many_prompts_would(tmp_path: Path) -> None:
     found = answer_of(answered_study(tmp_path, {"mid": {"fluency": FEW}}))
     assert (found["verdict"], found["train"], found["peft"]) == ("cannot tell", None, None)
-    # Effect 0.125, standard error 0.118 (above), two tests (fluency, coherence): the level is 0.025 two-sided, so
-    # n = 40 x ((2.241 + 0.842) x 0.118 / 0.125)^2 = 340.
-    assert found["prompts_needed"] == pytest.approx(340, rel=0.05)
+    # Effect 0.125, standard error 0.118 (above), one test, as fluency alone is meant to be moved: the level is 0.05
+    # two-sided, so n = 40 x ((1.960 + 0.842) x 0.118 / 0.125)^2 = 280.
+    assert found["prompts_needed"] == pytest.approx(280, rel=0.05)
     about = int(found["next"][0].split("preferences.held_out=")[1].split()[0])
     assert about % 10 == 0
     assert 0 <= about - found["prompts_needed"] < 10
@@ -181,16 +181,16 @@ def test_a_pilot_says_whether_the_full_study_could_decide(tmp_path: Path) -> Non
     found = answer_of(folder)["reach"]
     assert (found["pilot"], found["full"]) == (True, 1000)
     (against_base,) = found["questions"]
-    # (2.241 + 0.842) x 0.118 = 0.364 with 40 prompts, half of that with 160, a fifth with 1,000; 0.125 lies between.
-    assert against_base["detectable"] == pytest.approx(0.364, rel=0.03)
+    # (1.960 + 0.842) x 0.118 = 0.331 with 40 prompts, half of that with 160, a fifth with 1,000; 0.125 lies between.
+    assert against_base["detectable"] == pytest.approx(0.331, rel=0.03)
     recipe, paper = against_base["larger"]
     assert (recipe["prompts"], paper["prompts"]) == (160, 1000)
-    assert recipe["detectable"] == pytest.approx(0.182, rel=0.03)
-    assert paper["detectable"] == pytest.approx(0.0728, rel=0.03)
+    assert recipe["detectable"] == pytest.approx(0.1655, rel=0.03)
+    assert paper["detectable"] == pytest.approx(0.0662, rel=0.03)
     assert (recipe["decided"], paper["decided"]) == (False, True)
     text = page_text(folder)
     assert "This is a pilot" in text
-    assert "the full study (160 prompts) could see 0.18, and the observed +0.12 would not be decided" in text
+    assert "the full study (160 prompts) could see 0.16, and the observed +0.12 would not be decided" in text
     assert "the full study (1,000 prompts) could see 0.07, and the observed +0.12 would be decided" in text
 
 
@@ -250,7 +250,7 @@ def test_hostile_names_are_inert_in_the_box(tmp_path: Path) -> None:
     found["runs"]["mid"]["modules"] = [attack]
     write_json(StudyFolder(folder).manifest, found)
     page = report([folder]).read_text()
-    assert "<script" not in page
+    assert "<script>alert" not in page
     assert page.count("&lt;script&gt;alert(1)") > 3
 
 

@@ -8,16 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_studies import answer, judges, manifest, score
+from fake_studies import answer, judges, manifest, score, view_of
 from likert_studies import likert_studies, likert_study
 from test_report_page import Parsed
 
 from stratalign import stats
 from stratalign.records import StudyFolder, append_jsonl, read_json, write_json, write_scores, write_text
-from stratalign.reporting import read_study, report, summarise
+from stratalign.reporting import report
 from stratalign.reporting.pooling import pool
 from stratalign.reporting.ranking import Judging, ranks, strategies
-from stratalign.reporting.sections import view
 
 SCORES = {
     "one": {"base": [1, 2, 3, 4], "mid": [2, 3, 4, 5]},
@@ -45,8 +44,7 @@ def small(path: Path, name: str, source: str = "lab/set", question: str = "What 
 
 
 def judging(path: Path) -> Judging:
-    records = read_study(path)
-    return view(records, summarise(records), "study-1", path.name).member.judging
+    return view_of(path).member.judging
 
 
 def text_of(page: Path) -> str:

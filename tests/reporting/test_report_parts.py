@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 from controlled_studies import controlled_study
-from fake_studies import full_study, manifest, score
+from fake_studies import full_study, manifest, score, view_of
 from likert_studies import CATEGORIES, likert_study
 from safetensors.numpy import save_file
 from test_report_page import Parsed, page_of
@@ -26,7 +26,6 @@ from stratalign.reporting.excerpts import CUT, WHOLE, row_kind, side_by_side
 from stratalign.reporting.grids import Grid, score_grid
 from stratalign.reporting.heatmap import HeatColumn, HeatRow, heatmap
 from stratalign.reporting.reproducing import reproducing, shareable
-from stratalign.reporting.sections import view
 from stratalign.reporting.states import run_states, state_rows
 from stratalign.reporting.tradeoff import tradeoffs
 
@@ -94,8 +93,7 @@ def test_long_answers_are_cut_and_say_so(tmp_path: Path) -> None:
     }
     with study.responses.open("a") as file:
         file.write(json.dumps({**row, "finish": "stop", "sampling_seed": 0, "kl_to_base": None}) + "\n")
-    records = read_study(tmp_path)
-    shown = view(records, summarise(records), "study-1", "x")
+    shown = view_of(tmp_path)
     wholes = [reply.whole for one in shown.examples for reply in one.replies if reply.whole]
     assert max(len(whole) for whole in wholes) == WHOLE + len(CUT)
 

@@ -108,11 +108,11 @@ def test_a_base_that_answered_under_one_seed_serves_all_seeds(tmp_path: Path) ->
     assert (stacked["n"], stacked["wins"], stacked["missing"]) == (6, 6, 0)
 
 
-def test_repeats_are_paired_with_their_own_repeat(tmp_path: Path) -> None:
+def test_of_repeated_judgements_the_first_decides(tmp_path: Path) -> None:
     rows = [score(run, 0, value, repeat=repeat) for run, values in (("base", (1, 5)), ("mid", (2, 4)))
             for repeat, value in enumerate(values)]  # fmt: skip
     (row,) = judged(tmp_path, rows, ["base", "mid"], fluency="higher")["comparisons"]
-    assert (row["n"], row["wins"], row["losses"], row["clusters"]) == (2, 1, 1, 1)
+    assert (row["n"], row["wins"], row["losses"], row["clusters"]) == (1, 1, 0, 1)
     assert row["low"] is None
     assert row["verdict"] == "cannot tell"
 
