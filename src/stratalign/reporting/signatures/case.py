@@ -8,9 +8,9 @@ from functools import cached_property
 from typing import Any
 
 from stratalign.reporting.contrasts import BASE, Contrast
-from stratalign.reporting.evidence import Evidence, gather
+from stratalign.reporting.evidence import Evidence
 from stratalign.reporting.inputs import StudyRecords
-from stratalign.reporting.results import Results
+from stratalign.reporting.results import Results, evidence_of
 from stratalign.reporting.runs import RunResult
 
 
@@ -42,10 +42,7 @@ class Case:
 
     @cached_property
     def evidence(self) -> Evidence:
-        found = self.results
-        return gather(
-            found.roles, found.judged, found.measures, found.study.objective, found.comparisons, found.pairs
-        )
+        return evidence_of(self.records, self.results)
 
     @cached_property
     def trained(self) -> list[RunResult]:
