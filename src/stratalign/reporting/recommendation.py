@@ -79,7 +79,7 @@ class Size:
 
 @dataclass(frozen=True)
 class Price:
-    """Losses outside of the objective, as tested (`equivalences.TaxTest`): the contrasts that pay, and the dimensions on
+    """Losses outside of the objective, as tested (`equivalences.TaxTest`): the contrasts that pay; the dimensions on
     which a loss of `margin` (a net win rate) or more is excluded, and on which it is not."""
 
     pays: tuple[Size, ...]

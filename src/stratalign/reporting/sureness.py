@@ -350,7 +350,9 @@ def _spread(results: Results) -> Part | None:
         shares = [
             f"{one.dimension} ({percent(one.commonest_share)} are {one.commonest:g})" for one in flagged
         ]
-        words = f"More than 90 % of the scores are one value on {listed(shares)}: little can be told apart there."
+        words = (
+            f"More than 90 % of the scores are one value on {listed(shares)}: little can be told apart there."
+        )
     else:
         words = (
             f"No dimension has more than 90 % of its scores at one value; the most are {percent(most.commonest_share)} "
