@@ -19,9 +19,6 @@ from stratalign.records import (
     write_scores,
     write_text,
 )
-from stratalign.reporting import find_signatures, read_study, recommend, summarise
-from stratalign.reporting.answer_box import answer_box
-from stratalign.reporting.sections import StudyView, view
 
 BLOCKS = {
     "local": range(4),
@@ -239,12 +236,3 @@ def full_study(
         },
     )
     return path
-
-
-def view_of(folder: Path) -> StudyView:
-    """What the page shows of a study."""
-    records = read_study(folder)
-    results = summarise(records)
-    seen = find_signatures(records, results)
-    box = answer_box(recommend(records, results), seen, records.timings, folder.name)
-    return view(records, results, box, "study-1", folder.name)

@@ -8,15 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_studies import answer, judges, manifest, score, view_of
+from fake_studies import answer, judges, manifest, score
 from likert_studies import likert_studies, likert_study
 from test_report_page import Parsed
 
 from stratalign import stats
 from stratalign.records import StudyFolder, append_jsonl, read_json, write_json, write_scores, write_text
-from stratalign.reporting import report
+from stratalign.reporting import read_study, recommend, report, summarise
+from stratalign.reporting.answer_box import answer_box
 from stratalign.reporting.pooling import pool
 from stratalign.reporting.ranking import Judging, ranks, strategies
+from stratalign.reporting.sections import view
 
 SCORES = {
     "one": {"base": [1, 2, 3, 4], "mid": [2, 3, 4, 5]},
@@ -44,7 +46,10 @@ def small(path: Path, name: str, source: str = "lab/set", question: str = "What 
 
 
 def judging(path: Path) -> Judging:
-    return view_of(path).member.judging
+    records = read_study(path)
+    results = summarise(records)
+    box = answer_box(recommend(records, results), (), {}, "study")
+    return view(records, results, box, "study-1", path.name).member.judging
 
 
 def text_of(page: Path) -> str:

@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 import yaml
 from controlled_studies import controlled_study
-from fake_studies import full_study, manifest, score, view_of
+from fake_studies import full_study, manifest, score
 from likert_studies import CATEGORIES, likert_study
 from safetensors.numpy import save_file
 from test_report_page import Parsed, page_of
 
 from stratalign.models import audit
 from stratalign.records import StudyFolder, file_digest, read_json, read_jsonl, write_json, write_text
-from stratalign.reporting import pictures, read_study, report, summarise
+from stratalign.reporting import pictures, read_study, recommend, report, summarise
+from stratalign.reporting.answer_box import answer_box
 from stratalign.reporting.bars import Bar, Group, grouped_bars
 from stratalign.reporting.contrasts import Measure
 from stratalign.reporting.differences import largest_differences
@@ -26,6 +27,7 @@ from stratalign.reporting.excerpts import CUT, WHOLE, row_kind, side_by_side
 from stratalign.reporting.grids import Grid, score_grid
 from stratalign.reporting.heatmap import HeatColumn, HeatRow, heatmap
 from stratalign.reporting.reproducing import reproducing, shareable
+from stratalign.reporting.sections import view
 from stratalign.reporting.states import run_states, state_rows
 from stratalign.reporting.tradeoff import tradeoffs
 
@@ -93,7 +95,9 @@ def test_long_answers_are_cut_and_say_so(tmp_path: Path) -> None:
     }
     with study.responses.open("a") as file:
         file.write(json.dumps({**row, "finish": "stop", "sampling_seed": 0, "kl_to_base": None}) + "\n")
-    shown = view_of(tmp_path)
+    records = read_study(tmp_path)
+    results = summarise(records)
+    shown = view(records, results, answer_box(recommend(records, results), (), {}, "x"), "study-1", "x")
     wholes = [reply.whole for one in shown.examples for reply in one.replies if reply.whole]
     assert max(len(whole) for whole in wholes) == WHOLE + len(CUT)
 

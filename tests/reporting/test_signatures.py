@@ -195,7 +195,7 @@ def test_hostile_text_in_a_signature_is_inert(tmp_path: Path) -> None:
     gains = {"mid": {"fluency": ALL, attack: LOST}}
     page = report([studied(tmp_path, gains, dimensions=("fluency", attack))]).read_text()
     assert "Known ways to go wrong" in page
-    assert "<script>alert" not in page
+    assert page.count("<script") == 2  # ours: the data, and the filters
 
 
 @pytest.mark.parametrize(

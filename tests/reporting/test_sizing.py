@@ -70,8 +70,8 @@ def test_a_study_says_its_own_spread_ties_and_tests(tmp_path):
         if (row.condition, row.against, row.dimension, row.effect)
         == ("local", "base", "fluency", "mean difference")
     )
-    # Two conditions on fluency, which alone is meant to be moved, against base. Differences are
-    # 1 nine times and 0 three times: mean 0.75,
+    # Two conditions against base on what the preferences are meant to move.
+    # Differences are 1 nine times and 0 three times: mean 0.75,
     # variance 12/11 x 0.75 x 0.25 = 0.204545, standard error sqrt(0.204545 / 12) = 0.130558. Alpha 0.05 / 2:
     # z(1 - 0.05 / 4) = 2.241403.
     assert (local.prompts, local.clusters, local.ties, local.tests) == (12, 12, 0.25, 2)

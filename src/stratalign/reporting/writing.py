@@ -14,6 +14,7 @@ from stratalign.records import SAFE_NAME, StudyFolder, write_bytes, write_json, 
 from stratalign.reporting.across import Across
 from stratalign.reporting.cards import model_card
 from stratalign.reporting.inputs import StudyRecords
+from stratalign.reporting.latex import tabular
 from stratalign.reporting.paper import paper_csv, paper_latex, study_latex
 from stratalign.reporting.pictures import png
 from stratalign.reporting.recommendation import Recommendation
@@ -45,6 +46,7 @@ def write_study(
         **paper_csv([shown.member.judging]),
         **paper_latex([shown.member.judging]),
         **study_latex(results),
+        **{f"{part.name}.tex": tabular(part.table) for part in shown.sure if part.table is not None},
     }
     _write_tables(study.tables, tables)
     _write_figures(study.figures, shown.figures.known())
