@@ -98,7 +98,12 @@ def documented(name: str, given: Mapping[str, Any]) -> str:
             parts.append(f"\n{key}:\n" + _section(field.annotation, given.get(key, {})))
         else:
             parts.append(
-                "\n" + _field(key, field, given.get(key, field.get_default(call_default_factory=True)))
+                "\n"
+                + _field(
+                    key,
+                    field,
+                    given.get(key, field.get_default(call_default_factory=True, validated_data={})),
+                )
             )
     return "".join(parts)
 
@@ -114,7 +119,7 @@ def _conditions(given: Any) -> str:
 def _section(settings: type[BaseModel], given: Mapping[str, Any]) -> str:
     lines = []
     for key, field in settings.model_fields.items():
-        value = given.get(key, field.get_default(call_default_factory=True))
+        value = given.get(key, field.get_default(call_default_factory=True, validated_data={}))
         lines.append(_field(key, field, None if value is PydanticUndefined else value, indent="  "))
     return "".join(lines)
 

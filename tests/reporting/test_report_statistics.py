@@ -88,7 +88,7 @@ def test_matches_is_claimed_only_after_a_test(tmp_path: Path) -> None:
         "This sample cannot tell whether mid matches full (all layers and the highest gain"
     )
     assert (local.verdict, local.effect) == ("worse", -1.0)
-    assert "local does not match full" in local.words
+    assert "local is worse than full" in local.words
 
 
 def test_without_a_scale_the_net_win_rate_alone_decides(tmp_path: Path) -> None:

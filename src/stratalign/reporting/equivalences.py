@@ -273,15 +273,15 @@ def _concluded(one: Equivalence, p_holm: float | None, pairs: Sequence[Contrast]
         within += f" and {plain(one.difference_margin, 2)} points"
         bounds = interval(one.difference_low, one.difference_high, 2)
         numbers += f"; mean difference {signed(one.difference, 2)} {bounds}"
-    numbers += f"; Holm p {p_value(p_holm)}"
+    numbers += f"; two one-sided tests, Holm p {p_value(p_holm)}"
     who = f"{one.condition} matches {one.against} ({one.why}) on {one.dimension}"
     if matches:
         though = f", although it is {differs} than it head to head" if differs else ""
         words = f"{who} within {within}{though} ({numbers})."
     elif differs:
         words = (
-            f"{one.condition} does not match {one.against} ({one.why}) on {one.dimension} within {within}: "
-            f"it is {differs} ({numbers})."
+            f"{one.condition} is {differs} than {one.against} ({one.why}) on {one.dimension} head to head, and not shown "
+            f"to match it within {within} ({numbers})."
         )
     else:
         words = f"This sample cannot tell whether {who} within {within} ({numbers})."
