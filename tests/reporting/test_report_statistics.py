@@ -100,7 +100,7 @@ def test_without_a_scale_the_net_win_rate_alone_decides(tmp_path: Path) -> None:
     assert mid.verdict == "matches"
     assert mid.words == (
         "mid matches full (all layers and the highest gain over base) on Overall within 0.10 of a net win rate "
-        "(0, 90 % interval [0, 0]; Holm p <0.001)."
+        "(0, 90 % interval [0, 0]; two one-sided tests, Holm p <0.001)."
     )
     assert {one.name: one.tests for one in results.families}["matches"] == 2
 

@@ -280,8 +280,8 @@ def _concluded(one: Equivalence, p_holm: float | None, pairs: Sequence[Contrast]
         words = f"{who} within {within}{though} ({numbers})."
     elif differs:
         words = (
-            f"{one.condition} is {differs} than {one.against} ({one.why}) on {one.dimension} head to head, and not shown "
-            f"to match it within {within} ({numbers})."
+            f"{one.condition} is {differs} than {one.against} ({one.why}) on {one.dimension} head to head, and not "
+            f"shown to match it within {within} ({numbers})."
         )
     else:
         words = f"This sample cannot tell whether {who} within {within} ({numbers})."
