@@ -31,6 +31,7 @@ from stratalign.models.merging import merge
 from stratalign.models.mixing import Mixture, Unmixable
 from stratalign.models.packing import check_packing, lay_out, packed_inputs, packed_length
 from stratalign.models.soundness import check_support
+from stratalign.models.tapping import tapped, weight_norm
 from stratalign.models.tree_attention import Spans
 
 __all__ = [
@@ -70,5 +71,7 @@ __all__ = [
     "replay",
     "resolve_folder",
     "rounding",
+    "tapped",
     "to_logits",
+    "weight_norm",
 ]

@@ -1,0 +1,317 @@
+"""Gradients: where the gradient of each loss lies, by module, layer and block, and how surely (Hypothesis 2).
+
+The gradient is that of the effective weights, on training pairs, at the model as it is: the base, or a run of a study.
+Beside every preference loss stands plain likelihood of the chosen responses, on the same pairs: what both show
+says nothing about preferences. Knows nothing of recipes, folders or other objectives.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from stratalign.blocks import Site
+from stratalign.diagnostics.chunks import cut_chunks
+from stratalign.diagnostics.concentration import (
+    Estimate,
+    Floats,
+    evenness,
+    gini,
+    jackknife,
+    much_greater,
+    pair_norms,
+    shares,
+    squared_norms,
+)
+from stratalign.diagnostics.sketches import ChunkGradients
+from stratalign.engine import JointEngine
+from stratalign.losses import Objective, preference_loss
+from stratalign.models import tapped, weight_norm
+from stratalign.preferences import Tree
+from stratalign.records import Progress, silent
+
+BASELINE = "sft"
+"""The loss that stands beside every other one."""
+
+
+class GradientSettings(BaseModel):
+    """What `diagnose gradients` reads; all are ours."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    pairs: int = Field(256, ge=8, description="training pairs, drawn by cluster (ours)")
+    chunks: int = Field(16, ge=4, description="parts of the pairs that intervals are taken over (ours)")
+    ratio: float = Field(
+        2.0, gt=1, description="a block's gradient is much greater than another's from this ratio on (ours)"
+    )
+    against: list[str] = Field(
+        [], description="other preference sources to measure beside the recipe's own, as in preferences.source"
+    )
+    run: str | None = Field(None, description="a trained run of the study's folder to measure; null: the base")
+    adapter: str | None = Field(None, description="a PEFT adapter folder to measure in place of a run")
+
+
+def measure_gradients(
+    engine: JointEngine,
+    run: str,
+    sites: Sequence[Site],
+    blocks: Mapping[str, Sequence[int]],
+    trees: Sequence[Tree],
+    objective: Objective,
+    settings: GradientSettings,
+    *,
+    seed: int,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """The gradients of one preference source, as plain numbers for a record.
+
+    Args:
+        engine: with the run attached and its replay starting at layer 0, so that every module is reached.
+        run: base, or a run with an adapter.
+        sites: the linear modules to measure.
+        blocks: of the partition, name -> layers.
+        trees: training pairs, or demonstrations, of which only `sft` can be measured.
+        objective: the preference loss.
+        seed: draws the pairs and chunks.
+    """
+    chunks = cut_chunks(trees, settings.pairs, settings.chunks, seed)
+    losses = {BASELINE: Objective(BASELINE)}
+    if len(trees[0].branches) > 1 and objective.loss != BASELINE:
+        losses = {objective.loss: objective} | losses
+    with engine.active(run, frozenset()):
+        weights = {site.name: weight_norm(engine.model, site.name) for site in sites}
+        grams = _chunk_products(engine, run, sites, chunks, losses, progress)
+    sizes = np.array([len(chunk) for chunk in chunks], dtype=np.float64)
+    tables = {
+        loss: _Table(sites, blocks, np.stack([grams[site.name][i] for site in sites]), sizes, weights)
+        for i, loss in enumerate(losses)
+    }
+    baseline = tables[BASELINE]
+    return {
+        "pairs": int(sizes.sum()),
+        "clusters": len({tree.cluster for chunk in chunks for tree in chunk}),
+        "chunks": len(chunks),
+        "losses": {
+            loss: table.describe(settings.ratio, None if table is baseline else baseline)
+            for loss, table in tables.items()
+        },
+    }
+
+
+def _chunk_products(
+    engine: JointEngine,
+    run: str,
+    sites: Sequence[Site],
+    chunks: Sequence[Sequence[Tree]],
+    losses: Mapping[str, Objective],
+    progress: Progress,
+) -> dict[str, list[Floats]]:
+    """Module -> for each loss the inner products [C, C] of the chunks' summed gradients.
+
+    One base pass and one forward pass serve all losses of a batch.
+    """
+    kept = {
+        site.name: ChunkGradients(site.name, *_features(site), len(losses) * len(chunks)) for site in sites
+    }
+    slot = 0
+
+    def receive(name: str, inputs: torch.Tensor, slopes: torch.Tensor) -> None:
+        kept[name].add(slot, inputs, slopes)
+
+    on_base = not engine.bank.specs[run].modules
+    with tapped(engine.model, kept, receive):
+        for number, chunk in enumerate(chunks):
+            for part in engine.cut(chunk):
+                batch = engine.collate([chunk[i] for i in part])
+                # of the base itself the reference is its own policy, so that the base pass can end at once
+                unknown = torch.zeros(len(part), batch.branches, dtype=torch.float64)
+                passed = engine.base(batch, unknown if on_base else None)
+                passed.captured.hidden[0].requires_grad_()
+                with engine.active(run, frozenset()):
+                    policy = engine.forward(batch, run, passed)
+                    reference = policy.detach() if on_base else passed.reference
+                    for place, objective in enumerate(losses.values()):
+                        slot = place * len(chunks) + number
+                        loss = preference_loss(policy, reference, batch.lengths(), objective).loss.sum()
+                        torch.autograd.backward(loss, retain_graph=place + 1 < len(losses))
+                        passed.captured.hidden[0].grad = None
+            progress("gradients", number + 1, len(chunks))
+    found: dict[str, list[Floats]] = {}
+    for name, own in kept.items():
+        gram = own.gram().numpy()
+        own.forget()
+        cuts = [slice(i * len(chunks), (i + 1) * len(chunks)) for i in range(len(losses))]
+        found[name] = [gram[cut, cut] for cut in cuts]
+    return found
+
+
+class _Table:
+    """One loss: chunk products of every module, summed over whatever is asked for."""
+
+    def __init__(
+        self,
+        sites: Sequence[Site],
+        blocks: Mapping[str, Sequence[int]],
+        grams: Floats,
+        sizes: Floats,
+        weights: Mapping[str, float],
+    ) -> None:
+        self.sites = sites
+        self.blocks = {name: list(layers) for name, layers in blocks.items()}
+        self.grams = grams  # [modules, C, C]
+        self.sizes = sizes
+        self.parameters = np.array([math.prod(_features(site)) for site in sites], dtype=np.float64)
+        self.weights = np.array([weights[site.name] for site in sites])
+
+    def describe(self, ratio: float, baseline: _Table | None) -> dict[str, Any]:
+        """Everything about the loss that the record holds."""
+        layers = sorted({site.layer for site in self.sites})
+        of_layers = [[site.layer == layer for site in self.sites] for layer in layers]
+        everything = [[True] * len(self.sites)]
+        modules = np.eye(len(self.sites), dtype=bool)
+        return {
+            "all": self._rows(np.array(everything))[0],
+            "blocks": self._blocks(ratio, baseline),
+            "layers": [
+                {"layer": layer} | row
+                for layer, row in zip(layers, self._rows(np.array(of_layers), baseline), strict=True)
+            ],
+            "evenness": {
+                "over_layers": self._spread(np.array(of_layers), evenness),
+                "over_blocks": self._spread(self._block_rows(), evenness),
+            },
+            "gini": {
+                "over_layers": self._spread(np.array(of_layers), gini),
+                "over_blocks": self._spread(self._block_rows(), gini),
+            },
+            "modules": [
+                {"module": site.name, "layer": site.layer, "kind": site.kind} | row
+                for site, row in zip(self.sites, self._rows(modules), strict=True)
+            ],
+        }
+
+    def _summed(self, rows: Any) -> Floats:
+        """Chunk products [rows, C, C] of groups of modules, given as rows of a matrix of truth values."""
+        return np.einsum("rm,mij->rij", rows.astype(np.float64), self.grams)
+
+    def _block_rows(self) -> Any:
+        return np.array(
+            [[site.layer in layers for site in self.sites] for layers in self.blocks.values()], dtype=bool
+        )
+
+    def _rows(self, rows: Any, baseline: _Table | None = None) -> list[dict[str, Any]]:
+        """A description of each group of modules."""
+        grams = self._summed(rows)
+        parameters = rows @ self.parameters
+        weights = np.sqrt(rows @ self.weights**2)
+        lengths = jackknife(grams, self.sizes, squared_norms)
+        parts = jackknife(grams, self.sizes, _shares)
+        single = pair_norms(grams, self.sizes)
+        naive = np.sqrt(grams.sum(axis=(1, 2))) / self.sizes.sum()
+        found: list[dict[str, Any]] = [
+            {
+                "parameters": int(count),
+                "norm": _root(length.value),
+                "low": _root(length.low),
+                "high": _root(length.high),
+                "naive_norm": float(biased),
+                "per_root_parameter": _root(length.value) / math.sqrt(count),
+                "relative": _root(length.value) / weight if weight else None,
+                "pair_norm": float(of_pair),
+                "share": asdict(part),
+            }
+            for count, length, biased, weight, of_pair, part in zip(
+                parameters, lengths, naive, weights, single, parts, strict=True
+            )
+        ]
+        if baseline is not None:
+            for row, estimate in zip(found, self._over(baseline, rows), strict=True):
+                row["share_over_baseline"] = _ratio(estimate) | {"reading": _reading(estimate)}
+        return found
+
+    def _blocks(self, ratio: float, baseline: _Table | None) -> dict[str, Any]:
+        """Every block, and the verdict: is the largest one's gradient much greater than every other's?
+
+        Per root parameter, so that a block's size does not count; Hypothesis 2 has blocks of equal size.
+        """
+        rows = self._block_rows()
+        names = list(self.blocks)
+        described = self._rows(rows, baseline)
+        parameters = rows @ self.parameters
+        densities = [row["per_root_parameter"] for row in described]
+        top = int(np.argmax(densities))
+        over: dict[str, Any] = {}
+        for other, name in enumerate(names):
+            if other == top:
+                continue
+            estimate = self._log_ratio(rows[[top, other]], parameters[[top, other]])
+            over[name] = _ratio(estimate) | {"verdict": much_greater(estimate, ratio)}
+        verdicts = [one["verdict"] for one in over.values()]
+        worst = next((v for v in ("not much greater", "cannot tell") if v in verdicts), "much greater")
+        return {
+            "by_name": dict(zip(names, described, strict=True)),
+            "largest": names[top],
+            "over": over,
+            "verdict": worst if over else "cannot tell",
+        }
+
+    def _log_ratio(self, rows: Any, parameters: Floats) -> Estimate:
+        """The logarithm of the ratio of two groups' norms per root parameter."""
+
+        def statistic(grams: Floats, sizes: Floats) -> Floats:
+            lengths = squared_norms(grams, sizes) / parameters
+            return np.atleast_1d(0.5 * (np.log(lengths[0]) - np.log(lengths[1])))
+
+        return jackknife(self._summed(rows), self.sizes, statistic)[0]
+
+    def _over(self, baseline: _Table, rows: Any) -> list[Estimate]:
+        """The logarithm of each group's share over its share in the baseline, on the same chunks."""
+
+        def statistic(grams: Floats, sizes: Floats) -> Floats:
+            own, other = (shares(squared_norms(part, sizes)) for part in grams)
+            return np.log(own) - np.log(other)
+
+        both = np.stack([self._summed(rows), baseline._summed(rows)])
+        return jackknife(both, self.sizes, statistic)
+
+    def _spread(self, rows: Any, measure: Any) -> dict[str, float]:
+        statistic = partial(_of_shares, measure)
+        return asdict(jackknife(self._summed(rows), self.sizes, statistic)[0])
+
+
+def _shares(grams: Floats, sizes: Floats) -> Floats:
+    return shares(squared_norms(grams, sizes))
+
+
+def _of_shares(measure: Any, grams: Floats, sizes: Floats) -> Floats:
+    return np.atleast_1d(measure(_shares(grams, sizes)))
+
+
+def _features(site: Site) -> tuple[int, int]:
+    return site.out_features, site.in_features
+
+
+def _root(value: float) -> float:
+    """A norm from an estimate of its square, which may be negative: then nothing is seen above the noise."""
+    return math.sqrt(max(0.0, value))
+
+
+def _ratio(log_ratio: Estimate) -> dict[str, float]:
+    return {
+        "ratio": math.exp(log_ratio.value),
+        "low": math.exp(log_ratio.low),
+        "high": math.exp(min(log_ratio.high, 700.0)),
+    }
+
+
+def _reading(log_ratio: Estimate) -> str:
+    if log_ratio.low > 0:
+        return "above"
+    return "below" if log_ratio.high < 0 else "cannot tell"
