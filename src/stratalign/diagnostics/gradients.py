@@ -52,9 +52,12 @@ class GradientSettings(BaseModel):
         2.0, gt=1, description="a block's gradient is much greater than another's from this ratio on (ours)"
     )
     against: list[str] = Field(
-        [], description="other preference sources to measure beside the recipe's own, as in preferences.source"
+        [],
+        description="other preference sources to measure beside the recipe's own, as in preferences.source",
     )
-    run: str | None = Field(None, description="a trained run of the study's folder to measure; null: the base")
+    run: str | None = Field(
+        None, description="a trained run of the study's folder to measure; null: the base"
+    )
     adapter: str | None = Field(None, description="a PEFT adapter folder to measure in place of a run")
 
 
@@ -199,7 +202,8 @@ class _Table:
 
     def _summed(self, rows: Any) -> Floats:
         """Chunk products [rows, C, C] of groups of modules, given as rows of a matrix of truth values."""
-        return np.einsum("rm,mij->rij", rows.astype(np.float64), self.grams)
+        found: Floats = np.einsum("rm,mij->rij", rows.astype(np.float64), self.grams)
+        return found
 
     def _block_rows(self) -> Any:
         return np.array(

@@ -92,19 +92,20 @@ class ChunkGradients:
             self._hashes = self._draw(inputs.device, slopes.dtype)
         out_hash, in_hash = self._hashes
         total: Tensor | None = None
-        for x, g in zip(inputs.split(TOKENS_AT_ONCE), slopes.split(TOKENS_AT_ONCE), strict=True):
+        for x, g in zip(
+            torch.split(inputs, TOKENS_AT_ONCE), torch.split(slopes, TOKENS_AT_ONCE), strict=True
+        ):
             spectra = [
                 torch.fft.rfft(
-                    values.new_zeros(len(values), self.width).index_add_(
-                        1, own.buckets, values * own.signs
-                    )
+                    values.new_zeros(len(values), self.width).index_add_(1, own.buckets, values * own.signs)
                 )
                 for values, own in ((g, out_hash), (x, in_hash))
             ]
             summed = (spectra[0] * spectra[1]).sum(dim=0)
             total = summed if total is None else total + summed
         assert total is not None
-        return torch.fft.irfft(total, n=self.width)
+        found: Tensor = torch.fft.irfft(total, n=self.width)
+        return found
 
     def _draw(self, device: torch.device, dtype: torch.dtype) -> tuple[_Hash, _Hash]:
         draws = []

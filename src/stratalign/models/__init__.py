@@ -14,6 +14,7 @@ from stratalign.models.anatomy import (
     to_logits,
 )
 from stratalign.models.auditing import Audit, audit
+from stratalign.models.digesting import weights_digest
 from stratalign.models.hushing import hushed
 from stratalign.models.linears import list_sites
 from stratalign.models.loading import (
@@ -74,4 +75,5 @@ __all__ = [
     "tapped",
     "to_logits",
     "weight_norm",
+    "weights_digest",
 ]

@@ -133,6 +133,23 @@ class AdapterBank:
             self.deactivate()
 
     @contextmanager
+    def gated(self, run: str, gates: Mapping[str, Tensor | float]) -> Iterator[None]:
+        """Within the block the run's update of each named module is multiplied by its gate.
+
+        A gate is a number, or a tensor of one number, by which the gradient can then be taken. Nothing of the adapter
+        is written to.
+        """
+        name = _peft_name(run)
+        before = {module: self._layers[module].scaling[name] for module in gates}
+        for module, gate in gates.items():
+            self._layers[module].scaling[name] = before[module] * gate
+        try:
+            yield
+        finally:
+            for module, scaling in before.items():
+                self._layers[module].scaling[name] = scaling
+
+    @contextmanager
     def mixed(self, runs: Sequence[str]) -> Iterator[Mixture]:
         """Within the block row i of a batch goes through base plus the adapter of `runs[i]`; no gradients.
 

@@ -1,8 +1,8 @@
 """Taps on linear modules: the gradient of a loss by weights that are frozen, without a gradient ever being stored.
 
-For y = x W^T the gradient by W is slope^T x, summed over tokens, where slope is the gradient by y. A tap sees both. With
-an adapter on the module it is the gradient by the effective weight W + scale B A, whatever A and B are: LoRA's own
-gradients are zero in A as long as B is zero, and depend on how A was drawn. Knows nothing of losses.
+For y = x W^T the gradient by W is slope^T x, summed over tokens, where slope is the gradient by y. A tap sees both.
+With an adapter on the module it is the gradient by the effective weight W + scale B A, whatever A and B are: LoRA's
+own gradients are zero in A as long as B is zero, and depend on how A was drawn. Knows nothing of losses.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def tapped(model: nn.Module, names: Iterable[str], receive: Receive) -> Iterator
                 rows = given.reshape(-1, given.shape[-1])
                 receive(name, rows.to(wide), slope.reshape(-1, slope.shape[-1]).to(wide))
 
-            output.register_hook(handed)
+            output.register_hook(handed)  # type: ignore[no-untyped-call]
 
         handles.append(model.get_submodule(name).register_forward_hook(hook))
     try:
