@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from stratalign.errors import StudyFailure, UserError
     from stratalign.listing import catalogues
     from stratalign.models import audit, merge
-    from stratalign.pipeline import generate, judge, plan, study, train, verify
+    from stratalign.pipeline import diagnose, generate, judge, plan, study, train, verify
     from stratalign.recipe import Recipe, load_recipe
     from stratalign.reporting import report
     from stratalign.showcase import demo
@@ -32,6 +32,7 @@ _HOMES = {
     "axolotl_config": "companions",
     "catalogues": "listing",
     "demo": "showcase",
+    "diagnose": "pipeline",
     "generate": "pipeline",
     "init": "starting",
     "judge": "pipeline",
@@ -56,6 +57,7 @@ __all__ = [
     "axolotl_config",
     "catalogues",
     "demo",
+    "diagnose",
     "generate",
     "init",
     "judge",

@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from stratalign.blocks import ConditionSpec, PartitionSettings, expand_conditions
+from stratalign.diagnostics import DiagnosticsSettings
 from stratalign.errors import UserError
 from stratalign.generation import GenerationSettings
 from stratalign.judging import JudgeSettings
@@ -38,6 +39,7 @@ class Recipe(BaseModel):
     training: TrainingSettings = TrainingSettings()
     generation: GenerationSettings = GenerationSettings()
     judge: JudgeSettings = JudgeSettings()
+    diagnostics: DiagnosticsSettings = DiagnosticsSettings()
 
     @field_validator("model", mode="before")
     @classmethod

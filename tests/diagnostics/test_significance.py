@@ -5,6 +5,7 @@ import pytest
 import torch
 from peft.tuners.lora import LoraLayer
 
+from models.test_tapping import KINDS, set_up
 from stratalign.diagnostics.gates import gate_slopes, gated_losses
 from stratalign.diagnostics.significance import (
     Scores,
@@ -18,8 +19,6 @@ from stratalign.errors import UserError
 from stratalign.losses import Objective, preference_loss
 from stratalign.models import tapped, weights_digest
 from training.joint_setups import make_trees
-
-from models.test_tapping import KINDS, set_up
 
 DPO = Objective(beta=0.5)
 SETTINGS = SignificanceSettings(steps=4, batch=3)
@@ -157,7 +156,7 @@ def test_a_module_that_is_planted_as_important_has_the_highest_score():
 def test_the_record_has_every_number_and_no_one_elses_name():
     _, sites, engine, names = adapted()
     trees = make_trees(8)
-    blocks = {"low": range(0, 2), "high": range(2, 4)}
+    blocks = {"low": range(2), "high": range(2, 4)}
     record = measure_significance(engine, "r", sites, blocks, trees, trees[:4], DPO, SETTINGS)
     assert len(record["important"]) == 21  # 75 % of 28
     assert sorted(record["important"] + record["insignificant"]) == sorted(names)
@@ -187,7 +186,9 @@ def test_standard_errors_and_halves_by_hand():
 def test_rankings_of_different_modules_are_not_compared():
     with pytest.raises(UserError, match="not about the same modules"):
         compare_important({"a": 1.0}, {"b": 1.0}, 0.75)
-    same = compare_important({"a": 1.0, "b": 2.0, "c": 0.0, "d": 5.0}, {"a": 1.0, "b": 2.0, "c": 0.0, "d": 5.0}, 0.5)
+    same = compare_important(
+        {"a": 1.0, "b": 2.0, "c": 0.0, "d": 5.0}, {"a": 1.0, "b": 2.0, "c": 0.0, "d": 5.0}, 0.5
+    )
     assert (same["jaccard"], same["kappa"], same["rank_correlation"]) == (1.0, 1.0, pytest.approx(1.0))
     assert same["chance"] == pytest.approx(1 / 3)  # 0.5 / 1.5
 

@@ -3,7 +3,15 @@
 from stratalign.blocks.conditions import Condition, Phase, resolve_condition
 from stratalign.blocks.families import FAMILIES, REFUSALS, Family, Refusal, describe_family
 from stratalign.blocks.partitions import PARTITIONS, Blocks, PartitionSettings, partition
-from stratalign.blocks.selectors import Signals, diagnose_command, drop_share, hard_mask, keep_share, ranked
+from stratalign.blocks.selectors import (
+    Signals,
+    diagnose_command,
+    drop_share,
+    hard_mask,
+    keep_share,
+    modules_by,
+    ranked,
+)
 from stratalign.blocks.sites import (
     DEFAULT_TARGETS,
     WORDS,
@@ -40,6 +48,7 @@ __all__ = [
     "hard_mask",
     "keep_share",
     "kinds",
+    "modules_by",
     "name_targets",
     "partition",
     "ranked",

@@ -145,8 +145,8 @@ def _sites_by(
     if not chosen or not chosen <= known:
         foreign = next(iter(sorted(chosen - known)), "none")
         raise UserError(
-            f"Condition {spec.name!r} is chosen by the record {by}, which is of another model: it names {foreign}, which "
-            "takes no adapter here. Make the record with this recipe."
+            f"Condition {spec.name!r} is chosen by the record {by}, which is of another model: it names {foreign}, "
+            "which takes no adapter here. Make the record with this recipe."
         )
     return [site for site in sites if site.name in chosen]
 

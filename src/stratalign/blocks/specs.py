@@ -16,7 +16,8 @@ from stratalign.records import SAFE_NAME
 
 SELECTORS = ("block", "blocks", "layers", "random", "phases", "by")
 SHARES = ("keep", "drop")
-"""Of a record's modules, the top share that trains, or the bottom share that does not; a list makes one condition each."""
+"""Of a record's modules, the top share that trains, or the bottom share that does not; a list makes one condition
+each."""
 EXTRAS = ("seed", "contiguous", "parameters_like", "labels", "sampling_seed", "signal", *SHARES)
 LABELS = ("given", "shuffled")
 LIST_KEYS = ("targets", "betas")

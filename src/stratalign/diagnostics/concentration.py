@@ -56,9 +56,9 @@ def cross_products(grams: Floats, sizes: Floats) -> Floats:
 def pair_norms(grams: Floats, sizes: Floats) -> Floats:
     """Root mean squared norm [...] of a single pair's gradient: sqrt(|mean|^2 + variance), pairs taken as independent.
 
-    E |S_c|^2 = n_c variance + n_c^2 |mean|^2. This is the quantity in Hypothesis 2 of Hierarchical Alignment v2, section
-    3.1, up to the root mean square in place of the mean. What pairs have in common is small beside it, as a rule, so it
-    speaks of single pairs and not of what training follows.
+    E |S_c|^2 = n_c variance + n_c^2 |mean|^2. This is the quantity in Hypothesis 2 of Hierarchical Alignment v2,
+    section 3.1, up to the root mean square in place of the mean. What pairs have in common is small beside it, as a
+    rule, so it speaks of single pairs and not of what training follows.
     """
     mean = squared_norms(grams, sizes)
     own = np.trace(grams, axis1=-2, axis2=-1)

@@ -108,6 +108,16 @@ def measure_gradients(
     }
 
 
+def gradient_signals(measured: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """What selectors may choose by: module -> a number, for the first loss of a source that was measured.
+
+    `relative` is the gradient's norm over the weight's (Auto-RGN: Lee et al. 2023, arXiv:2210.11466, section 4).
+    """
+    first = next(iter(measured["losses"].values()))
+    keys = ("relative", "per_root_parameter", "norm")
+    return {key: {row["module"]: float(row[key] or 0.0) for row in first["modules"]} for key in keys}
+
+
 def _chunk_products(
     engine: JointEngine,
     run: str,

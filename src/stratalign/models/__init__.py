@@ -1,6 +1,13 @@
 """Base models: loading, finding their parts, attaching adapters, proving what was trained, merging."""
 
-from stratalign.models.adapters import AdapterBank, AdapterSpec, draw_a, load_tensors, module_names
+from stratalign.models.adapters import (
+    AdapterBank,
+    AdapterSpec,
+    draw_a,
+    load_tensors,
+    module_names,
+    read_adapter_config,
+)
 from stratalign.models.anatomy import (
     Anatomy,
     Captured,
@@ -69,6 +76,7 @@ __all__ = [
     "module_names",
     "packed_inputs",
     "packed_length",
+    "read_adapter_config",
     "replay",
     "resolve_folder",
     "rounding",

@@ -72,6 +72,7 @@ def study(
 def _run(
     stages: Sequence[Callable[[Plan, Progress], None]], planned: Plan, progress: Progress
 ) -> StudyFolder:
+    planned.check_resolved()
     with locked(planned.folder.path):
         for stage in stages:
             stage(planned, progress)

@@ -1,0 +1,114 @@
+"""ILA's first stage: one run on every linear module, trained as any other, its loss on validation rows watched.
+
+It is done when its adapter is saved under the fingerprint that it was trained with; interrupted, it goes on from its
+checkpoint.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from stratalign.diagnostics import gated_losses
+from stratalign.engine import JointEngine
+from stratalign.models import AdapterSpec
+from stratalign.pipeline.fingerprints import as_stored
+from stratalign.pipeline.planning import Plan
+from stratalign.preferences import without_rejected
+from stratalign.records import Progress, append_jsonl, digest, read_json, read_jsonl, told, write_json
+from stratalign.training import train
+
+LOOKS = 10
+"""How often the validation loss is taken, at equal distances; and after the first hundredth."""
+
+KEPT = (0.01, 0.25, 0.5, 0.75, 1.0)
+"""Shares of the training after which the adapter is kept: those that the paper compares rankings at."""
+
+
+def train_everywhere(plan: Plan, engine: JointEngine, epsilon: float, progress: Progress) -> dict[str, Any]:
+    """Train the plan's only run, or load it; leaves it attached to the engine.
+
+    Returns:
+        Validation loss by step, and `stable_from`: the first of these steps from which on the loss changes by less
+        than `epsilon` from one to the next; None if it still changes by more at the end, or nothing was watched.
+    """
+    (run,) = plan.runs
+    settings = run.settings
+    folder = plan.folder.path / "diagnostics" / "significance"
+    last = folder / "adapters" / _percent(1.0)
+    made_from = digest(as_stored({"prints": plan.fingerprints, "threads": plan.execution.threads}))
+    notes = {"schema": 1, "model": plan.recipe.model.model_dump(mode="json"), "made_from": made_from}
+    if not _is_of(folder, made_from):
+        with told(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+        write_json(folder / "stage.json", notes)
+    engine.bank.attach(
+        AdapterSpec(
+            run.id, run.condition.modules, run.condition.rank, settings.alpha, settings.dropout, run.seed
+        )
+    )
+    total = len(plan.steps)
+    if last.is_dir():
+        engine.bank.load(run.id, last)
+    else:
+        looks = {math.ceil(total * share) for share in (0.01, *(i / LOOKS for i in range(1, LOOKS + 1)))}
+        kept = {math.ceil(total * share): share for share in reversed(KEPT)}
+        rows = plan.validation_trees
+        if settings.loss == "sft":
+            rows = tuple(map(without_rejected, rows))
+
+        def after_step(step: int) -> None:
+            if step in looks and rows:
+                losses = gated_losses(engine, run.id, {"now": {}}, rows, settings.objective)["now"]
+                append_jsonl(folder / "validation.jsonl", [{"step": step, "loss": sum(losses) / len(losses)}])
+            if step in kept:
+                where = folder / "adapters" / _percent(kept[step])
+                engine.bank.save(run.id, where, plan.recipe.model.base, plan.recipe.model.revision, notes)
+
+        train(
+            engine,
+            [run],
+            plan.train_trees,
+            plan.steps,
+            log=folder / "training.jsonl",
+            checkpoint=folder / "checkpoint.safetensors",
+            checkpoint_every=plan.recipe.training.checkpoint_every,
+            after_step=after_step,
+            progress=progress,
+        )
+        with told(folder):
+            (folder / "checkpoint.safetensors").unlink(missing_ok=True)
+    curve = {row["step"]: row["loss"] for row in read_jsonl(folder / "validation.jsonl")}
+    points = [{"step": step, "loss": curve[step]} for step in sorted(curve)]
+    return {
+        "steps": total,
+        "validation": points,
+        "epsilon": epsilon,
+        "stable_from": stable_from(points, epsilon),
+        "adapters": [f"diagnostics/significance/adapters/{_percent(share)}" for share in KEPT],
+    }
+
+
+def stable_from(points: Sequence[dict[str, Any]], epsilon: float) -> int | None:
+    """The first step from which on every change of the loss is below `epsilon`; None if the last one is not.
+
+    ILA's first definition, epsilon-stable, at the steps that were looked at.
+    """
+    if len(points) < 2:
+        return None
+    first = len(points) - 1
+    while first > 0 and abs(points[first]["loss"] - points[first - 1]["loss"]) < epsilon:
+        first -= 1
+    return None if first == len(points) - 1 else int(points[first]["step"])
+
+
+def _is_of(folder: Path, made_from: str) -> bool:
+    stage = folder / "stage.json"
+    return stage.is_file() and bool(read_json(stage).get("made_from") == made_from)
+
+
+def _percent(share: float) -> str:
+    return f"{round(100 * share)}-percent"
