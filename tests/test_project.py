@@ -122,6 +122,7 @@ def test_every_verb_of_the_command_line_is_a_public_function():
         "generate",
         "judge",
         "report",
+        "diagnose",
         "verify",
         "audit",
         "merge",

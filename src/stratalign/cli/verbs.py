@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 import stratalign as sa
-from stratalign.cli import printing
+from stratalign.cli import diagnoses, printing
 
 app = typer.Typer(
     help="Which layers should preference training touch? One pass, every candidate, error bars.",
@@ -116,6 +116,43 @@ def report(
 ) -> None:
     """Write results, tables, figures and one page over one or several studies."""
     printing.say(f"Report: {sa.report(folders, out)}")
+
+
+@app.command()
+def diagnose(
+    kind: Annotated[
+        str, typer.Argument(metavar="KIND", help="What to look at; `stratalign list diagnoses`.")
+    ],
+    recipe: RecipeFile,
+    changes: Changes = [],  # noqa: B006
+    out: Out = None,
+    run: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Look at this trained run of the study.")
+    ] = None,
+    adapter: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Look at this PEFT adapter in place of a run.")
+    ] = None,
+    against: Annotated[
+        list[str],
+        typer.Option(
+            "--against", metavar="SOURCE", help="gradients: another preference source beside; repeatable."
+        ),
+    ] = [],  # noqa: B006
+    compare: Annotated[
+        Path | None,
+        typer.Option(metavar="OTHER.json", help="significance: how far another record agrees."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Look into the model: gradients by block, or the significance of modules; leaves a record for selectors."""
+    options = {"run": run, "adapter": None if adapter is None else str(adapter), "against": against}
+    given = {key: value for key, value in options.items() if value}
+    with printing.progress(quiet=as_json) as progress:
+        found = sa.diagnose(kind, recipe, changes, out, progress, compare=compare, **given)
+    if as_json:
+        printing.json_out(found.record if found.agreement is None else found.agreement)
+        return
+    diagnoses.show(found)
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 
 import numpy as np
 
@@ -15,10 +16,10 @@ FEWEST_CHUNKS = 4
 
 
 def cut_chunks(trees: Sequence[Tree], pairs: int, count: int, seed: int) -> list[list[Tree]]:
-    """At most `count` chunks of about equal size, with about `pairs` pairs in all, drawn by `seed`.
+    """At most `count` chunks of about equal size, with `pairs` pairs in all, or all that there are.
 
-    Clusters come in an order drawn from the seed, until there are enough pairs; each goes to the chunk that has the
-    fewest so far.
+    Clusters come in an order drawn from the seed; the first row of each is taken, then the second of each, and so on.
+    A cluster goes whole to the chunk that has the fewest rows so far.
 
     Raises:
         UserError: the clusters do not suffice for the fewest chunks.
@@ -27,18 +28,19 @@ def cut_chunks(trees: Sequence[Tree], pairs: int, count: int, seed: int) -> list
     for tree in trees:
         members.setdefault(tree.cluster, []).append(tree)
     names = sorted(members)
-    order = np.random.default_rng(keyed_seed("chunks", seed)).permutation(len(names))
-    chunks: list[list[Tree]] = [[] for _ in range(min(count, len(names)))]
-    if len(chunks) < FEWEST_CHUNKS:
+    if min(count, len(names)) < FEWEST_CHUNKS:
         raise UserError(
             f"An interval takes at least {FEWEST_CHUNKS} chunks of whole clusters; got {len(names)} clusters and "
             f"chunks: {count}. Give more training pairs, or more chunks."
         )
-    taken = 0
-    for i in order:
-        if taken >= pairs and all(chunks):
-            break
+    order = np.random.default_rng(keyed_seed("chunks", seed)).permutation(len(names))
+    drawn = [members[names[i]] for i in order]
+    taken = [tree for layer in zip_longest(*drawn) for tree in layer if tree is not None][:pairs]
+    kept: dict[str, list[Tree]] = {}
+    for tree in taken:
+        kept.setdefault(tree.cluster, []).append(tree)
+    chunks: list[list[Tree]] = [[] for _ in range(min(count, len(kept)))]
+    for own in kept.values():
         smallest = min(chunks, key=len)
-        smallest += members[names[i]]
-        taken += len(members[names[i]])
+        smallest += own
     return chunks

@@ -1,0 +1,136 @@
+"""What `stratalign diagnose` prints: a short table for each kind, from its record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from stratalign.cli.printing import console, paragraph, say
+
+if TYPE_CHECKING:
+    from stratalign.pipeline import Diagnosis
+
+SHOWN = 10
+"""Modules in a table; the record has all."""
+
+
+def show(found: Diagnosis) -> None:
+    """A diagnosis's table, how it agrees with another record, and where the record is."""
+    _TABLES[found.kind](found.record)
+    if found.agreement is not None:
+        agreement(found.agreement)
+    say(f"Record: {found.path}")
+
+
+def gradients(record: Mapping[str, Any]) -> None:
+    """Norms and shares by block for every source and loss, and the verdict on Hypothesis 2."""
+    say(
+        f"Gradients by the weights of {record['subject']}; mean over training pairs, 95 % intervals over chunks"
+    )
+    table = _table("source", "loss", "block", "norm", "95 %", "per weight", "share", "95 % ", "over sft")
+    for source, measured in record["sources"].items():
+        for loss, own in measured["losses"].items():
+            for name, row in own["blocks"]["by_name"].items():
+                over = row.get("share_over_baseline")
+                table.add_row(
+                    source,
+                    loss,
+                    name,
+                    f"{row['norm']:.3g}",
+                    _interval(row, "{:.3g}"),
+                    f"{row['relative']:.2g}" if row["relative"] is not None else "",
+                    f"{row['share']['value']:.2f}" if row["share"]["value"] is not None else "",
+                    _interval(row["share"], "{:.2f}"),
+                    "" if over is None else over["reading"],
+                )
+    console.print(table)
+    ratio = record["settings"]["ratio"]
+    for source, measured in record["sources"].items():
+        for loss, own in measured["losses"].items():
+            blocks = own["blocks"]
+            others = ", ".join(
+                f"{name} {_number(row['ratio'], '{:.2f}')} {_interval(row, '{:.2f}')}"
+                for name, row in blocks["over"].items()
+            )
+            paragraph(
+                f"{source}, {loss}: largest per root parameter in {blocks['largest']}; over {others}. Much greater "
+                f"than all others, {ratio:g} times: {_said(blocks['verdict'])}."
+            )
+
+
+def significance(record: Mapping[str, Any]) -> None:
+    """The highest and lowest modules, what masks do to the loss, and whether the training was stable."""
+    rows = sorted(record["modules"], key=lambda row: row["rank"])
+    say(f"Significance of {len(rows)} modules' updates in {record['subject']} ({record['loss']})")
+    table = _table("rank", "module", "score", "s.e.", "slope, trained", "slope, base")
+    for row in [*rows[:SHOWN], None, *rows[-SHOWN // 2 :]] if len(rows) > 2 * SHOWN else rows:
+        if row is None:
+            table.add_row("...")
+            continue
+        table.add_row(
+            str(row["rank"]),
+            row["module"],
+            f"{row['score']:.3f}",
+            f"{row['standard_error']:.3f}",
+            *(f"{row['slopes'][where]['value']:.2g}" for where in ("trained", "base")),
+        )
+    console.print(table)
+    losses, half = record["losses"], record["stability"]
+    means = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in losses["mean"].items())
+    paragraph(f"Loss on {losses['rows']} {record['losses_of']} rows with only these updates: {means}.")
+    without = ", ".join(
+        f"{name} +{row['rise']:.3f} (s.e. {_number(row['standard_error'], '{:.3f}')})"
+        for name, row in losses["without_block"].items()
+    )
+    paragraph(f"Without one block's update: {without}.")
+    paragraph(
+        f"Halves of the minibatches: Jaccard of the top {half['share']:.0%} {half['jaccard']:.2f} (chance "
+        f"{half['chance']:.2f}), rank correlation {_number(half['rank_correlation'], '{:.2f}')}."
+    )
+    training = record["training"]
+    if training is not None:
+        stable = training["stable_from"]
+        paragraph(
+            f"Training on every linear module, {training['steps']} steps: "
+            + (
+                f"validation loss stable to {training['epsilon']:g} from step {stable} on."
+                if stable is not None
+                else f"validation loss NOT stable to {training['epsilon']:g} at its end (or not watched)."
+            )
+        )
+
+
+def agreement(found: Mapping[str, Any]) -> None:
+    """Two rankings' overlap, beside chance."""
+    paragraph(
+        f"Top {found['share']:.0%} of {found['names']} modules in both records: {found['shared']} shared, Jaccard "
+        f"{found['jaccard']:.2f} where chance gives {found['chance']:.2f}, kappa {_number(found['kappa'], '{:.2f}')}, "
+        f"p {found['p_value']:.2g}; rank correlation {_number(found['rank_correlation'], '{:.2f}')}."
+    )
+
+
+_TABLES: dict[str, Callable[[Mapping[str, Any]], None]] = {
+    "gradients": gradients,
+    "significance": significance,
+}
+
+
+def _table(*names: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in names:
+        table.add_column(name, justify="left" if name in ("source", "loss", "block", "module") else "right")
+    return table
+
+
+def _interval(row: Mapping[str, Any], form: str) -> str:
+    return f"[{_number(row['low'], form)}, {_number(row['high'], form)}]"
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else form.format(value)
+
+
+def _said(verdict: str) -> str:
+    return {"much greater": "yes", "not much greater": "no"}.get(verdict, verdict)
