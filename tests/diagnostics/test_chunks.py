@@ -10,9 +10,7 @@ from training.joint_setups import make_trees
 
 
 def trees(clusters, each):
-    return [
-        replace(tree, cluster=f"c{i % clusters}") for i, tree in enumerate(make_trees(clusters * each))
-    ]
+    return [replace(tree, cluster=f"c{i % clusters}") for i, tree in enumerate(make_trees(clusters * each))]
 
 
 def test_clusters_stay_whole_and_chunks_are_about_equal():

@@ -137,7 +137,7 @@ def _spec(name: str, settings: dict[str, Any], override_keys: Sequence[str]) -> 
     ):
         if key in settings and owner not in settings:
             raise UserError(
-                f"conditions.{name}.{key} belongs to `random`, which this condition does not use."
+                f"conditions.{name}.{key} belongs to `{owner}`, which this condition does not use."
             )
     if "by" in settings:
         _check_by(name, settings)

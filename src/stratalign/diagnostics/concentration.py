@@ -79,11 +79,10 @@ def jackknife(grams: Floats, sizes: Floats, statistic: Callable[[Floats, Floats]
         parts = np.stack([np.atleast_1d(statistic(grams[..., k, :][..., k], sizes[k])) for k in kept])
     found = []
     for value, replicates in zip(whole, parts.T, strict=True):
-        spread = float((count - 1) / count * ((replicates - replicates.mean()) ** 2).sum())
-        if not math.isfinite(spread) or not math.isfinite(value):
+        if not np.isfinite([value, *replicates]).all():
             found.append(Estimate(float(value), math.inf, -math.inf, math.inf))
             continue
-        error = math.sqrt(spread)
+        error = math.sqrt((count - 1) / count * float(((replicates - replicates.mean()) ** 2).sum()))
         reach = error * float(student.ppf((1 + LEVEL) / 2, count - 1))
         found.append(Estimate(float(value), error, float(value) - reach, float(value) + reach))
     return found
