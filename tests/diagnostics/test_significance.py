@@ -5,7 +5,7 @@ import pytest
 import torch
 from peft.tuners.lora import LoraLayer
 
-from models.test_tapping import KINDS, set_up
+from models.whole_models import KINDS, set_up
 from stratalign.diagnostics.gates import gate_slopes, gated_losses
 from stratalign.diagnostics.significance import (
     Scores,

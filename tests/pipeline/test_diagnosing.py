@@ -1,4 +1,4 @@
-"""Diagnoses through the whole pipeline, on a tiny random model: records, their freshness, and what is chosen by them."""
+"""Diagnoses through the pipeline, on a tiny random model: records, their freshness, and what is chosen by them."""
 
 import json
 
@@ -48,7 +48,9 @@ def test_gradients_have_the_plain_likelihood_beside_them(studied):
     for loss in measured["losses"].values():
         assert len(loss["modules"]) == 28
         blocks = loss["blocks"]
-        assert blocks["verdict"] in ("much greater", "not much greater", "cannot tell")
+        for said in (blocks["mean_gradient"], blocks["single_pairs"]):
+            assert said["verdict"] in ("much greater", "not much greater", "cannot tell")
+            assert len(said["over"]) == 2
         assert sum(row["share"]["value"] for row in blocks["by_name"].values()) == pytest.approx(1, abs=1e-6)
         for row in loss["layers"]:
             assert row["low"] <= row["norm"] <= row["high"]

@@ -49,15 +49,16 @@ def gradients(record: Mapping[str, Any]) -> None:
     ratio = record["settings"]["ratio"]
     for source, measured in record["sources"].items():
         for loss, own in measured["losses"].items():
-            blocks = own["blocks"]
-            others = ", ".join(
-                f"{name} {_number(row['ratio'], '{:.2f}')} {_interval(row, '{:.2f}')}"
-                for name, row in blocks["over"].items()
-            )
-            paragraph(
-                f"{source}, {loss}: largest per root parameter in {blocks['largest']}; over {others}. Much greater "
-                f"than all others, {ratio:g} times: {_said(blocks['verdict'])}."
-            )
+            for what, key in (("mean gradient", "mean_gradient"), ("single pairs", "single_pairs")):
+                said = own["blocks"][key]
+                others = ", ".join(
+                    f"{name} {_number(row['ratio'], '{:.2f}')} {_interval(row, '{:.2f}')}"
+                    for name, row in said["over"].items()
+                )
+                paragraph(
+                    f"{source}, {loss}, {what}: largest in {said['largest']}; over {others}. Much greater than all "
+                    f"others, {ratio:g} times: {_said(said['verdict'])}."
+                )
 
 
 def significance(record: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ says nothing about preferences. Knows nothing of recipes, folders or other objec
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -251,39 +251,38 @@ class _Table:
         return found
 
     def _blocks(self, ratio: float, baseline: _Table | None) -> dict[str, Any]:
-        """Every block, and the verdict: is the largest one's gradient much greater than every other's?
+        """Every block; and the verdict on the mean gradient, which training follows, and on that of single pairs."""
+        described = self._rows(self._block_rows(), baseline)
+        return {
+            "by_name": dict(zip(self.blocks, described, strict=True)),
+            "mean_gradient": self._verdict(ratio, squared_norms),
+            "single_pairs": self._verdict(ratio, _squared_pair_norms),
+        }
 
-        Per root parameter, so that a block's size does not count; Hypothesis 2 has blocks of equal size.
+    def _verdict(self, ratio: float, lengths_of: Callable[[Floats, Floats], Floats]) -> dict[str, Any]:
+        """Whether the largest block's gradient is much greater than every other's, tested pair by pair.
+
+        Per root parameter, so that a block's size does not count; Hypothesis 2 has blocks of equal size. It needs
+        every one of the ratios to be large, so testing several makes it no easier.
         """
-        rows = self._block_rows()
-        names = list(self.blocks)
-        described = self._rows(rows, baseline)
+        rows, names = self._block_rows(), list(self.blocks)
         parameters = rows @ self.parameters
-        densities = [row["per_root_parameter"] for row in described]
-        top = int(np.argmax(densities))
+        top = int(np.argmax(lengths_of(self._summed(rows), self.sizes) / parameters))
         over: dict[str, Any] = {}
         for other, name in enumerate(names):
             if other == top:
                 continue
-            estimate = self._log_ratio(rows[[top, other]], parameters[[top, other]])
+            both = [top, other]
+
+            def statistic(grams: Floats, sizes: Floats, both: list[int] = both) -> Floats:
+                lengths = lengths_of(grams, sizes) / parameters[both]
+                return np.atleast_1d(0.5 * (np.log(lengths[0]) - np.log(lengths[1])))
+
+            estimate = jackknife(self._summed(rows[both]), self.sizes, statistic)[0]
             over[name] = _ratio(estimate) | {"verdict": much_greater(estimate, ratio)}
         verdicts = [one["verdict"] for one in over.values()]
         worst = next((v for v in ("not much greater", "cannot tell") if v in verdicts), "much greater")
-        return {
-            "by_name": dict(zip(names, described, strict=True)),
-            "largest": names[top],
-            "over": over,
-            "verdict": worst if over else "cannot tell",
-        }
-
-    def _log_ratio(self, rows: Any, parameters: Floats) -> Estimate:
-        """The logarithm of the ratio of two groups' norms per root parameter."""
-
-        def statistic(grams: Floats, sizes: Floats) -> Floats:
-            lengths = squared_norms(grams, sizes) / parameters
-            return np.atleast_1d(0.5 * (np.log(lengths[0]) - np.log(lengths[1])))
-
-        return jackknife(self._summed(rows), self.sizes, statistic)[0]
+        return {"largest": names[top], "over": over, "verdict": worst if over else "cannot tell"}
 
     def _over(self, baseline: _Table, rows: Any) -> list[Estimate]:
         """The logarithm of each group's share over its share in the baseline, on the same chunks."""
@@ -302,6 +301,11 @@ class _Table:
 
 def _shares(grams: Floats, sizes: Floats) -> Floats:
     return shares(squared_norms(grams, sizes))
+
+
+def _squared_pair_norms(grams: Floats, sizes: Floats) -> Floats:
+    found: Floats = pair_norms(grams, sizes) ** 2
+    return found
 
 
 def _of_shares(measure: Any, grams: Floats, sizes: Floats) -> Floats:
