@@ -32,8 +32,8 @@ def studied(make_model, transcripts, tmp_path_factory):
         training={"batch_size": 2},
     )
     out = folder / "out"
-    sa.train(file, out=out)
     found = {kind: sa.diagnose(kind, file, out=out) for kind in KINDS}
+    sa.train(file, out=out)
     return file, out, found
 
 
@@ -225,3 +225,26 @@ def test_stability_is_the_step_after_which_nothing_changes_by_more_than_epsilon(
     assert stable_from(points, 0.001) is None
     assert stable_from(points, 1.0) == 1
     assert stable_from(points[:1], 1.0) is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["qwen3", "gemma3_text", "phi3", "gpt_neox", "gpt2", "mixtral", "bloom"])
+def test_both_diagnoses_work_on_other_families(make_model, transcripts, tmp_path, family):
+    file = write_recipe(
+        tmp_path / "recipe.yaml",
+        make_model(family, layers=3),
+        transcripts,
+        preferences={"train": 12, "validation": 4, "held_out": 4},
+        diagnostics=QUICK,
+        training={"batch_size": 6},
+    )
+    out = tmp_path / "out"
+    gradients = sa.diagnose("gradients", file, out=out).record
+    significance = sa.diagnose("significance", file, out=out).record
+    (measured,) = gradients["sources"].values()
+    seen = {row["module"] for row in measured["losses"]["sigmoid"]["modules"] if row["naive_norm"] > 0}
+    assert seen == {row["module"] for row in significance["modules"]} == set(gradients["scores"]["norm"])
+    again = sa.diagnose(
+        "significance", file, out=out, adapter=str(out / significance["training"]["adapters"][-1])
+    )
+    assert again.record["scores"] == significance["scores"]

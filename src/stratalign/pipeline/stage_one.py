@@ -55,7 +55,6 @@ def train_everywhere(plan: Plan, engine: JointEngine, epsilon: float, progress: 
         engine.bank.load(run.id, last)
     else:
         looks = {math.ceil(total * share) for share in (0.01, *(i / LOOKS for i in range(1, LOOKS + 1)))}
-        kept = {math.ceil(total * share): share for share in reversed(KEPT)}
         rows = plan.validation_trees
         if settings.loss == "sft":
             rows = tuple(map(without_rejected, rows))
@@ -64,8 +63,10 @@ def train_everywhere(plan: Plan, engine: JointEngine, epsilon: float, progress: 
             if step in looks and rows:
                 losses = gated_losses(engine, run.id, {"now": {}}, rows, settings.objective)["now"]
                 append_jsonl(folder / "validation.jsonl", [{"step": step, "loss": sum(losses) / len(losses)}])
-            if step in kept:
-                where = folder / "adapters" / _percent(kept[step])
+            for share in KEPT:
+                if step != math.ceil(total * share):
+                    continue
+                where = folder / "adapters" / _percent(share)
                 engine.bank.save(run.id, where, plan.recipe.model.base, plan.recipe.model.revision, notes)
 
         train(
