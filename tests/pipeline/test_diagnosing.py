@@ -219,9 +219,12 @@ def test_mistakes_are_told_in_one_line(studied, arguments, said):
     assert said in refusal("diagnose", arguments[0], file, "--out", out, *arguments[1:])
 
 
-def test_stability_is_the_step_after_which_nothing_changes_by_more_than_epsilon():
+def test_stability_is_the_step_after_which_nothing_changes_by_more_than_a_share_of_the_whole_change():
     points = [{"step": s, "loss": v} for s, v in ((1, 0.9), (2, 0.5), (3, 0.42), (4, 0.44), (5, 0.43))]
-    assert stable_from(points, 0.05) == 3  # 0.42, 0.44, 0.43: changes of 0.02 and 0.01
+    assert (
+        stable_from(points, 0.05) == 3
+    )  # 5 % of 0.9 - 0.42 is 0.024: 0.42, 0.44, 0.43 change by 0.02 and 0.01
+    assert stable_from([{"step": p["step"], "loss": p["loss"] / 100} for p in points], 0.05) == 3
     assert stable_from(points, 0.001) is None
     assert stable_from(points, 1.0) == 1
     assert stable_from(points[:1], 1.0) is None

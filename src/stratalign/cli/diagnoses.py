@@ -96,9 +96,9 @@ def significance(record: Mapping[str, Any]) -> None:
         paragraph(
             f"Training on every linear module, {training['steps']} steps: "
             + (
-                f"validation loss stable to {training['epsilon']:g} from step {stable} on."
+                f"validation loss stable to {training['epsilon']:.0%} of its change from step {stable} on."
                 if stable is not None
-                else f"validation loss NOT stable to {training['epsilon']:g} at its end (or not watched)."
+                else f"validation loss NOT stable to {training['epsilon']:.0%} of its change, or not watched."
             )
         )
 

@@ -56,7 +56,10 @@ class SignificanceSettings(BaseModel):
         0.75, gt=0, lt=1, description="share of modules called important, the paper's 75 %"
     )
     epsilon: float = Field(
-        0.01, gt=0, description="the training is stable once its validation loss changes by less (ours)"
+        0.05,
+        gt=0,
+        description="the training is stable once its validation loss changes by less, as a share of its whole change, "
+        "from one look to the next, a tenth of the training later (ours)",
     )
     seed: int = Field(0, description="draws the adapter's start and the steps' pairs (ours)")
 

@@ -32,8 +32,8 @@ def train_everywhere(plan: Plan, engine: JointEngine, epsilon: float, progress: 
     """Train the plan's only run, or load it; leaves it attached to the engine.
 
     Returns:
-        Validation loss by step, and `stable_from`: the first of these steps from which on the loss changes by less
-        than `epsilon` from one to the next; None if it still changes by more at the end, or nothing was watched.
+        Validation loss by step, and `stable_from`: the first of these steps from which on the loss is stable; None if
+        it still changes at the end, or nothing was watched.
     """
     (run,) = plan.runs
     settings = run.settings
@@ -94,14 +94,18 @@ def train_everywhere(plan: Plan, engine: JointEngine, epsilon: float, progress: 
 
 
 def stable_from(points: Sequence[dict[str, Any]], epsilon: float) -> int | None:
-    """The first step from which on every change of the loss is below `epsilon`; None if the last one is not.
+    """The first step from which on every change of the loss is below `epsilon` times its whole change; None if the
+    last one is not.
 
-    ILA's first definition, epsilon-stable, at the steps that were looked at.
+    ILA's first definition, epsilon-stable, at the steps that were looked at; in the paper epsilon is in units of the
+    loss, which differ from loss to loss. A rate that falls to 0 makes any training stable at its end.
     """
     if len(points) < 2:
         return None
+    losses = [point["loss"] for point in points]
+    allowed = epsilon * (max(losses) - min(losses))
     first = len(points) - 1
-    while first > 0 and abs(points[first]["loss"] - points[first - 1]["loss"]) < epsilon:
+    while first > 0 and abs(losses[first] - losses[first - 1]) < allowed:
         first -= 1
     return None if first == len(points) - 1 else int(points[first]["step"])
 
