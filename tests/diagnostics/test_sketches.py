@@ -10,8 +10,8 @@ from stratalign.diagnostics.sketches import EXACT_ENTRIES, ChunkGradients
 def rows(seed, tokens=7, out=12, into=9):
     generator = torch.Generator().manual_seed(seed)
     return (
-        torch.randn(tokens, into, generator=generator, dtype=torch.float64),
-        torch.randn(tokens, out, generator=generator, dtype=torch.float64),
+        torch.randn(tokens, into, generator=generator, dtype=torch.float64) + 1,  # a mean, which signs must cancel
+        torch.randn(tokens, out, generator=generator, dtype=torch.float64) + 1,
     )
 
 

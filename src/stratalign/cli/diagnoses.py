@@ -26,16 +26,19 @@ def show(found: Diagnosis) -> None:
 
 def gradients(record: Mapping[str, Any]) -> None:
     """Norms and shares by block for every source and loss, and the verdict on Hypothesis 2."""
+    ratio = record["settings"]["ratio"]
     say(
         f"Gradients by the weights of {record['subject']}; mean over training pairs, 95 % intervals over chunks"
     )
-    table = _table("source", "loss", "block", "norm", "95 %", "per weight", "share", "95 % ", "over sft")
     for source, measured in record["sources"].items():
+        say(
+            f"{source}: {measured['pairs']} pairs, {measured['clusters']} clusters, {measured['chunks']} chunks"
+        )
+        table = _table("loss", "block", "norm", "95 %", "per weight", "share", "95 % ", "share over sft's")
         for loss, own in measured["losses"].items():
             for name, row in own["blocks"]["by_name"].items():
                 over = row.get("share_over_baseline")
                 table.add_row(
-                    source,
                     loss,
                     name,
                     f"{row['norm']:.3g}",
@@ -45,9 +48,7 @@ def gradients(record: Mapping[str, Any]) -> None:
                     _interval(row["share"], "{:.2f}"),
                     "" if over is None else over["reading"],
                 )
-    console.print(table)
-    ratio = record["settings"]["ratio"]
-    for source, measured in record["sources"].items():
+        console.print(table)
         for loss, own in measured["losses"].items():
             for what, key in (("mean gradient", "mean_gradient"), ("single pairs", "single_pairs")):
                 said = own["blocks"][key]
@@ -56,7 +57,7 @@ def gradients(record: Mapping[str, Any]) -> None:
                     for name, row in said["over"].items()
                 )
                 paragraph(
-                    f"{source}, {loss}, {what}: largest in {said['largest']}; over {others}. Much greater than all "
+                    f"{loss}, {what}: largest in {said['largest']}; over {others}. Much greater than all "
                     f"others, {ratio:g} times: {_said(said['verdict'])}."
                 )
 
@@ -121,7 +122,9 @@ _TABLES: dict[str, Callable[[Mapping[str, Any]], None]] = {
 def _table(*names: str) -> Table:
     table = Table(box=None, pad_edge=False)
     for name in names:
-        table.add_column(name, justify="left" if name in ("source", "loss", "block", "module") else "right")
+        table.add_column(
+            name, justify="left" if name in ("loss", "block", "module") else "right", no_wrap=True
+        )
     return table
 
 
