@@ -10,7 +10,8 @@ from stratalign.diagnostics.sketches import EXACT_ENTRIES, ChunkGradients
 def rows(seed, tokens=7, out=12, into=9):
     generator = torch.Generator().manual_seed(seed)
     return (
-        torch.randn(tokens, into, generator=generator, dtype=torch.float64) + 1,  # a mean, which signs must cancel
+        torch.randn(tokens, into, generator=generator, dtype=torch.float64)
+        + 1,  # a mean, which signs must cancel
         torch.randn(tokens, out, generator=generator, dtype=torch.float64) + 1,
     )
 
@@ -45,7 +46,7 @@ def test_sketches_are_right_on_average_and_their_error_falls_with_the_width():
         scale = (truth[0, 0] * truth[1, 1]).sqrt().item()
         error[width] = np.std(found) / scale
         assert abs(np.mean(found) - truth[0, 1].item()) < 4 * np.std(found) / np.sqrt(200)
-        assert error[width] < 2 / np.sqrt(width)
+        assert error[width] < 3 / np.sqrt(width)
     assert error[1024] < error[64] / 2
 
 
