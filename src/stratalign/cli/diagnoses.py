@@ -65,7 +65,7 @@ def gradients(record: Mapping[str, Any]) -> None:
 def significance(record: Mapping[str, Any]) -> None:
     """The highest and lowest modules, what masks do to the loss, and whether the training was stable."""
     rows = sorted(record["modules"], key=lambda row: row["rank"])
-    say(f"Significance of {len(rows)} modules' updates in {record['subject']} ({record['loss']})")
+    say(f"Significance of {len(rows)} modules' updates in {record['subject']}; loss {record['loss']}")
     table = _table("rank", "module", "score", "s.e.", "slope, trained", "slope, base")
     for row in [*rows[:SHOWN], None, *rows[-SHOWN // 2 :]] if len(rows) > 2 * SHOWN else rows:
         if row is None:

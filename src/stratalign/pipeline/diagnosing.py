@@ -280,7 +280,13 @@ def _significance(bench: Bench, settings: SignificanceSettings, progress: Progre
         settings,
         progress,
     )
-    return {"training": training, "losses_of": "validation" if plan.validation_trees else "train", **found}
+    looked_at = {} if training is None else {"subject": run}
+    return {
+        **looked_at,
+        "training": training,
+        "losses_of": "validation" if plan.validation_trees else "train",
+        **found,
+    }
 
 
 _MEASURED: dict[str, Callable[[Bench, Any, Progress], dict[str, Any]]] = {
