@@ -8,6 +8,7 @@ ARGS ?=
 
 BIN := .venv/bin
 READY := .venv/.ready
+PEERS_READY := .venv/.ready-peers
 OLDEST_READY := .venv-oldest/.ready
 
 export HF_HUB_DISABLE_TELEMETRY := 1
@@ -42,7 +43,7 @@ test: $(READY) ## run the tests that every change must pass
 test-slow: $(READY) ## run the tests that take minutes
 	$(PYTEST) -m slow $(ARGS)
 
-test-peer: $(READY) ## train with stock TRL beside ours and compare
+test-peer: $(PEERS_READY) ## train with stock TRL beside ours and compare; lm-eval and transformers serve (installs them)
 	$(PYTEST) -m peer $(ARGS)
 
 test-browser: $(READY) ## open a report in headless Chromium
@@ -97,6 +98,11 @@ endef
 
 $(READY): pyproject.toml constraints.txt
 	$(call install,.venv,constraints.txt)
+
+$(PEERS_READY): $(READY)
+	@echo 'Adding lm-eval and a model server to .venv, once.'
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt --build-constraint constraints.txt -e '.[peers]'
+	@touch $@
 
 $(OLDEST_READY): pyproject.toml constraints-oldest.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info >= (3, 13))' || { \

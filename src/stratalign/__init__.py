@@ -15,9 +15,21 @@ if TYPE_CHECKING:
     from stratalign.errors import StudyFailure, UserError
     from stratalign.listing import catalogues
     from stratalign.models import audit, merge
-    from stratalign.pipeline import diagnose, generate, judge, plan, study, train, verify
+    from stratalign.pipeline import (
+        calibrate_judge,
+        diagnose,
+        estimate_judging,
+        generate,
+        judge,
+        label_template,
+        pairs,
+        plan,
+        study,
+        train,
+        verify,
+    )
     from stratalign.recipe import Recipe, load_recipe
-    from stratalign.reporting import report
+    from stratalign.reporting import power, report
     from stratalign.showcase import demo
     from stratalign.starting import init
 
@@ -30,18 +42,23 @@ _HOMES = {
     "UserError": "errors",
     "audit": "models",
     "axolotl_config": "companions",
+    "calibrate_judge": "pipeline",
     "catalogues": "listing",
     "demo": "showcase",
     "diagnose": "pipeline",
+    "estimate_judging": "pipeline",
     "generate": "pipeline",
     "init": "starting",
     "judge": "pipeline",
+    "label_template": "pipeline",
     "list": "listing:catalogues",  # the verb; a module cannot call its function so without losing the built-in
     "load_recipe": "recipe",
     "lora_config": "companions",
     "merge": "models",
+    "pairs": "pipeline",
     "partition": "blocks",
     "plan": "pipeline",
+    "power": "reporting",
     "report": "reporting",
     "study": "pipeline",
     "train": "pipeline",
@@ -55,17 +72,22 @@ __all__ = [
     "UserError",
     "audit",
     "axolotl_config",
+    "calibrate_judge",
     "catalogues",
     "demo",
     "diagnose",
+    "estimate_judging",
     "generate",
     "init",
     "judge",
+    "label_template",
     "load_recipe",
     "lora_config",
     "merge",
+    "pairs",
     "partition",
     "plan",
+    "power",
     "report",
     "study",
     "train",

@@ -6,10 +6,9 @@ Unknown keys are errors with their path. Knows how a recipe is written and check
 from __future__ import annotations
 
 import difflib
-import re
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -20,7 +19,9 @@ from stratalign.errors import UserError
 from stratalign.generation import GenerationSettings
 from stratalign.judging import JudgeSettings
 from stratalign.models import ModelSettings
-from stratalign.preferences import PreferenceSettings
+from stratalign.preferences import PairsSettings, PreferenceSettings
+from stratalign.records import StrictLoader
+from stratalign.scorers import ScorerSettings
 from stratalign.training import OVERRIDE_KEYS, TrainingSettings
 
 PAPER_CONDITIONS = ("base", "full", "local", "mid", "global")
@@ -40,6 +41,12 @@ class Recipe(BaseModel):
     generation: GenerationSettings = GenerationSettings()
     judge: JudgeSettings = JudgeSettings()
     diagnostics: DiagnosticsSettings = DiagnosticsSettings()
+    scorers: list[ScorerSettings] = Field(
+        [],
+        description="scorers of your own beside the judge: {reward: MODEL}, {function: module:function}, "
+        "{tasks: [NAME]} (ours)",
+    )
+    pairs: PairsSettings = PairsSettings()
 
     @field_validator("model", mode="before")
     @classmethod
@@ -51,6 +58,16 @@ class Recipe(BaseModel):
     def _distinct_seeds(cls, value: list[int]) -> list[int]:
         if not value or len(set(value)) != len(value) or min(value) < 0:
             raise ValueError(f"seeds must be distinct whole numbers from 0, at least one, got {value}")
+        return value
+
+    @field_validator("scorers")
+    @classmethod
+    def _distinct_scorers(cls, value: list[ScorerSettings]) -> list[ScorerSettings]:
+        names = [one.called for one in value if one.tasks is None]
+        names += [f"the task {task}" for one in value for task in one.tasks or ()]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"two scorers are called {twice}; give one another `name`, or leave it out")
         return value
 
     def specs(self) -> list[ConditionSpec]:
@@ -69,8 +86,13 @@ class Recipe(BaseModel):
             raise _explained(error, f"conditions.{spec.name}") from None
 
     def to_yaml(self) -> str:
-        """The recipe with every default written out."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        """The recipe with every default written out; without scorers where there are none, and without `pairs`, which
+        no stage of a study reads."""
+        left_out = {"pairs"} if self.scorers else {"pairs", "scorers"}
+        written = self.model_dump(mode="json", exclude=left_out)
+        if self.scorers:
+            written["scorers"] = [one.as_written() for one in self.scorers]
+        return yaml.safe_dump(written, sort_keys=False, allow_unicode=True)
 
 
 def load_recipe(path: str | Path, changes: Sequence[str] = ()) -> Recipe:
@@ -83,7 +105,7 @@ def load_recipe(path: str | Path, changes: Sequence[str] = ()) -> Recipe:
     """
     file = Path(path)
     try:
-        written = yaml.load(file.read_text(encoding="utf-8"), Loader=_StrictLoader)
+        written = yaml.load(file.read_text(encoding="utf-8"), Loader=StrictLoader)
     except FileNotFoundError:
         raise UserError(
             f"The recipe {file} does not exist. `stratalign init {file}` writes one to start from."
@@ -125,7 +147,28 @@ def parse_recipe(written: Mapping[str, Any], beside: Path = Path()) -> Recipe:
         }
     )
     preferences = recipe.preferences.model_copy(update={"source": _found(recipe.preferences.source, beside)})
-    return recipe.model_copy(update={"model": model, "preferences": preferences})
+    scorers = [
+        one.model_copy(
+            update={
+                key: _found(value, beside)
+                for key in ("reward", "include_path")
+                if (value := getattr(one, key))
+            }
+        )
+        for one in recipe.scorers
+    ]
+    pairs = recipe.pairs.model_copy(
+        update={"prompts": recipe.pairs.prompts and _found(recipe.pairs.prompts, beside)}
+    )
+    labels = [
+        one.model_copy(update={"table": _found(one.table, beside), "key": _found(one.key, beside)})
+        for one in recipe.judge.labels
+    ]
+    judge = recipe.judge.model_copy(
+        update={"protocol": _found(recipe.judge.protocol, beside), "labels": labels}
+    )
+    changed = {"model": model, "preferences": preferences, "scorers": scorers, "pairs": pairs, "judge": judge}
+    return recipe.model_copy(update=changed)
 
 
 def change_key(written: dict[str, Any], change: str) -> None:
@@ -140,7 +183,7 @@ def change_key(written: dict[str, Any], change: str) -> None:
             f"--set takes key.path=value, got {change!r}. Example: --set training.learning_rate=5e-6"
         )
     try:
-        value = yaml.load(text, Loader=_StrictLoader)
+        value = yaml.load(text, Loader=StrictLoader)
     except yaml.YAMLError:
         raise UserError(f"--set {path}: {text!r} is not a YAML value.") from None
     *parents, last = path.split(".")
@@ -156,33 +199,6 @@ def change_key(written: dict[str, Any], change: str) -> None:
         place[name] = below
         place = below
     place[last] = value
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """YAML without silent surprises: a key given twice is an error, and 1e-5 is a number."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge":
-                continue
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, Hashable):
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"{key!r} cannot be a key", key_node.start_mark
-                )
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key!r} is given twice", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-# YAML 1.1 reads 1e-5 as text, because it has no dot; everyone in this field means the number
-_StrictLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(?:\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
 
 
 def _found(name: str, beside: Path) -> str:
@@ -220,12 +236,9 @@ def _keys_at(path: Iterable[Any]) -> list[str]:
     model: type[BaseModel] = Recipe
     for part in path:
         field = model.model_fields.get(str(part))
-        if (
-            field is not None
-            and isinstance(field.annotation, type)
-            and issubclass(field.annotation, BaseModel)
-        ):
-            model = field.annotation
+        kind = None if field is None else next(iter(get_args(field.annotation)), field.annotation)
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            model = kind
     return list(model.model_fields)
 
 

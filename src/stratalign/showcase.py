@@ -30,12 +30,13 @@ class Shown(NamedTuple):
 
 
 class Exhibit(NamedTuple):
-    """One study of the demo: its folder, the dimension that its preferences are meant to move, its results.json, and
-    answers of the base beside those of a trained condition."""
+    """One study of the demo: its folder, the dimension that its preferences are meant to move, its results.json and
+    recommendation.json, and answers of the base beside those of a trained condition."""
 
     folder: StudyFolder
     dimension: str
     results: dict[str, Any]
+    recommendation: dict[str, Any]
     condition: str
     answers: list[Shown]
 
@@ -81,7 +82,8 @@ def _exhibit(folder: StudyFolder, name: str) -> Exhibit:
     results = read_json(folder.results)
     dimension = PREFERENCE_SETS[name].objective
     condition, run = _trained(results)
-    return Exhibit(folder, dimension, results, condition, side_by_side(folder, run, dimension))
+    answer = read_json(folder.recommendation)
+    return Exhibit(folder, dimension, results, answer, condition, side_by_side(folder, run, dimension))
 
 
 def _trained(results: Mapping[str, Any]) -> tuple[str, str]:

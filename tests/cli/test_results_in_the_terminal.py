@@ -1,7 +1,6 @@
 """What the terminal says of a finished study: two tables, then the conclusions, in lines that fit."""
 
 import copy
-from pathlib import Path
 
 from stratalign.cli import printing
 
@@ -37,7 +36,7 @@ FOUND = {
 
 
 def printed(found, capsys):
-    printing.results(found, Path("studies/study/report.html"))
+    printing.results(found)
     return capsys.readouterr().out.splitlines()
 
 
@@ -55,15 +54,14 @@ def test_the_objective_comes_first_and_other_protocols_stay_out(capsys):
     assert not any("reward_accuracy" in line or "length" in line or "topic" in line for line in lines)
 
 
-def test_the_conclusions_follow_in_short_lines_and_the_report_is_last(capsys):
+def test_the_conclusions_follow_in_short_lines(capsys):
     lines = printed(FOUND, capsys)
     assert all(len(line) <= 100 for line in lines)
     assert lines[7].startswith("Winner: Training mid suffices")
     assert lines[8].startswith("  ")
     # Up to "-0.15" the line has 88 columns: the first half of the interval would fit, but it stays whole.
     assert "  [-0.29, -0.01]." in lines
-    assert lines[-2] == "Control: base_again (the base, sampled anew) moves nothing, as it should."
-    assert lines[-1] == "Report: studies/study/report.html"
+    assert lines[-1] == "Control: base_again (the base, sampled anew) moves nothing, as it should."
 
 
 def test_other_dimensions_stand_beside_each_other_marked_by_how_sure_they_are(capsys):
@@ -103,7 +101,4 @@ def test_a_study_without_any_scores_says_why(capsys):
         "controls": [],
     }
     found = FOUND | {"judged": None, "comparisons": [], "conclusions": nothing}
-    assert printed(found, capsys) == [
-        "No answer yet: no answers have been judged yet.",
-        "Report: studies/study/report.html",
-    ]
+    assert printed(found, capsys) == ["No answer yet: no answers have been judged yet."]

@@ -47,6 +47,14 @@ def test_help_names_every_verb():
     assert all(f" {verb} " in done.out for verb in VERBS)
 
 
+def test_power_learns_from_a_study_that_was_really_run(finished):
+    _, folder, _ = finished
+    found = printed("power", "--from", folder, "--prompts", 100)
+    assert {(row["condition"], row["against"]) for row in found["observed"]} == {("mid", "base")}
+    assert all((row["prompts"], row["full"]) == (4, 100) for row in found["observed"])
+    assert call("power", "--from", folder).code == 0
+
+
 @pytest.mark.parametrize(
     "arguments", [["plam"], ["plan"], ["plan", "x.yaml", "--sett", "a=1"], ["merge", "x"]]
 )
@@ -76,8 +84,9 @@ def test_init_marks_every_default_that_is_not_the_papers(tmp_path):
         assert any(
             f"{key}:" in line and "(ours)" in f"{above} {line}" for above, line in itertools.pairwise(lines)
         )
+    sections = lines[: lines.index("judge:")]  # the judge's own temperature is ours
     for key in ("learning_rate", "rank", "temperature"):
-        assert not any(line.strip().startswith(f"{key}:") and "(ours)" in line for line in lines)
+        assert not any(line.strip().startswith(f"{key}:") and "(ours)" in line for line in sections)
 
 
 def test_list_names_everything_and_can_be_asked_twice():

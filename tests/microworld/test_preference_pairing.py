@@ -3,7 +3,7 @@
 import pytest
 
 from stratalign.microworld import Scores, people, read_request, verify
-from stratalign.microworld.pairing import best_pair, minimal_pair, worth
+from stratalign.microworld_build.pairing import best_pair, minimal_pair, worth
 
 PEOPLE = people()
 REQUEST = read_request("tell two facts about anna.", PEOPLE)

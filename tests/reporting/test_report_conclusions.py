@@ -40,21 +40,22 @@ def control(results: Results) -> str:
 
 
 def test_the_winner_has_its_size_its_p_value_and_its_direct_contrasts(tmp_path: Path) -> None:
-    # Three conditions on two dimensions: six tests, three of them with p = 0.00049: Holm p 6 x 0.00049 = 0.003.
+    # Three conditions on fluency, what the preferences are meant to move: three tests, 3 x 0.00049 = 0.001. Three more
+    # on coherence, the first of them with p = 0.00049: 0.001 as well.
     results = signed_study(
         tmp_path,
         {"full": {"fluency": 1, "coherence": -1}, "local": {"fluency": ALTERNATING}, "mid": {"fluency": 2}},
     )
     (winner,) = results.conclusions.winner
     assert winner.words == (
-        "Training mid suffices to do better than base on fluency (net win rate +1.00 [+1.00, +1.00], Holm p 0.003), "
+        "Training mid suffices to do better than base on fluency (net win rate +1.00 [+1.00, +1.00], Holm p 0.001), "
         "the highest of 3 candidates. Training full suffices too; for local this sample cannot tell. "
         "Head to head, mid beats full and local."
     )
-    assert winner.line == "fluency: mid +1.00 [+1.00, +1.00], Holm p 0.003"
+    assert winner.line == "fluency: mid +1.00 [+1.00, +1.00], Holm p 0.001"
     assert (winner.condition, winner.beats, winner.cannot_tell_from) == ("mid", ("full", "local"), ())
     assert [one.words for one in results.conclusions.tax] == [
-        "full pays on coherence: −1.00 [−1.00, −1.00], Holm p 0.003.",
+        "full pays on coherence: −1.00 [−1.00, −1.00], Holm p 0.001.",
         "local and mid: no tax that survives correction.",
     ]
     assert results.conclusions.note is None
@@ -146,10 +147,10 @@ def test_random_layers_are_held_against_the_block_of_their_size(
 ) -> None:
     drawn = {"random": {"layers": [0, 3, 6, 9]}}
     values: Mapping[str, Mapping[str, Values]] = {"mid": {"fluency": mid}, "random": {"fluency": random}}
-    # Four tests against base (two conditions, two dimensions), two of them with p = 0.00049: Holm p 0.002.
+    # Two tests against base on fluency, both with p = 0.00049: Holm p 0.00098.
     assert control(signed_study(tmp_path, values, RANDOM, drawn)) == (
         "random (4 layers drawn at random, as many as mid) does better than base on fluency (+1.00 [+1.00, +1.00], "
-        f"Holm p 0.002); head to head {expected}"
+        f"Holm p <0.001); head to head {expected}"
     )
 
 

@@ -18,28 +18,48 @@ ALL = 2 / 4096
 LOST = 158 / 4096
 
 
-def test_contrasts_with_base_are_one_family_and_null_controls_their_own(tmp_path: Path) -> None:
+def test_what_the_preferences_are_meant_to_move_does_not_pay_for_the_rest(tmp_path: Path) -> None:
     results = signed_study(
         tmp_path,
         {"mid": {"fluency": 1, "coherence": MOSTLY_LOST}, "full": {}, "full_shuffled": {"coherence": 1}},
     )
     found = {(one.condition, one.dimension): one for one in results.comparisons}
-    # mid and full on two dimensions: four tests, p 0.0005, 0.039, 1, 1 with factors 4, 3, 2, 1.
+    # mid and full on fluency, the objective: p 0.0005 and 1 with factors 2 and 1. On coherence: 0.039 and 1.
     assert found["mid", "fluency"].p_value == ALL
-    assert found["mid", "fluency"].p_holm == pytest.approx(4 * ALL)
-    assert found["mid", "coherence"].p_holm == pytest.approx(3 * LOST)
+    assert found["mid", "fluency"].p_holm == pytest.approx(2 * ALL)
+    assert found["mid", "coherence"].p_holm == pytest.approx(2 * LOST)
     assert found["full", "fluency"].p_holm == 1.0
-    assert found["mid", "fluency"].family == "against base"
+    assert found["mid", "fluency"].family == "primary"
+    assert found["mid", "coherence"].family == "against base"
     # The shuffled control on two dimensions: factors 2 and 1.
     assert found["full_shuffled", "coherence"].p_holm == pytest.approx(2 * ALL)
     assert found["full_shuffled", "coherence"].family == "null controls"
     # The verdict stays what the interval says, one at a time.
     assert found["mid", "coherence"].verdict == "worse"
     assert not found["mid", "coherence"].sure
+    assert {one.name: one.tests for one in results.families if one.name not in ("matches", "no loss")} == {
+        "primary": 2,
+        "against base": 2,
+        "null controls": 2,
+        "head to head": 1,
+    }
+
+
+def test_without_a_judged_objective_all_contrasts_with_base_are_one_family(tmp_path: Path) -> None:
+    results = signed_study(
+        tmp_path,
+        {"mid": {"fluency": 1, "coherence": MOSTLY_LOST}, "full": {}},
+        "preferences: {objective: [Overall]}\n",
+    )
+    found = {(one.condition, one.dimension): one for one in results.comparisons}
+    # Four tests, p 0.0005, 0.039, 1, 1 with factors 4, 3, 2, 1.
+    assert found["mid", "fluency"].p_holm == pytest.approx(4 * ALL)
+    assert found["mid", "coherence"].p_holm == pytest.approx(3 * LOST)
+    assert {one.family for one in results.comparisons} == {"against base"}
 
 
 def test_what_was_smallest_detectable_is_larger_after_the_correction(tmp_path: Path) -> None:
-    results = signed_study(tmp_path, {"mid": {"fluency": ALTERNATING}})
+    results = signed_study(tmp_path, {"mid": {"fluency": ALTERNATING}, "full": {}})
     one = next(one for one in results.comparisons if one.dimension == "fluency")
     assert one.standard_error is not None
     # Two tests: z(1 - 0.05 / 4) + z(0.8) = 2.241403 + 0.841621.
@@ -51,7 +71,7 @@ def test_measures_without_a_direction_and_single_seeds_are_in_no_family(tmp_path
     study = StudyFolder(tmp_path)
     results = signed_study(tmp_path, {"mid": {"fluency": 1, "length": 1}}, fluency="higher", length=None)
     assert {one.dimension: one.family for one in results.comparisons} == {
-        "fluency": "against base",
+        "fluency": "primary",
         "length": None,
     }
     write_json(study.manifest, manifest(["base", "mid"], seeds=[0, 1]))
@@ -100,8 +120,10 @@ def test_the_first_protocol_of_the_judges_is_the_judged_one(tmp_path: Path) -> N
     judged = [one for one in results.comparisons if one.protocol == "microworld"]
     beside = [one for one in results.comparisons if one.protocol == "text"]
     # Eight conditions on eight judged dimensions; two of the conditions are null controls.
-    assert {one.family for one in judged} == {"against base", "null controls"}
+    assert {one.family for one in judged} == {"primary", "against base", "null controls"}
     assert sum(one.family == "null controls" for one in judged) == 16
+    # Of the other six one dimension, claim_accuracy, is what the preferences are meant to move.
+    assert sum(one.family == "primary" for one in judged) == 6
     assert {one.family for one in beside} == {None}
     # Null controls are held against base alone: the other six make 6 x 5 / 2 pairs.
     assert len(results.pairs) == 15

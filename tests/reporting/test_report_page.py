@@ -38,7 +38,7 @@ class Parsed(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
-        self._style = tag == "style"
+        self._style = tag in ("style", "script")
 
     def handle_data(self, data: str) -> None:
         if not self._style:
@@ -105,15 +105,27 @@ def test_hostile_text_is_shown_but_inert(tmp_path: Path, ordinary_elements: set[
         assert names <= {"svg", "style", "title", "text", "line", "rect", "circle", "polyline"}
 
 
-def test_the_page_needs_no_network_and_forbids_scripts(tmp_path: Path) -> None:
+def test_the_page_needs_no_network_and_runs_only_its_own_script(tmp_path: Path) -> None:
     page = page_of(full_study(tmp_path))
-    assert not re.search(r"https?://|@import|url\(|<script|<link", page)
-    policy = [
-        a["content"] for tag, a in Parsed(page).elements if a.get("http-equiv") == "Content-Security-Policy"
-    ]
-    assert policy == [
-        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
-    ]
+    assert not re.search(r"https?://|@import|url\(|<link", page)
+    elements = Parsed(page).elements
+    (policy,) = [a["content"] for _, a in elements if a.get("http-equiv") == "Content-Security-Policy"]
+    (nonce,) = {a["nonce"] for _, a in elements if "nonce" in a}
+    assert policy == (
+        f"default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    scripts = [a for tag, a in elements if tag == "script"]
+    assert scripts == [{"type": "application/json", "id": "data"}, {"nonce": nonce}]
+
+
+def test_the_nonce_depends_on_what_the_page_says(tmp_path: Path) -> None:
+    one, two = full_study(tmp_path / "one", ("base", "mid")), full_study(tmp_path / "two", ("base", "mid"))
+    report([one])
+    with StudyFolder(two).responses.open("a") as file:
+        file.write(json.dumps({"run": "mid", "prompt_id": "p0", "prompt": "q", "response": "another"}) + "\n")
+    nonces = {re.findall(r'nonce="(\w+)"', page_of(folder))[0] for folder in (one, one, two)}
+    assert len(nonces) == 2
 
 
 def test_the_answer_says_what_suffices_and_what_cannot_be_told(tmp_path: Path) -> None:
@@ -130,14 +142,14 @@ def test_the_answer_says_what_suffices_and_what_cannot_be_told(tmp_path: Path) -
          for name, values in (("fluency", fluency), ("repetition", repetition))],
     )  # fmt: skip
     text = " ".join(Parsed(page_of(tmp_path)).text.split())
-    # Eight clusters, all one way: p = 2 / 256. Of six tests three are such, so Holm p is 6 x 2 / 256 = 0.047; of
+    # Eight clusters, all one way: p = 2 / 256. Of three tests two are such, so Holm p is 3 x 2 / 256 = 0.023; of
     # three pairs two are, with 3 x 2 / 256 = 0.023. mid and full tie against base, and mid is always above full.
     assert (
-        "Training mid suffices to do better than base on fluency (net win rate +1.00 [+1.00, +1.00], Holm p 0.047), "
+        "Training mid suffices to do better than base on fluency (net win rate +1.00 [+1.00, +1.00], Holm p 0.023), "
         "the highest of 3 candidates. Training full suffices too; for local this sample cannot tell. "
         "Head to head, mid beats full and local."
     ) in text
-    assert "full pays on repetition: +1.00 [+1.00, +1.00], lower is better, Holm p 0.047." in text
+    assert "full pays on repetition: +1.00 [+1.00, +1.00], lower is better, Holm p 0.023." in text
     assert "lives here" not in text
 
 

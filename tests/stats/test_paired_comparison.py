@@ -117,8 +117,13 @@ def test_the_interval_does_not_depend_on_how_draws_are_cut_into_chunks(
     generator = np.random.default_rng(3)
     a, b = generator.integers(1, 6, size=(2, 33)).astype(float)
     whole = compare(a, b, range(33), resamples=501)
+    bootstrap._kept_counts.cache_clear()
     monkeypatch.setattr(bootstrap, "DRAWS_AT_ONCE", 33 * 7)
     assert compare(a, b, range(33), resamples=501) == whole
+    assert len(bootstrap._kept_counts(33, 501, 0)) == 72
+    monkeypatch.setattr(bootstrap, "DRAWS_KEPT", 0)
+    assert compare(a, b, range(33), resamples=501) == whole
+    bootstrap._kept_counts.cache_clear()
 
 
 def test_clusters_of_one_row_give_scipys_paired_bootstrap_interval() -> None:

@@ -7,8 +7,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import scipy.stats
 
-from stratalign.stats import clustered_mean, compare, detectable_effect, smallest_detectable, verdict
+from stratalign.stats import (
+    clustered_mean,
+    compare,
+    detectable_effect,
+    least_detectable,
+    smallest_detectable,
+    verdict,
+)
 
 SIX = ["a", "b", "c", "d", "e", "f"]
 
@@ -30,7 +38,7 @@ def test_fewer_clusters_than_any_exact_test_needs_cannot_tell() -> None:
 
 
 def test_the_smallest_detectable_effect_is_2_80_standard_errors() -> None:
-    comparison = replace(compare([1, 0, 1], [0, 1, 0], [0, 1, 2]), standard_error=0.025)
+    comparison = replace(compare([1, 0] * 500, [0, 1] * 500, range(1000)), standard_error=0.025)
     # z(0.975) + z(0.8) = 1.959964 + 0.841621 = 2.801585
     assert smallest_detectable(comparison) == pytest.approx(0.025 * 2.801585, rel=1e-6)
     # z(0.9) = 1.281552
@@ -40,6 +48,30 @@ def test_the_smallest_detectable_effect_is_2_80_standard_errors() -> None:
 def test_rows_that_are_all_alike_do_not_claim_to_detect_everything() -> None:
     assert smallest_detectable(compare([1] * 6, [1] * 6, SIX)) is None
     assert smallest_detectable(compare([1], [0], ["only"])) is None
+
+
+def test_a_sample_that_nearly_ties_cannot_claim_to_see_less_than_its_test_can() -> None:
+    # One win of 120: a standard error of about 1 / 120, so 2.80 of them would be 0.023. But sign flips need six moved
+    # clusters, and P(Bin(120, t) >= 6) = 0.8 at t = 0.0650.
+    nearly = compare([1] + [0] * 119, [0] * 120, range(120))
+    found = smallest_detectable(nearly)
+    assert found is not None
+    assert scipy.stats.binom.sf(5, 120, found) == pytest.approx(0.8, abs=1e-9)
+    assert found == pytest.approx(0.0650, abs=1e-4)
+    # Five tests: 2 x 0.5^k <= 0.01 from k = 8 on.
+    corrected = least_detectable(120, 120, tests=5)
+    assert corrected is not None
+    assert scipy.stats.binom.sf(7, 120, corrected) == pytest.approx(0.8, abs=1e-9)
+    # Four rows to each cluster, of which one moves: a quarter of the rate.
+    assert least_detectable(480, 120) == pytest.approx(found / 4)
+
+
+def test_fewer_clusters_than_the_test_needs_detect_nothing() -> None:
+    assert least_detectable(5, 5) is None
+    assert least_detectable(0, 0) is None
+    # All six have to move: t^6 = 0.8.
+    assert least_detectable(6, 6) == pytest.approx(0.8 ** (1 / 6))
+    assert smallest_detectable(compare([1, 0, 1, 1, 1], [0, 1, 0, 0, 0], range(5))) is None
 
 
 def test_a_clustered_mean_is_the_hand_worked_one() -> None:

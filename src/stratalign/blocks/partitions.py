@@ -6,7 +6,6 @@ outside the project, name it in the recipe as `module:function`.
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from stratalign.blocks.sites import describe_layers
+from stratalign.dotted import import_function
 from stratalign.errors import UserError, unknown_name
 
 Blocks = dict[str, Sequence[int]]
@@ -143,16 +143,9 @@ def check_layers(layers: Sequence[int], n_layers: int, who: str) -> None:
 def _method(name: str) -> Callable[[int, Any], Blocks]:
     if name in PARTITIONS:
         return PARTITIONS[name]
-    module, colon, function = name.partition(":")
-    if not colon:
+    if ":" not in name:
         raise unknown_name("partition", name, PARTITIONS, "For your own, give 'module:function'.")
-    try:
-        found: Callable[[int, Any], Blocks] = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise UserError(
-            f"Cannot import the partition {name!r}: {error}. Is its folder on PYTHONPATH?"
-        ) from None
-    return found
+    return import_function("partition", name)
 
 
 def _as_range(layers: Sequence[int]) -> Sequence[int]:

@@ -18,8 +18,10 @@ from rich.table import Table
 from stratalign.blocks import diagnose_command
 from stratalign.records import Progress as Report
 from stratalign.records import silent
+from stratalign.reporting.commands import located
 
 if TYPE_CHECKING:
+    from stratalign.pipeline import PairsMade
     from stratalign.showcase import Showcase, Shown
 
 WIDTH = 100
@@ -61,9 +63,10 @@ def progress(quiet: bool = False) -> Iterator[Report]:
             tasks: dict[str, TaskID] = {}
 
             def show(what: str, done: int, total: int) -> None:
-                if what not in tasks:
-                    tasks[what] = bars.add_task(what, total=total)
-                bars.update(tasks[what], completed=done, total=total)
+                stage = what.partition(": ")[0]  # what follows is how it goes, and changes
+                if stage not in tasks:
+                    tasks[stage] = bars.add_task(stage, total=total)
+                bars.update(tasks[stage], description=what, completed=done, total=total)
 
             yield show
     else:
@@ -134,7 +137,25 @@ def proofs(manifest: Mapping[str, Any], path: Path) -> None:
     say(f"Manifest: {path}")
 
 
-def results(found: Mapping[str, Any], report: Path | None = None) -> None:
+def recommendation(found: Mapping[str, Any], study: Path, name: str = "") -> None:
+    """The answer in a line, why, and what to type next; `name` where it is one of several studies."""
+    paragraph(f"{name}: {found['line']}" if name else found["line"])
+    for sentence in found["words"]:
+        paragraph(f"  {sentence}", "    ")
+    for command in found["next"]:
+        say(f"  Next: {located(command, str(study))}")
+
+
+def signatures(found: Sequence[Mapping[str, Any]], study: Path) -> None:
+    """What went wrong as it is known to go wrong: what was seen, what it may come from, and what to do."""
+    for one in found:
+        paragraph(f"Seen: {one['title']}. {one['seen']}")
+        paragraph(f"  Cause: {one['cause']}", "    ")
+        paragraph(f"  Check: {located(one['check'], str(study))}", "    ")
+        say(f"  Next: {located(one['next'], str(study))}")
+
+
+def results(found: Mapping[str, Any]) -> None:
     """Net win rates of the judged protocol against the base, the objective's with intervals; then what they say."""
     judged = found["judged"] or {}
     rows = [
@@ -157,8 +178,6 @@ def results(found: Mapping[str, Any], report: Path | None = None) -> None:
         names = [row["condition"] for row in tied if row["dimension"] == dimension]
         paragraph(f"{dimension}: every prompt ties for {', '.join(names)}")
     conclusions(found["conclusions"])
-    if report is not None:
-        say(f"Report: {report}")
 
 
 def _intervals(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -203,6 +222,8 @@ def _marked(row: Mapping[str, Any]) -> str:
 def showcase(found: Showcase) -> None:
     """The demo's studies one after the other, and where the report over all of them is."""
     for name, one in found.exhibits.items():
+        paragraph(f"{name}: {one.recommendation['line']}")
+    for name, one in found.exhibits.items():
         say("")
         say(f"== {name} preferences, meant to move {one.dimension} ==")
         say(f"{len(one.answers)} held-out prompts, drawn at random; base and {one.condition}:")
@@ -244,6 +265,22 @@ def paragraph(text: str, indent: str = "  ") -> None:
         say(line.replace("\0", " "))
 
 
+def pairs(made: PairsMade) -> None:
+    """How many pairs came of how many answers, and in what chosen and rejected differ."""
+    say(
+        f"{made.pairs} pairs for {made.target}, from {made.answers} answers to {made.prompts} prompts "
+        f"({made.usable} usable: ended, not blank, not said twice)"
+    )
+    table = Table(box=None, pad_edge=False)
+    for name in ("dimension", "chosen", "rejected", "gap"):
+        table.add_column(name, justify="left" if name == "dimension" else "right")
+    for name, (chosen, rejected) in made.gaps.items():
+        role = " (target)" if name == made.target else ""
+        table.add_row(f"{name}{role}", f"{chosen:.3f}", f"{rejected:.3f}", f"{chosen - rejected:+.3f}")
+    console.print(table)
+    say(f"Pairs: {made.file}")
+
+
 def parity(found: Mapping[str, Any]) -> None:
     """Differences between TRL's training and ours."""
     table = Table(box=None, pad_edge=False)
@@ -283,6 +320,89 @@ def audit(found: Mapping[str, Any]) -> None:
         say(f"also holds: {name}")
     for problem in found["problems"]:
         say(f"problem: {problem}")
+
+
+def power(found: Mapping[str, Any]) -> None:
+    """What prompts can see and differences need: one line for each assumption, or for each contrast of a study."""
+    percent, alpha = f"{found['power']:.0%}".replace("%", " %"), f"alpha {found['alpha']:g}"
+    if found["assumed"]:
+        clustered = found["design_effect"] != 1
+        say(
+            f"Power {percent}, two-sided {alpha}"
+            + (f", {found['prompts']:,} prompts" if found["prompts"] else "")
+            + (f", variance x {found['design_effect']:.3g} by clusters" if clustered else "")
+        )
+        _assumed(found)
+    if found["observed"]:
+        _observed(found["observed"], f"{percent} power")
+
+
+def _assumed(found: Mapping[str, Any]) -> None:
+    """One line for each assumption; columns that nobody asked for are left out."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("effect", "assumed", "tests"):
+        table.add_column(name, justify="right" if name == "tests" else "left")
+    wanted = found["effect"] is not None or found["net_win_rate"] is not None
+    for name in ["detectable"] * bool(found["prompts"]) + ["looked for", "prompts needed"] * wanted:
+        table.add_column(name, justify="right")
+    if wanted and found["prompts"]:
+        table.add_column("power", justify="right")
+    for row in found["assumed"]:
+        by_mean = row["effect"] == "mean difference"
+        given = f"correlation {row['correlation']:g}" if by_mean else f"ties {row['ties']:g}"
+        cells = [row["effect"], given, str(row["tests"])]
+        if found["prompts"]:
+            cells.append(f"{row['smallest_detectable']:.3f}")
+        if wanted:
+            size = found["effect"] if by_mean else found["net_win_rate"]
+            cells += ["" if size is None else f"{size:g}", _prompts(row["prompts_needed"])]
+            if found["prompts"]:
+                cells.append("" if row["chance"] is None else f"{row['chance']:.2f}")
+        table.add_row(*cells)
+    console.print(table)
+
+
+def _observed(rows: Sequence[Mapping[str, Any]], power: str) -> None:
+    """The contrasts on the objective, as net win rates; of all others how much they could see at worst."""
+    rates = [row for row in rows if row["effect"] == "net win rate"]
+    shown = [row for row in rates if row["objective"]] or rates
+    first = shown[0]
+    say(
+        f"{first['prompts']:,} prompts in {first['clusters']:,} clusters; net win rates, {power}, "
+        "at the first step of Holm's correction"
+    )
+    table = Table(box=None, pad_edge=False)
+    names = ("contrast", "dimension", "seen", "ties", "tests", "detectable", "prompts to decide")
+    larger = any(row["full"] != row["prompts"] for row in shown)
+    for name in (*names, *[f"detectable with {first['full']:,}"] * larger):
+        table.add_column(name, justify="left" if name in ("contrast", "dimension") else "right")
+    for row in shown:
+        smallest, at_full = row["smallest_detectable"], row["detectable_at_full"]
+        cells = [
+            f"{row['condition']} - {row['against']}",
+            row["dimension"],
+            f"{row['observed']:+.3f}{'*' if row['sure'] else ' '}",
+            f"{row['ties']:.0%}".replace("%", " %"),
+            str(row["tests"]),
+            "undefined" if smallest is None else f"{smallest:.3f}",
+            _prompts(row["prompts_needed"]),
+        ]
+        table.add_row(*cells, *["undefined" if at_full is None else f"{at_full:.3f}"] * larger)
+    console.print(table)
+    others = [row["smallest_detectable"] for row in rates if row not in shown]
+    worst = max((one for one in others if one is not None), default=None)
+    if worst is not None:
+        say(
+            f"{len(others)} further contrasts could see {worst:.3f} at worst; --json lists them, and mean differences."
+        )
+    paragraph(
+        '* survives Holm\'s correction. "Prompts to decide" takes what was seen for the truth, which a small pilot '
+        "rarely hits: for a plan, name the smallest difference that matters (--net-win-rate)."
+    )
+
+
+def _prompts(needed: int | None) -> str:
+    return "undefined" if needed is None else f"{needed:,}"
 
 
 def catalogues(found: Mapping[str, Mapping[str, str]]) -> None:

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 import stratalign as sa
-from stratalign.cli import diagnoses, printing
+from stratalign.cli import diagnoses, judges, printing
+from stratalign.records import StudyFolder
 
 app = typer.Typer(
     help="Which layers should preference training touch? One pass, every candidate, error bars.",
@@ -28,6 +29,22 @@ Out = Annotated[
     Path | None, typer.Option("--out", help="The study's folder. [default: studies/<recipe's name>]")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        printing.say(f"stratalign {sa.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version, and stop."),
+    ] = False,
+) -> None:
+    """What stands before a verb."""
 
 
 @app.command()
@@ -82,7 +99,12 @@ def study(recipe: RecipeFile, changes: Changes = [], out: Out = None) -> None:  
     """Train, prove, generate, score, compare and report; run again to continue."""
     with printing.progress() as progress:
         folder = sa.study(recipe, changes, out, progress)
-    printing.results(json.loads(folder.results.read_text()), folder.report)
+    results = json.loads(folder.results.read_text())
+    printing.recommendation(json.loads(folder.recommendation.read_text()), folder.path)
+    printing.results(results)
+    printing.signatures(results["signatures"], folder.path)
+    printing.say(f"Recommendation: {folder.recommendation}")
+    printing.say(f"Report: {folder.report}")
 
 
 @app.command()
@@ -102,11 +124,63 @@ def generate(recipe: RecipeFile, changes: Changes = [], out: Out = None) -> None
 
 
 @app.command()
-def judge(recipe: RecipeFile, changes: Changes = [], out: Out = None) -> None:  # noqa: B006
-    """Score the answers, after training and answering what is missing."""
+def judge(
+    recipe: RecipeFile,
+    changes: Changes = [],  # noqa: B006
+    out: Out = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what judging would take, and ask nobody.")
+    ] = False,
+    calibrate: Annotated[
+        int | None, typer.Option(min=1, metavar="ROWS", help="Judge so many answers twice, to see the judge.")
+    ] = None,
+    labels: Annotated[
+        int | None, typer.Option(min=1, metavar="ROWS", help="Write a blind table for people to score.")
+    ] = None,
+    max_cost: Annotated[
+        float | None, typer.Option(min=0, help="Stop before the judge costs more; needs judge.price.")
+    ] = None,
+    batch: Annotated[
+        bool, typer.Option("--batch", help="Ask through the server's batch interface, and wait.")
+    ] = False,
+) -> None:
+    """Score the answers, after training and answering what is missing; run again to continue."""
+    if sum((dry_run, calibrate is not None, labels is not None, batch)) > 1:
+        raise sa.UserError(
+            "--dry-run, --calibrate, --labels and --batch exclude each other. Give one of them."
+        )
+    if max_cost is not None:
+        changes = [*changes, f"judge.max_cost={max_cost}"]
+    if dry_run:
+        judges.judging_estimates(sa.estimate_judging(recipe, changes, out))
+    elif labels is not None:
+        judges.label_files(sa.label_template(recipe, changes, out, items=labels))
+    elif calibrate is not None:
+        with printing.progress() as progress:
+            found = sa.calibrate_judge(recipe, changes, out, progress, count=calibrate)
+        judges.calibration(found)
+    else:
+        with printing.progress() as progress:
+            folder = sa.judge(recipe, changes, out, progress, batch=batch)
+        judges.states(folder)
+        printing.say(f"Scores: {folder.scores}")
+
+
+@app.command()
+def pairs(
+    recipe: RecipeFile,
+    changes: Changes = [],  # noqa: B006
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", help="The .jsonl file to write. [default: studies/<recipe's name>-pairs.jsonl]"
+        ),
+    ] = None,
+) -> None:
+    """Make preferences: sample answers of the base, score them, and pair those that differ in one dimension."""
     with printing.progress() as progress:
-        folder = sa.judge(recipe, changes, out, progress)
-    printing.say(f"Scores: {folder.scores}")
+        made = sa.pairs(recipe, changes, out, progress)
+    printing.pairs(made)
 
 
 @app.command()
@@ -115,7 +189,12 @@ def report(
     out: Annotated[Path | None, typer.Option("--out", help="The page's file, or a folder for it.")] = None,
 ) -> None:
     """Write results, tables, figures and one page over one or several studies."""
-    printing.say(f"Report: {sa.report(folders, out)}")
+    page = sa.report(folders, out)
+    for study in map(StudyFolder, folders):
+        answer = json.loads(study.recommendation.read_text())
+        printing.recommendation(answer, study.path, study.path.resolve().name if len(folders) > 1 else "")
+        printing.signatures(json.loads(study.results.read_text())["signatures"], study.path)
+    printing.say(f"Report: {page}")
 
 
 @app.command()
@@ -189,6 +268,65 @@ def merge(
 ) -> None:
     """Write base plus adapter as a plain Hugging Face model."""
     printing.say(f"Model: {sa.merge(adapter, out)}")
+
+
+@app.command()
+def power(
+    prompts: Annotated[int | None, typer.Option(metavar="N", help="How many prompts there are.")] = None,
+    effect: Annotated[
+        float | None, typer.Option(metavar="D", help="Mean difference to look for, in the scale's unit.")
+    ] = None,
+    net_win_rate: Annotated[
+        float | None, typer.Option(metavar="D", help="Net win rate to look for, -1 to 1.")
+    ] = None,
+    sd: Annotated[
+        float | None, typer.Option(metavar="SD", help="Standard deviation of one condition's scores.")
+    ] = None,
+    correlation: Annotated[
+        float | None,
+        typer.Option(
+            metavar="R", help="Of two conditions' scores of one prompt. [default: several are shown]"
+        ),
+    ] = None,
+    ties: Annotated[
+        float | None,
+        typer.Option(metavar="SHARE", help="Prompts that score alike. [default: several are shown]"),
+    ] = None,
+    cluster_size: Annotated[
+        float | None, typer.Option(metavar="M", help="Mean number of prompts in a cluster. [default: 1]")
+    ] = None,
+    icc: Annotated[
+        float | None, typer.Option(metavar="R", help="Correlation of differences within a cluster.")
+    ] = None,
+    tests: Annotated[
+        int | None, typer.Option(metavar="M", help="Tests that share alpha (Holm). [default: 1]")
+    ] = None,
+    power: Annotated[float, typer.Option(help="Probability of finding the difference.")] = 0.8,
+    alpha: Annotated[float, typer.Option(help="Two-sided level of all tests together.")] = 0.05,
+    study: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", metavar="DIR", help="A finished or pilot study: what it could see, what it would need."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """How many prompts a difference needs, and what a number of prompts can see."""
+    found = sa.power(
+        prompts,
+        effect=effect,
+        net_win_rate=net_win_rate,
+        sd=sd,
+        correlation=correlation,
+        ties=ties,
+        cluster_size=cluster_size,
+        icc=icc,
+        tests=tests,
+        power=power,
+        alpha=alpha,
+        study=study,
+    ).to_json()
+    printing.json_out(found) if as_json else printing.power(found)
 
 
 @app.command(name="list")

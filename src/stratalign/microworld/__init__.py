@@ -1,7 +1,7 @@
 """The micro-world: a small language in which grammar, coherence and facts are decided exactly. Text in, scores out."""
 
 from stratalign.microworld.people import ATTRIBUTES, Part, Person, people
-from stratalign.microworld.requests import Request, draw_request, read_request
+from stratalign.microworld.requests import REQUESTS_SEED, Request, draw_request, read_request, requests
 from stratalign.microworld.shipped import BASE, NAME, PREFERENCE_SETS, STUDY, preference_file, shipped_set
 from stratalign.microworld.verifying import DIMENSIONS, OVERALL, Scores, verify
 from stratalign.microworld.words import vocabulary
@@ -15,6 +15,7 @@ __all__ = [
     "NAME",
     "OVERALL",
     "PREFERENCE_SETS",
+    "REQUESTS_SEED",
     "STUDY",
     "Noise",
     "Part",
@@ -26,6 +27,7 @@ __all__ = [
     "people",
     "preference_file",
     "read_request",
+    "requests",
     "shipped_set",
     "verify",
     "vocabulary",

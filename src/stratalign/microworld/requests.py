@@ -7,10 +7,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from stratalign.microworld.people import ATTRIBUTES, Person
+from stratalign.microworld.people import ATTRIBUTES, Part, Person
+from stratalign.microworld.people import people as everyone
 from stratalign.microworld.words import NUMBERS, TIMES
 
 MOST_FACTS = 4
+ASKED: dict[Part, int] = {"train": 20, "validation": 14, "held_out": 14}
+"""Requests about each person that answers are sampled for."""
+REQUESTS_SEED = 11
 
 
 @dataclass(frozen=True)
@@ -72,3 +76,17 @@ def draw_request(person: str, draw: random.Random) -> Request:
         draw.choice(tuple(TIMES)) if draw.random() < 0.6 else None,
         draw.random() < 0.3,
     )
+
+
+def requests(seed: int = REQUESTS_SEED) -> dict[str, Request]:
+    """Every request that answers are sampled for, by its id; about each person as many as `ASKED` says."""
+    found: dict[str, Request] = {}
+    for person in everyone().values():
+        draw = random.Random(f"requests {seed} {person.name}")
+        own: list[Request] = []
+        while len(own) < ASKED[person.part]:
+            request = draw_request(person.name, draw)
+            if request not in own:
+                own.append(request)
+        found |= {f"{person.name} {i}": request for i, request in enumerate(own)}
+    return found

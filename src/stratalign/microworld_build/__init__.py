@@ -1,5 +1,6 @@
 """Makes what ships with the micro-world: pretrains its base model, samples and labels its preference sets."""
 
+from stratalign.microworld import requests
 from stratalign.microworld_build.building import (
     base_scores,
     build_base,
@@ -8,7 +9,7 @@ from stratalign.microworld_build.building import (
     machine,
 )
 from stratalign.microworld_build.pretraining import Pretraining, pretrain, save, weights_digest
-from stratalign.microworld_build.sampling import preference_sets, requests, sample
+from stratalign.microworld_build.sampling import preference_sets, sample
 from stratalign.microworld_build.tokenizing import make_tokenizer
 
 __all__ = [

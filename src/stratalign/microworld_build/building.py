@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from stratalign.microworld import Scores, people, verify
+from stratalign.microworld import Scores, people, requests, verify
 from stratalign.microworld_build.pretraining import Pretraining, pretrain, save, weights_digest
-from stratalign.microworld_build.sampling import preference_sets, requests, sample
+from stratalign.microworld_build.sampling import preference_sets, sample
 from stratalign.records import Progress, silent, write_json, write_text
 
 FIRST_STEPS = 20

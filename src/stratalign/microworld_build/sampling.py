@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,43 +11,26 @@ import torch
 from stratalign.generation import GenerationSettings, Prompt, answer, batches
 from stratalign.microworld import (
     PREFERENCE_SETS,
+    REQUESTS_SEED,
     Part,
     Person,
     Request,
-    draw_request,
     people,
 )
-from stratalign.microworld.pairing import Pair, best_pair, minimal_pair
+from stratalign.microworld_build.pairing import Pair, best_pair, minimal_pair
 from stratalign.models import ModelSettings, load_model, load_tokenizer
 from stratalign.records import Progress, silent
 
 SAMPLES = 8
-ASKED: dict[Part, int] = {"train": 20, "validation": 14, "held_out": 14}
-"""Requests about each person, from which a set takes those that have a pair."""
 KEPT: dict[Part, int] = {"train": 12, "validation": 6, "held_out": 6}
 """Pairs of each person in a set, at most."""
 TRAIN = 600
 """Pairs to train on in each set."""
 MOST_TOKENS = 160
-SEED = 11
-
-
-def requests(seed: int = SEED) -> dict[str, Request]:
-    """Every request that answers are sampled for, by its id; about each person as many as `ASKED` says."""
-    found: dict[str, Request] = {}
-    for person in people().values():
-        draw = random.Random(f"requests {seed} {person.name}")
-        own: list[Request] = []
-        while len(own) < ASKED[person.part]:
-            request = draw_request(person.name, draw)
-            if request not in own:
-                own.append(request)
-        found |= {f"{person.name} {i}": request for i, request in enumerate(own)}
-    return found
 
 
 def sample(
-    base: Path, asked: Mapping[str, Request], seed: int = SEED, progress: Progress = silent
+    base: Path, asked: Mapping[str, Request], seed: int = REQUESTS_SEED, progress: Progress = silent
 ) -> dict[str, list[str]]:
     """`SAMPLES` answers of the base model to every request, at temperature 1. One thread, so that bits stay."""
     threads = torch.get_num_threads()

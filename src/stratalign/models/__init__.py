@@ -21,6 +21,12 @@ from stratalign.models.anatomy import (
     to_logits,
 )
 from stratalign.models.auditing import Audit, audit
+from stratalign.models.classifying import (
+    Classifier,
+    classifier_files,
+    inspect_classifier,
+    load_classifier,
+)
 from stratalign.models.digesting import weights_digest
 from stratalign.models.hushing import hushed
 from stratalign.models.linears import list_sites
@@ -33,6 +39,7 @@ from stratalign.models.loading import (
     load_model,
     load_stock,
     load_tokenizer,
+    read_tokenizer,
     resolve_folder,
 )
 from stratalign.models.merging import merge
@@ -48,6 +55,7 @@ __all__ = [
     "Anatomy",
     "Audit",
     "Captured",
+    "Classifier",
     "LoadedModel",
     "Mixture",
     "ModelSettings",
@@ -62,12 +70,15 @@ __all__ = [
     "check_packing",
     "check_replay",
     "check_support",
+    "classifier_files",
     "draw_a",
     "find_anatomy",
     "hushed",
+    "inspect_classifier",
     "inspect_model",
     "lay_out",
     "list_sites",
+    "load_classifier",
     "load_model",
     "load_stock",
     "load_tensors",
@@ -77,6 +88,7 @@ __all__ = [
     "packed_inputs",
     "packed_length",
     "read_adapter_config",
+    "read_tokenizer",
     "replay",
     "resolve_folder",
     "rounding",

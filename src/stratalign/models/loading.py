@@ -142,11 +142,32 @@ def load_stock(
         UserError: see `inspect_model`.
     """
     folder = resolve_folder(settings.base, settings.revision)
-    _check_safetensors(folder)
     _config(folder)
+    model = read_weights(AutoModelForCausalLM, folder, dtype=dtype, attention=attention)
+    if settings.adapter is not None:
+        from peft import PeftModel
+
+        _check_adapter(Path(settings.adapter))
+        with hushed():
+            model = PeftModel.from_pretrained(model, settings.adapter).merge_and_unload()
+    if dtype == torch.float64:  # the grouped products that are transformers' default know no float64
+        model.set_experts_implementation("eager")
+    placed: PreTrainedModel = model.to(device)
+    return placed
+
+
+def read_weights(
+    kind: Any, folder: Path, *, dtype: torch.dtype, attention: str | None = None
+) -> PreTrainedModel:
+    """The model of a folder, as the transformers class `kind` loads it; every tensor comes from the files.
+
+    Raises:
+        UserError: there are no safetensors, they cannot be read, or they do not fill the model.
+    """
+    _check_safetensors(folder)
     try:
         with hushed():
-            model, found = AutoModelForCausalLM.from_pretrained(
+            model, found = kind.from_pretrained(
                 folder,
                 dtype=dtype,
                 use_safetensors=True,
@@ -165,16 +186,8 @@ def load_stock(
             f"missing or have another shape ({', '.join(random[:3])}{', ...' if len(random) > 3 else ''}). "
             "Download the model again, or correct config.json."
         )
-    if settings.adapter is not None:
-        from peft import PeftModel
-
-        _check_adapter(Path(settings.adapter))
-        with hushed():
-            model = PeftModel.from_pretrained(model, settings.adapter).merge_and_unload()
-    if dtype == torch.float64:  # the grouped products that are transformers' default know no float64
-        model.set_experts_implementation("eager")
-    placed: PreTrainedModel = model.to(device)
-    return placed
+    filled: PreTrainedModel = model
+    return filled
 
 
 def load_tokenizer(settings: ModelSettings) -> PreTrainedTokenizerBase:
@@ -184,6 +197,20 @@ def load_tokenizer(settings: ModelSettings) -> PreTrainedTokenizerBase:
         UserError: there is no tokenizer beside the model, or it has no end-of-sequence token.
     """
     folder = resolve_folder(settings.base, settings.revision, WITHOUT_WEIGHTS)
+    tokenizer = read_tokenizer(folder)
+    if tokenizer.eos_token_id is None:
+        raise UserError(
+            f"The tokenizer in {folder} has no end-of-sequence token; set eos_token in its tokenizer_config.json."
+        )
+    return tokenizer
+
+
+def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a folder.
+
+    Raises:
+        UserError: there is none.
+    """
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             folder, trust_remote_code=False, local_files_only=True
@@ -193,10 +220,6 @@ def load_tokenizer(settings: ModelSettings) -> PreTrainedTokenizerBase:
             f"Cannot load a tokenizer from {folder} ({_short(error).rstrip('.:')}). Put the tokenizer's files there: "
             "tokenizer.json and tokenizer_config.json, as its save_pretrained writes them."
         ) from error
-    if tokenizer.eos_token_id is None:
-        raise UserError(
-            f"The tokenizer in {folder} has no end-of-sequence token; set eos_token in its tokenizer_config.json."
-        )
     return tokenizer
 
 
@@ -275,12 +298,17 @@ def _check_adapter(folder: Path) -> None:
 
 def _config(folder: Path) -> Any:
     """The configuration of a model whose type is not refused."""
-    config = _read_config(folder)
+    config = read_config(folder)
     refuse_config(config, folder)
     return config
 
 
-def _read_config(folder: Path) -> Any:
+def read_config(folder: Path) -> Any:
+    """The configuration of a folder, of any type that transformers knows.
+
+    Raises:
+        UserError: it describes no model that transformers knows.
+    """
     try:
         return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:  # a config may be any JSON

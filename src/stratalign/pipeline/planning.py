@@ -26,18 +26,21 @@ from stratalign.blocks import (
 )
 from stratalign.errors import StudyFailure, UserError
 from stratalign.generation import Prompt
-from stratalign.judging import check_judge, protocols
+from stratalign.judging import check_judge, judged_dimensions
 from stratalign.losses import LOSSES
 from stratalign.models import ModelShape, inspect_model, load_tokenizer
 from stratalign.pipeline.execution import Execution, resolve_execution
 from stratalign.pipeline.fingerprints import Fingerprints, check_fresh
+from stratalign.pipeline.scoring import check_scorers
 from stratalign.pipeline.selecting import check_records, selector_records
 from stratalign.preferences import (
+    Asked,
     BadRow,
     Preference,
     Preferences,
     Split,
     Tree,
+    as_text,
     check_bad,
     describe,
     leaks,
@@ -140,7 +143,8 @@ def make_plan(recipe: Recipe, out: Path) -> Plan:
     """
     folder = StudyFolder(out)
     check_writable(out)
-    protocols(recipe.judge)
+    judged_dimensions(recipe.judge)
+    scored = [dimension.name for scorer in check_scorers(recipe) for dimension in scorer.dimensions]
     shape = inspect_model(recipe.model)
     _check_length(recipe, shape)
     blocks = partition(shape.n_layers, recipe.partition.method, recipe.partition.blocks)
@@ -166,10 +170,15 @@ def make_plan(recipe: Recipe, out: Path) -> Plan:
             phase_bounds(run.condition, len(steps))
             _check_warmup(run, len(steps))
     prompts = tuple(
-        Prompt(row.row_id, row.cluster, _shown(row), tuple(prompt_ids(row, tokenizer, recipe.preferences)))
+        Prompt(
+            row.row_id,
+            row.cluster,
+            as_text(row.prompt),
+            tuple(prompt_ids(row, tokenizer, recipe.preferences)),
+        )
         for row in parts.held_out
     )
-    check_judge(recipe.judge, [prompt.text for prompt in prompts], recipe.preferences.objective)
+    check_judge(recipe.judge, [prompt.text for prompt in prompts], recipe.preferences.objective, scored)
     return Plan(
         recipe=recipe,
         folder=folder,
@@ -181,7 +190,7 @@ def make_plan(recipe: Recipe, out: Path) -> Plan:
         validation_trees=validation,
         held_out_trees=held_out,
         prompts=prompts,
-        stop=_stop(recipe, parts.held_out),
+        stop=stop_texts(recipe, parts.held_out),
         steps=steps,
         bad=bad,
         preferences=about,
@@ -312,18 +321,12 @@ def write_bad_rows(folder: StudyFolder, bad: Sequence[BadRow]) -> None:
     append_jsonl(folder.bad_rows, bad)
 
 
-def _stop(recipe: Recipe, rows: Sequence[Preference]) -> tuple[str, ...]:
+def stop_texts(recipe: Recipe, rows: Sequence[Preference | Asked]) -> tuple[str, ...]:
+    """The texts that end an answer to these prompts."""
     if recipe.generation.stop != "auto":
         return tuple(recipe.generation.stop)
     kinds = Counter(row.kind for row in rows)
     return ("\n\nHuman:",) if kinds["transcript"] and recipe.preferences.template == "raw" else ()
-
-
-def _shown(row: Preference) -> str:
-    """A prompt as reports show it."""
-    if isinstance(row.prompt, str):
-        return row.prompt
-    return "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in row.prompt)
 
 
 def _without_effect(settings: TrainingSettings) -> list[str]:

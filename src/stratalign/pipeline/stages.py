@@ -16,18 +16,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from stratalign.engine import UNPLANNED_TOKENS, JointEngine
-from stratalign.errors import StudyFailure
+from stratalign.errors import StudyFailure, UserError
 from stratalign.generation import Answer, Prompt, answer_mixed, batches, divergence_from_base
-from stratalign.judging import describe_judges, score_all
-from stratalign.models import AdapterBank, AdapterSpec, LoadedModel, base_files, load_model
+from stratalign.models import AdapterBank, AdapterSpec, LoadedModel, base_files, load_model, load_tokenizer
 from stratalign.pipeline.answering import AnswerBatch, answered, begin_batches, end_batches
+from stratalign.pipeline.asking import ask_judges, base_of
 from stratalign.pipeline.execution import begin_execution, settle_memory
 from stratalign.pipeline.fingerprints import add_fingerprints
 from stratalign.pipeline.manifest import Manifest
 from stratalign.pipeline.planning import Plan, write_bad_rows
 from stratalign.pipeline.renaming import rename_runs
+from stratalign.pipeline.scoring import TaskWork, score_answers
 from stratalign.preferences import Branch, Tree
 from stratalign.records import (
     LogProbRecord,
@@ -35,6 +37,7 @@ from stratalign.records import (
     Response,
     StudyFolder,
     append_jsonl,
+    digest,
     file_digest,
     keep_jsonl,
     read_json,
@@ -43,6 +46,7 @@ from stratalign.records import (
     write_scores,
     write_text,
 )
+from stratalign.scorers import TaskRun
 from stratalign.training import (
     Check,
     Proof,
@@ -129,19 +133,60 @@ def generate_stage(plan: Plan, progress: Progress) -> None:
         _release()
 
 
-def judge_stage(plan: Plan, progress: Progress) -> None:
-    """Score all answers and held-out pairs. Always done whole and replaced at once, so never stale."""
+def judge_stage(plan: Plan, progress: Progress, batch: bool = False) -> None:
+    """Ask the judges what they have not judged, score all answers and held-out pairs, ask every run the recipe's tasks.
+
+    The table is always made whole and replaced at once, so never stale; judgements, and what scorers gave, are kept
+    under digests of the texts and of who judged. Where judging has to stop, what is judged is in the table.
+    """
     folder = plan.folder
     with _timed(folder, "judge"):
         seeds = {run.id: run.seed for run in plan.runs}
         order = {run.id: i for i, run in enumerate(plan.runs)}
         answers = [Response(**row) for row in read_jsonl(folder.responses)]
         pairs = [LogProbRecord(**row) for row in read_jsonl(folder.logprobs)]
-        scores = score_all(plan.recipe.judge, answers, pairs, seeds)
-        scores.sort(key=lambda s: (order[s.run], s.protocol, s.dimension, s.prompt_id, s.repeat))
-        write_json(folder.judges, {"schema": 1, "judges": describe_judges(plan.recipe.judge)})
+        bases = base_of(plan.runs)
+        stopped: UserError | StudyFailure | None = None
+        try:
+            ask_judges(plan.recipe.judge, answers, bases, folder.judgements, progress, batch)
+        except (UserError, StudyFailure) as error:
+            stopped = error
+        scores, judges = score_answers(
+            plan.recipe,
+            answers,
+            {row.row_id: row for row in plan.parts.held_out},
+            seeds,
+            bases,
+            folder.judgements,
+            folder.scorers,
+            dtype=plan.execution.dtype,
+            device=plan.execution.torch_device,
+            logprobs=pairs,
+            tasks=_task_work(plan),
+            progress=progress,
+        )
+        scores.sort(key=lambda s: (order[s.run], s.protocol, s.judge, s.dimension, s.prompt_id, s.repeat))
+        write_json(folder.judges, {"schema": 1, "judges": judges})
         write_scores(folder.scores, scores)
         progress("scoring", len(scores), len(scores))
+        if stopped is not None:
+            raise stopped
+
+
+def _task_work(plan: Plan) -> TaskWork:
+    """What tasks are asked of: every run, on the base that the study began with."""
+    manifest = Manifest.open(plan.folder, plan)
+
+    def identity(run: Run) -> str:
+        adapter = manifest.digest(run.id) if run.condition.trains else None
+        return digest([manifest.files, adapter, plan.execution.precision])
+
+    def load() -> tuple[AdapterBank, PreTrainedTokenizerBase]:
+        bank = AdapterBank(_load(plan).model)
+        _attach_trained(plan, bank, plan.runs)
+        return bank, load_tokenizer(plan.recipe.model)
+
+    return TaskWork([TaskRun(run.id, run.seed, identity(run)) for run in plan.runs], load)
 
 
 def _cohorts(plan: Plan, manifest: Manifest, pending: Sequence[Run]) -> list[list[Run]]:
@@ -194,9 +239,9 @@ def _train_cohort(
         }
         target = folder.adapters / run.id
         bank.save(run.id, target, plan.recipe.model.base, plan.recipe.model.revision, notes)
-        digest = file_digest(target / "adapter_model.safetensors")
+        saved_as = file_digest(target / "adapter_model.safetensors")
         manifest.enter_trained(
-            run.id, digest, witnessed(trained.witness, run.id, len(bank.parameters(run.id)))
+            run.id, saved_as, witnessed(trained.witness, run.id, len(bank.parameters(run.id)))
         )
     folder.checkpoint.unlink(missing_ok=True)
     _note_training_time(folder, [run.id for run in cohort], trained.seconds)

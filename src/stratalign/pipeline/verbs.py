@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from stratalign.judging import Estimate, LabelFiles
+from stratalign.pipeline.asking import calibrate_judge as calibration_of
+from stratalign.pipeline.asking import check_keys
+from stratalign.pipeline.asking import estimate_judging as estimate_of
+from stratalign.pipeline.asking import label_template as labels_of
 from stratalign.pipeline.planning import Plan, make_plan
 from stratalign.pipeline.stages import generate_stage, judge_stage, train_stage
 from stratalign.recipe import Recipe, load_recipe
 from stratalign.records import Progress, StudyFolder, locked, silent
 from stratalign.reporting import report
+
+if TYPE_CHECKING:
+    from stratalign.judging.calibrating import Calibration
 
 Source = str | Path | Recipe
 
@@ -50,10 +60,68 @@ def generate(
 
 
 def judge(
-    recipe: Source, changes: Sequence[str] = (), out: str | Path | None = None, progress: Progress = silent
+    recipe: Source,
+    changes: Sequence[str] = (),
+    out: str | Path | None = None,
+    progress: Progress = silent,
+    *,
+    batch: bool = False,
 ) -> StudyFolder:
-    """Train and answer what is missing, then score all answers."""
-    return _run([train_stage, generate_stage, judge_stage], plan(recipe, changes, out), progress)
+    """Train and answer what is missing, ask the judges what they have not judged, then score all answers.
+
+    Args:
+        recipe: a recipe file, or a `Recipe`.
+        changes: `key.path=value` changes to a recipe file.
+        out: the study's folder.
+        progress: told how far each stage is.
+        batch: ask through the server's batch interface, at its price and in its time, and wait for it.
+
+    Raises:
+        UserError: see `plan`; or no judge can be asked, or `judge.max_cost` is reached: what is judged is kept.
+        StudyFailure: too many texts failed one after the other.
+    """
+    planned = _ready(recipe, changes, out)
+    return _run([train_stage, generate_stage, partial(judge_stage, batch=batch)], planned, progress)
+
+
+def estimate_judging(
+    recipe: Source, changes: Sequence[str] = (), out: str | Path | None = None
+) -> dict[str, Estimate]:
+    """What judging the answers of a study would take, by judge: calls, tokens, cost, minutes. Asks nobody.
+
+    Raises:
+        UserError: see `plan`; or the protocol asks no model, or there are no answers yet.
+    """
+    return estimate_of(plan(recipe, changes, out))
+
+
+def calibrate_judge(
+    recipe: Source,
+    changes: Sequence[str] = (),
+    out: str | Path | None = None,
+    progress: Progress = silent,
+    *,
+    count: int = 50,
+) -> Calibration:
+    """Have the judge score `count` of a study's answers twice, and its protocol's anchor example once.
+
+    Raises:
+        UserError: see `plan`; or the protocol asks no model, there are no answers yet, or judging had to stop.
+    """
+    planned = _ready(recipe, changes, out)
+    with locked(planned.folder.path):
+        return calibration_of(planned, count, progress)
+
+
+def label_template(
+    recipe: Source, changes: Sequence[str] = (), out: str | Path | None = None, *, items: int = 100
+) -> LabelFiles:
+    """Write a blind table of `items` answers for people to score; `judge.labels` reads it back.
+
+    Raises:
+        UserError: see `plan`; or the protocol asks no model, there are no answers yet, or the table is there already.
+    """
+    return labels_of(plan(recipe, changes, out), items)
 
 
 def study(
@@ -64,9 +132,15 @@ def study(
     Returns:
         The study's folder; `.results` is results.json, `.report` is report.html.
     """
-    return _run(
-        [train_stage, generate_stage, judge_stage, _report_stage], plan(recipe, changes, out), progress
-    )
+    planned = _ready(recipe, changes, out)
+    return _run([train_stage, generate_stage, judge_stage, _report_stage], planned, progress)
+
+
+def _ready(recipe: Source, changes: Sequence[str], out: str | Path | None) -> Plan:
+    """A plan whose judges can be asked, as far as that can be told without asking."""
+    planned = plan(recipe, changes, out)
+    check_keys(planned.recipe.judge)
+    return planned
 
 
 def _run(

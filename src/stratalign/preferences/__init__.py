@@ -3,39 +3,49 @@
 Reads and divides texts; knows nothing of models, and gets its tokenizer handed in.
 """
 
-from stratalign.preferences.dialogues import Dialogue, Kind, Preference, Refused
-from stratalign.preferences.reading import BadRow, Preferences, check_bad, load
-from stratalign.preferences.settings import PreferenceSettings
+from stratalign.preferences.dialogues import Asked, Dialogue, Kind, Preference, Refused, as_text
+from stratalign.preferences.pairing import Choice, Scored, best_pairs, worth
+from stratalign.preferences.reading import BadRow, Preferences, check_bad, load, load_prompts
+from stratalign.preferences.settings import PairsSettings, PreferenceSettings
 from stratalign.preferences.sources import read_rows, source_digest
 from stratalign.preferences.splits import Split, leaks, split
 from stratalign.preferences.summary import describe
-from stratalign.preferences.tokenizing import Tokenized, Tokenizer, prompt_ids, tokenize
+from stratalign.preferences.tokenizing import Tokenized, Tokenizer, exchange_ids, prompt_ids, tokenize
 from stratalign.preferences.trees import Branch, OnLong, Tree, fit, grow, without_rejected
 
 __all__ = [
+    "Asked",
     "BadRow",
     "Branch",
+    "Choice",
     "Dialogue",
     "Kind",
     "OnLong",
+    "PairsSettings",
     "Preference",
     "PreferenceSettings",
     "Preferences",
     "Refused",
+    "Scored",
     "Split",
     "Tokenized",
     "Tokenizer",
     "Tree",
+    "as_text",
+    "best_pairs",
     "check_bad",
     "describe",
+    "exchange_ids",
     "fit",
     "grow",
     "leaks",
     "load",
+    "load_prompts",
     "prompt_ids",
     "read_rows",
     "source_digest",
     "split",
     "tokenize",
     "without_rejected",
+    "worth",
 ]

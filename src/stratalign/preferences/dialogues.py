@@ -54,6 +54,17 @@ class Preference:
     part: str | None = None
 
 
+@dataclass(frozen=True)
+class Asked:
+    """A prompt alone. `cluster` is the name that its row gives, or that of what the human said first."""
+
+    row_id: str
+    prompt: Dialogue
+    kind: Kind
+    cluster: str
+    part: str | None = None
+
+
 class Refused(Exception):  # noqa: N818 - a verdict on one row, not an error of the program
     """A row that cannot be used: one of a few fixed reasons, and a detail."""
 
@@ -61,6 +72,13 @@ class Refused(Exception):  # noqa: N818 - a verdict on one row, not an error of 
         super().__init__(f"{reason} ({detail})" if detail else reason)
         self.reason = reason
         self.detail = detail
+
+
+def as_text(dialogue: Dialogue) -> str:
+    """A prompt as reports show it."""
+    if isinstance(dialogue, str):
+        return dialogue
+    return "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in dialogue)
 
 
 def row_name(line: int) -> str:
@@ -103,8 +121,6 @@ def interpret(line: int, row: object, form: Format = "auto") -> tuple[Preference
         raise Refused("responses are equal")
     if isinstance(prompt, str) and str(chosen).startswith(prompt) and str(rejected).startswith(prompt):
         notes.append(REPEATS)
-    named = row.get("cluster")
-    opening = named if isinstance(named, str) and named.strip() else first_human_turn(prompt, kind)
     said = row.get("part")
     preference = Preference(
         row_name(line),
@@ -112,11 +128,40 @@ def interpret(line: int, row: object, form: Format = "auto") -> tuple[Preference
         prompt,
         chosen,
         rejected if demonstrated is None else None,
-        cluster_of(opening),
+        cluster_of(named_cluster(row) or first_human_turn(prompt, kind)),
         kind,
         said if said in PARTS else None,
     )
     return preference, tuple(dict.fromkeys(notes))
+
+
+def interpret_prompt(line: int, row: object, form: Format = "auto") -> Asked:
+    """What the row at a line asks: of a pair or a demonstration its prompt, else its column `prompt`.
+
+    Raises:
+        Refused: the row has no prompt that can be used.
+    """
+    if not isinstance(row, Mapping) or _demonstrated(row) or "chosen" in row or "rejected" in row:
+        preference, _ = interpret(line, row, form)
+        asked, kind, said = preference.prompt, preference.kind, preference.part
+    else:
+        if row.get("prompt") is None:
+            raise Refused("missing column", "prompt")
+        asked, said = _dialogue(row["prompt"], "prompt", []), row.get("part")
+        if _is_blank(asked):
+            raise Refused("empty prompt")
+        marked = isinstance(asked, str) and form != "text" and is_transcript(asked)
+        kind = "transcript" if marked else "text" if isinstance(asked, str) else "messages"
+    cluster = (named_cluster(row) if isinstance(row, Mapping) else None) or cluster_of(
+        first_human_turn(asked, kind)
+    )
+    return Asked(row_name(line), asked, kind, cluster, said if said in PARTS else None)
+
+
+def named_cluster(row: Mapping[str, object]) -> str | None:
+    """The cluster that a row names itself."""
+    named = row.get("cluster")
+    return named if isinstance(named, str) and named.strip() else None
 
 
 def _demonstrated(row: Mapping[str, object]) -> str | None:

@@ -12,7 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stratalign.errors import UserError
-from stratalign.preferences.dialogues import ACCEPTED, Preference, Refused, interpret, row_name
+from stratalign.preferences.dialogues import (
+    ACCEPTED,
+    Asked,
+    Preference,
+    Refused,
+    interpret,
+    interpret_prompt,
+    row_name,
+)
 from stratalign.preferences.settings import PreferenceSettings
 from stratalign.preferences.sources import read_rows, source_digest
 
@@ -80,6 +88,24 @@ def load(settings: PreferenceSettings, *, demonstrations: bool = False) -> Prefe
         source=settings.source,
         digest=source_digest(settings),
     )
+
+
+def load_prompts(settings: PreferenceSettings) -> tuple[tuple[Asked, ...], tuple[BadRow, ...]]:
+    """The prompts of a source of pairs, demonstrations or prompts alone, each text once; and the rows without one.
+
+    Raises:
+        UserError: the source is missing, damaged, empty or cannot be reached.
+    """
+    found: dict[str, Asked] = {}
+    bad: list[BadRow] = []
+    for line, row in read_rows(settings):
+        try:
+            asked = interpret_prompt(line, row, settings.format)
+        except Refused as refusal:
+            bad.append(BadRow(line, row_name(line), refusal.reason, refusal.detail))
+            continue
+        found.setdefault(repr(asked.prompt), asked)
+    return tuple(found.values()), tuple(bad)
 
 
 def check_bad(

@@ -77,3 +77,47 @@ class PreferenceSettings(BaseModel):
             return given
         objective = [PREFERENCE_SETS[name].objective]
         return {"train": "all", "validation": 96, "held_out": 384, "objective": objective, **given}
+
+
+class PairsSettings(BaseModel):
+    """How `stratalign pairs` makes preferences from the base's own answers; no other verb reads it. All ours."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    target: str | None = Field(
+        None,
+        description="The dimension to prefer by, of the judge or of a scorer. `stratalign pairs` needs it.",
+    )
+    prefer: Literal["better", "higher", "lower"] = Field(
+        "better",
+        description="better: the better value of the target, as its judge says. higher or lower: where it says "
+        "nothing, or the opposite is wanted.",
+    )
+    off_target: list[str] | Literal["others"] = Field(
+        "others",
+        description="Dimensions in which both answers should be alike. others: those of the same judge and unit, but "
+        "not overall, which is their mean; with target overall, none.",
+    )
+    off_target_weight: float = Field(
+        0.5, ge=0, description="What a pair loses for each unit of an absolute gap off target."
+    )
+    units: Literal["raw", "sd"] = Field(
+        "raw",
+        description="raw: gaps in the units of the scores. sd: in standard deviations of each dimension over all "
+        "answers; for scores of different units.",
+    )
+    min_gap: float = Field(0.0, ge=0, description="The least gap in the target; a tie never is a pair.")
+    per_prompt: int = Field(
+        1, ge=1, description="Most pairs of one prompt. An answer stands in one of them at most."
+    )
+    prompts: str | None = Field(
+        None,
+        min_length=1,
+        description="A source of prompts: a file with a column `prompt`, a data set, or microworld. Those of "
+        "preferences.source if not given.",
+    )
+    answers: int = Field(8, ge=2, description="Answers to sample for each prompt.")
+    temperature: float = Field(
+        1.0, gt=0, description="Of the sampling; 0 would give the same answer each time."
+    )
+    seed: int = Field(42, description="Key of the sampling noise.")

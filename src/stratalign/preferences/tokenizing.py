@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from stratalign.errors import UserError
-from stratalign.preferences.dialogues import Dialogue, Kind, Preference, Refused
+from stratalign.preferences.dialogues import Asked, Dialogue, Kind, Preference, Refused
 from stratalign.preferences.reading import BadRow
 from stratalign.preferences.settings import PreferenceSettings, Template
 from stratalign.preferences.transcripts import ASSISTANT, Turn, turns
@@ -72,7 +72,9 @@ def tokenize(
     return Tokenized(tuple(trees), tuple(bad))
 
 
-def prompt_ids(preference: Preference, tokenizer: Tokenizer, settings: PreferenceSettings) -> list[int]:
+def prompt_ids(
+    preference: Preference | Asked, tokenizer: Tokenizer, settings: PreferenceSettings
+) -> list[int]:
     """The tokens that generation starts from: the whole prompt, the assistant's turn opened, no end token.
 
     Raises:
@@ -82,6 +84,21 @@ def prompt_ids(preference: Preference, tokenizer: Tokenizer, settings: Preferenc
     if not _as_chat(preference.kind, settings.template):
         return _prompt_tokens(str(preference.prompt), tokenizer)
     return _rendered(_messages(preference.prompt, preference.kind), tokenizer, generation_prompt=True)
+
+
+def exchange_ids(prompt: Dialogue, kind: Kind, response: str, tokenizer: Tokenizer) -> list[int]:
+    """The tokens of a prompt with one response, as a scorer reads them: rendered where the tokenizer has a chat
+    template, else the plain text and, where the tokenizer knows one, an end token.
+
+    Raises:
+        Refused: the chat template refuses the messages.
+        UserError: the prompt is messages, but the tokenizer has no chat template.
+    """
+    if tokenizer.chat_template or kind == "messages":
+        answer: Turn = {"role": "assistant", "content": response}
+        return _rendered([*_messages(prompt, kind), answer], tokenizer, generation_prompt=False)
+    ids = _tokens(f"{prompt}{response}", tokenizer)
+    return ids if tokenizer.eos_token_id is None else _ended(ids, tokenizer)
 
 
 def _tree(row: Preference, tokenizer: Tokenizer, template: Template) -> Tree:

@@ -5,6 +5,7 @@ byte, inspected with ordinary tools and reported on a machine without a model. K
 statistics or pages.
 """
 
+from stratalign.records.cells import guarded_cell, restored_cell
 from stratalign.records.files import locked, read_json, told, unwritable, write_bytes, write_json, write_text
 from stratalign.records.folder import SAFE_NAME, SCHEMA, StudyFolder
 from stratalign.records.keys import digest, file_digest, keyed_seed
@@ -18,6 +19,7 @@ from stratalign.records.kinds import (
     silent,
 )
 from stratalign.records.lines import append_jsonl, keep_jsonl, read_jsonl
+from stratalign.records.strict_yaml import StrictLoader
 from stratalign.records.table import read_scores, write_scores
 
 __all__ = [
@@ -29,16 +31,19 @@ __all__ = [
     "Response",
     "Score",
     "StepRecord",
+    "StrictLoader",
     "StudyFolder",
     "append_jsonl",
     "digest",
     "file_digest",
+    "guarded_cell",
     "keep_jsonl",
     "keyed_seed",
     "locked",
     "read_json",
     "read_jsonl",
     "read_scores",
+    "restored_cell",
     "silent",
     "told",
     "unwritable",

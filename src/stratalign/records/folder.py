@@ -80,12 +80,32 @@ class StudyFolder:
         return self.path / "judges.json"
 
     @property
+    def judgements(self) -> Path:
+        """Every judgement of a language model and its raw reply; only valid ones count as done."""
+        return self.path / "judgements.sqlite"
+
+    @property
+    def labels(self) -> Path:
+        """Tables for people to fill in."""
+        return self.path / "labels"
+
+    @property
     def scores(self) -> Path:
         return self.path / "scores.csv"
 
     @property
+    def scorers(self) -> Path:
+        """What the recipe's own scorers have scored, a line file each."""
+        return self.path / "scorers"
+
+    @property
     def results(self) -> Path:
         return self.path / "results.json"
+
+    @property
+    def recommendation(self) -> Path:
+        """The answer in short: what to train, or why not."""
+        return self.path / "recommendation.json"
 
     @property
     def tables(self) -> Path:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable
-from dataclasses import asdict, fields
+from dataclasses import fields
+from operator import attrgetter
 from pathlib import Path
 
 from stratalign.records.files import write_text
@@ -18,9 +19,8 @@ def write_scores(path: Path, scores: Iterable[Score]) -> None:
     names = [field.name for field in fields(Score)]
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(names)
-    for score in scores:
-        row = asdict(score)
-        writer.writerow(["" if row[name] is None else row[name] for name in names])
+    cells = attrgetter(*names)
+    writer.writerows(["" if cell is None else cell for cell in cells(score)] for score in scores)
     write_text(path, buffer.getvalue())
 
 
@@ -29,18 +29,15 @@ def read_scores(path: Path) -> list[Score]:
     if not path.exists():
         return []
     with path.open(encoding="utf-8", newline="") as file:
-        return [
-            Score(
-                prompt_id=row["prompt_id"],
-                cluster=row["cluster"],
-                run=row["run"],
-                seed=int(row["seed"]),
-                judge=row["judge"],
-                protocol=row["protocol"],
-                dimension=row["dimension"],
-                repeat=int(row["repeat"]),
-                value=float(row["value"]) if row["value"] != "" else None,
-                state=row["state"],
-            )
-            for row in csv.DictReader(file)
-        ]
+        reader = csv.reader(file)
+        header = next(reader, [])
+        at = [header.index(field.name) for field in fields(Score)] if header else []
+        return [_score(*(row[index] for index in at)) for row in reader if row]
+
+
+def _score(
+    prompt_id: str, cluster: str, run: str, seed: str, judge: str, protocol: str, dimension: str, *rest: str
+) -> Score:
+    repeat, value, state = rest
+    number = float(value) if value != "" else None
+    return Score(prompt_id, cluster, run, int(seed), judge, protocol, dimension, int(repeat), number, state)

@@ -9,24 +9,44 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stratalign.errors import UserError
-from stratalign.records import StudyFolder, write_json, write_text
-from stratalign.reporting.figures import draw
-from stratalign.reporting.inputs import StudyRecords, read_study
+from stratalign.records import StudyFolder
+from stratalign.reporting.across import across, left_alone
+from stratalign.reporting.answer_box import answer_box
+from stratalign.reporting.inputs import StudyRecords, read_study, study_folder
 from stratalign.reporting.page import render
+from stratalign.reporting.recommendation import Recommendation, recommend
 from stratalign.reporting.results import Results, as_json, summarise
-from stratalign.reporting.sections import view
-from stratalign.reporting.tables import csv_tables
+from stratalign.reporting.sections import StudyView, view
+from stratalign.reporting.signatures import Signature, find_signatures
+from stratalign.reporting.sizing import PowerTable, power
+from stratalign.reporting.writing import write_across, write_page, write_study
 
-__all__ = ["Results", "StudyRecords", "as_json", "read_study", "report", "summarise"]
+__all__ = [
+    "PowerTable",
+    "Recommendation",
+    "Results",
+    "Signature",
+    "StudyRecords",
+    "as_json",
+    "find_signatures",
+    "power",
+    "read_study",
+    "recommend",
+    "report",
+    "summarise",
+]
 
 
 def report(folders: Sequence[Path], out: Path | None = None) -> Path:
-    """Write the results, tables and figures of every study, and one page over all of them.
+    """Write the results, tables, figures and model cards of every study, and one page over all of them.
+
+    Studies are read one after the other, and only what tables over all of them need is kept of each.
 
     Args:
-        folders: finished or half-finished study folders; each gets its own results.json, tables/ and figures/.
+        folders: finished or half-finished study folders; each gets its own results.json,
+            recommendation.json, tables/ and figures/.
         out: the page's file, or a folder for it. By default the study's own report.html; for several studies,
-            report.html beside the first one's folder.
+            report.html beside the first one's folder. What several studies share lies in report_files/ beside it.
 
     Returns:
         The page's path.
@@ -36,27 +56,30 @@ def report(folders: Sequence[Path], out: Path | None = None) -> Path:
     """
     if not folders:
         raise UserError("There is nothing to report on. Give one or more study folders.")
-    studies = [StudyFolder(Path(folder)) for folder in folders]
-    read = [read_study(study.path) for study in studies]
-    summaries = [summarise(records) for records in read]
-    for study, records, results in zip(studies, read, summaries, strict=True):
-        _write(study, records, results)
-    views = [
-        view(records, results, f"study-{index}", study.path.resolve().name)
-        for index, (study, records, results) in enumerate(zip(studies, read, summaries, strict=True), 1)
-    ]
+    studies = [study_folder(Path(folder)) for folder in folders]
     page = _page_path(studies, out)
-    write_text(page, render(views))
+    views = [_one(study, f"study-{index}") for index, study in enumerate(studies, 1)]
+    members = [one.member for one in views]
+    groups = across(members) if len(views) > 1 else []
+    write_across(page, groups)
+    write_page(page, render(views, groups, left_alone(members) if groups else []))
     return page
 
 
-def _write(study: StudyFolder, records: StudyRecords, results: Results) -> None:
-    """Write what is the same for the same recipe: no times, hosts, paths or dates."""
-    write_json(study.results, as_json(results))
-    for name, content in csv_tables(results).items():
-        write_text(study.tables / name, content)
-    for name, content in draw(records, results).files().items():
-        write_text(study.figures / name, content)
+def _one(study: StudyFolder, anchor: str) -> StudyView:
+    """Write one study's files, and give what the page shows of it."""
+    records = read_study(study.path)
+    results = summarise(records)
+    answer, signatures = recommend(records, results), find_signatures(records, results)
+    box = answer_box(answer, signatures, records.timings, _shown_path(study))
+    shown = view(records, results, box, anchor, study.path.resolve().name)
+    write_study(study, records, shown, answer, signatures)
+    return shown
+
+
+def _shown_path(study: StudyFolder) -> str:
+    """The study's folder as commands on the page name it: as it was given, but nobody's home stands on a page."""
+    return study.path.resolve().name if study.path.is_absolute() else str(study.path)
 
 
 def _page_path(studies: Sequence[StudyFolder], out: Path | None) -> Path:

@@ -8,52 +8,78 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stratalign import stats
 from stratalign.records import Score
 from stratalign.reporting.contrasts import BASE, LEVEL, RESAMPLES, SEED, Contrast, Measure
 
+Floats = NDArray[np.float64]
 
-class _Row(NamedTuple):
+MISSING_SHARE = 0.01
+"""With more missing rows than this, a contrast says what they could have changed at most."""
+
+
+class Row(NamedTuple):
+    """What two conditions are paired by."""
+
     prompt_id: str
     seed: int
     repeat: int
 
 
-_Cells = dict[_Row, dict[str, float]]
+Cells = dict[Row, dict[str, float]]
 """Per row, the score of every dimension that has a row in the table; NaN where its state is not ok."""
 
 
 class ScoreTable(NamedTuple):
     """Cells by (judge, protocol) and condition, and the cluster of each prompt."""
 
-    cells: Mapping[tuple[str, str], Mapping[str, _Cells]]
+    cells: Mapping[tuple[str, str], Mapping[str, Cells]]
     cluster: Mapping[str, str]
 
 
-class _Side(NamedTuple):
+class PairedScores(NamedTuple):
+    """Two conditions' valid scores of the same rows [n], with the prompt and the cluster of each row."""
+
+    prompt_ids: tuple[str, ...]
+    clusters: tuple[str, ...]
+    first: NDArray[np.float64]
+    second: NDArray[np.float64]
+
+
+class Side(NamedTuple):
     """What one column compares: two sets of cells on one measure, and what the contrast is called."""
 
     condition: str
     against: str
     seed: int | None
     measure: Measure
-    first: _Cells
-    second: _Cells
+    first: Cells
+    second: Cells
+
+
+class Aligned(NamedTuple):
+    """The scores of some sides on the rows that any of them has: `a` and `b` [rows, sides], NaN where missing."""
+
+    rows: list[Row]
+    a: Floats
+    b: Floats
+    clusters: list[str]
 
 
 def score_table(scores: Iterable[Score], conditions: Mapping[str, str]) -> ScoreTable:
     """The long table by condition; `conditions` has the condition of each run."""
-    cells: dict[tuple[str, str], dict[str, _Cells]] = defaultdict(
+    cells: dict[tuple[str, str], dict[str, Cells]] = defaultdict(
         lambda: defaultdict(lambda: defaultdict(dict))
     )
     cluster: dict[str, str] = {}
     for score in scores:
-        row = _Row(score.prompt_id, score.seed, score.repeat)
+        row = Row(score.prompt_id, score.seed, score.repeat)
         cells[score.judge, score.protocol][conditions[score.run]][row][score.dimension] = valid(score)
         cluster[score.prompt_id] = score.cluster
     return ScoreTable(cells, cluster)
@@ -67,20 +93,11 @@ def compare_with_base(table: ScoreTable, order: Sequence[str], measures: Sequenc
         order: the conditions, in the order to report them.
         measures: the measures, in the order to report them.
     """
-    found: list[Contrast] = []
-    for condition in order:
-        for protocol, group in _grouped(measures).items():
-            by_condition = table.cells.get(protocol, {})
-            if condition == BASE or condition not in by_condition or BASE not in by_condition:
-                continue
-            rows = by_condition[condition]
-            seeds = sorted({row.seed for row in rows})
-            for seed in [None, *seeds] if len(seeds) > 1 else [None]:
-                chosen = {row: cell for row, cell in rows.items() if seed is None or row.seed == seed}
-                base = _matched(by_condition[BASE], {row.seed for row in chosen})
-                sides = [_Side(condition, BASE, seed, measure, chosen, base) for measure in group]
-                found += _compared(sides, table.cluster)
-    return found
+    return [
+        found
+        for sides in sides_with_base(table, order, measures, by_seed=True)
+        for found in _compared(sides, table.cluster)
+    ]
 
 
 def compare_pairs(table: ScoreTable, order: Sequence[str], measures: Sequence[Measure]) -> list[Contrast]:
@@ -88,23 +105,105 @@ def compare_pairs(table: ScoreTable, order: Sequence[str], measures: Sequence[Me
 
     The earlier one in `order` is the contrast's condition, the later one is `against`; base takes no part.
     """
-    found: list[Contrast] = []
     others = [condition for condition in order if condition != BASE]
+    found: list[Contrast] = []
     for measure in measures:
-        by_condition = table.cells.get(measure.key[:2], {})
         for at, condition in enumerate(others):
-            sides = []
-            for against in others[at + 1 :]:
-                first, second = by_condition.get(condition, {}), by_condition.get(against, {})
-                shared = {row.seed for row in first} & {row.seed for row in second}
-                if shared:
-                    chosen, other = (
-                        {row: cell for row, cell in side.items() if row.seed in shared}
-                        for side in (first, second)
-                    )
-                    sides.append(_Side(condition, against, None, measure, chosen, other))
-            found += _compared(sides, table.cluster)
+            pairs = [(condition, against) for against in others[at + 1 :]]
+            found += _compared(sides_of_pairs(table, pairs, measure), table.cluster)
     return found
+
+
+def paired_scores(
+    table: ScoreTable, condition: str, against: str, measure: tuple[str, str, str]
+) -> PairedScores:
+    """The rows of one contrast over all seeds: what `compare_with_base` and `compare_pairs` compare.
+
+    Args:
+        table: the scores.
+        condition: whose scores are `first`.
+        against: whose scores are `second`; base may have been answered under one seed only.
+        measure: judge, protocol and dimension.
+    """
+    *protocol, dimension = measure
+    by_condition = table.cells.get((protocol[0], protocol[1]), {})
+    first, second = by_condition.get(condition, {}), by_condition.get(against, {})
+    if against == BASE:
+        second = matched_base(second, {row.seed for row in first})
+    values = {
+        row: (first[row].get(dimension, math.nan), second[row].get(dimension, math.nan))
+        for row in sorted(first.keys() & second.keys())
+    }
+    rows = [row for row, pair in values.items() if not any(map(math.isnan, pair))]
+    return PairedScores(
+        tuple(row.prompt_id for row in rows),
+        tuple(table.cluster[row.prompt_id] for row in rows),
+        np.array([values[row][0] for row in rows]),
+        np.array([values[row][1] for row in rows]),
+    )
+
+
+def sides_with_base(
+    table: ScoreTable, order: Sequence[str], measures: Sequence[Measure], by_seed: bool = False
+) -> Iterator[list[Side]]:
+    """The sides of every condition against base, in lists that share their rows: all measures of one protocol.
+
+    All seeds are stacked; `by_seed` adds a list for each seed where a condition has several.
+    """
+    for condition in order:
+        for protocol, group in _grouped(measures).items():
+            by_condition = table.cells.get(protocol, {})
+            if condition == BASE or condition not in by_condition or BASE not in by_condition:
+                continue
+            rows = by_condition[condition]
+            seeds = sorted({row.seed for row in rows})
+            for seed in [None, *seeds] if by_seed and len(seeds) > 1 else [None]:
+                chosen = {row: cell for row, cell in rows.items() if seed is None or row.seed == seed}
+                base = matched_base(by_condition[BASE], {row.seed for row in chosen})
+                yield [Side(condition, BASE, seed, measure, chosen, base) for measure in group]
+
+
+def sides_of_pairs(table: ScoreTable, pairs: Iterable[tuple[str, str]], measure: Measure) -> list[Side]:
+    """The sides of pairs of conditions on one measure, over the seeds that both were answered under, stacked."""
+    by_condition = table.cells.get(measure.key[:2], {})
+    sides = []
+    for condition, against in pairs:
+        first, second = by_condition.get(condition, {}), by_condition.get(against, {})
+        shared = {row.seed for row in first} & {row.seed for row in second}
+        if shared:
+            chosen, other = (
+                {row: cell for row, cell in side.items() if row.seed in shared} for side in (first, second)
+            )
+            sides.append(Side(condition, against, None, measure, chosen, other))
+    return sides
+
+
+def aligned(sides: Sequence[Side], cluster: Mapping[str, str]) -> Aligned:
+    """The scores of `sides` on common rows, in sorted order."""
+    rows = sorted({row for side in sides for row in (*side.first, *side.second)})
+    a, b = (
+        np.stack([valid_cells(cells, dimension, rows) for cells, dimension in columns], axis=1)
+        for columns in (
+            [(side.first, side.measure.dimension) for side in sides],
+            [(side.second, side.measure.dimension) for side in sides],
+        )
+    )
+    return Aligned(rows, a, b, [cluster[row.prompt_id] for row in rows])
+
+
+def valid_cells(cells: Cells, dimension: str, rows: Sequence[Row]) -> Floats:
+    """The scores of one dimension [rows], NaN where missing."""
+    return np.array([cells.get(row, {}).get(dimension, math.nan) for row in rows], dtype=np.float64)
+
+
+def matched_base(base: Cells, seeds: set[int]) -> Cells:
+    """The base's rows for conditions of these seeds: its own rows of each seed, or of its only seed for all."""
+    base_seeds = {row.seed for row in base}
+    return {
+        row._replace(seed=seed): cell
+        for row, cell in base.items()
+        for seed in (seeds if len(base_seeds) == 1 else seeds & {row.seed})
+    }
 
 
 def valid(score: Score) -> float:
@@ -121,30 +220,13 @@ def _grouped(measures: Sequence[Measure]) -> dict[tuple[str, str], list[Measure]
     return groups
 
 
-def _matched(base: _Cells, seeds: set[int]) -> _Cells:
-    """The base's rows for conditions of these seeds: its own rows of each seed, or of its only seed for all."""
-    base_seeds = {row.seed for row in base}
-    return {
-        row._replace(seed=seed): cell
-        for row, cell in base.items()
-        for seed in (seeds if len(base_seeds) == 1 else seeds & {row.seed})
-    }
-
-
-def _compared(sides: Sequence[_Side], cluster: Mapping[str, str]) -> list[Contrast]:
+def _compared(sides: Sequence[Side], cluster: Mapping[str, str]) -> list[Contrast]:
     """One contrast for each side that has rows; all share their resamples and flips."""
     if not sides:
         return []
-    rows = sorted({row for side in sides for row in (*side.first, *side.second)})
-    a, b = (
-        np.array([[cells.get(row, {}).get(name, math.nan) for cells, name in columns] for row in rows])
-        for columns in (
-            [(side.first, side.measure.dimension) for side in sides],
-            [(side.second, side.measure.dimension) for side in sides],
-        )
-    )
-    names = [cluster[row.prompt_id] for row in rows]
+    rows, a, b, names = aligned(sides, cluster)
     compared = stats.compare_dimensions(a, b, names, resamples=RESAMPLES, seed=SEED, level=LEVEL)
+    tested = stats.difference_tests(a, b, names, draws=RESAMPLES, seed=SEED)
     listed = [
         sum(
             side.measure.dimension in side.first.get(row, {})
@@ -154,14 +236,19 @@ def _compared(sides: Sequence[_Side], cluster: Mapping[str, str]) -> list[Contra
         for side in sides
     ]
     return [
-        _contrast(side, comparison, rows_listed - comparison.n)
-        for side, comparison, rows_listed in zip(sides, compared, listed, strict=True)
+        _contrast(side, comparison, tests, rows_listed - comparison.n)
+        for side, comparison, tests, rows_listed in zip(sides, compared, tested, listed, strict=True)
         if rows_listed
     ]
 
 
-def _contrast(side: _Side, comparison: stats.Comparison, missing: int) -> Contrast:
+def _contrast(
+    side: Side, comparison: stats.Comparison, tests: stats.DifferenceTests, missing: int
+) -> Contrast:
     measure = side.measure
+    bounds = None
+    if missing > MISSING_SHARE * (comparison.n + missing):
+        bounds = stats.missing_bounds(comparison.wins, comparison.losses, comparison.n, missing)
     return Contrast(
         condition=side.condition,
         seed=side.seed,
@@ -189,11 +276,15 @@ def _contrast(side: _Side, comparison: stats.Comparison, missing: int) -> Contra
         mean_difference=comparison.mean_difference,
         difference_low=comparison.difference_low,
         difference_high=comparison.difference_high,
-        verdict=_in_words(stats.verdict(comparison), measure.better),
+        verdict=in_words(stats.verdict(comparison), measure.better),
+        wilcoxon_p=tests.wilcoxon_p,
+        difference_p=tests.flip_p,
+        missing_low=bounds.worst if bounds else None,
+        missing_high=bounds.best if bounds else None,
     )
 
 
-def _in_words(verdict: stats.Verdict, better: str | None) -> str:
+def in_words(verdict: stats.Verdict, better: str | None) -> str:
     """Turn "higher" and "lower" into "better" and "worse" where the measure says which is which."""
     if verdict == "cannot tell" or better is None:
         return verdict

@@ -12,7 +12,14 @@ from dataclasses import dataclass
 
 from stratalign.reporting.contrasts import Contrast, Measure
 from stratalign.reporting.controls import Control, control_findings
-from stratalign.reporting.evidence import Evidence, largest_unseen, several, size, size_and_p
+from stratalign.reporting.evidence import (
+    Evidence,
+    largest_unseen,
+    several,
+    size,
+    size_and_p,
+    would_have_been_seen,
+)
 from stratalign.reporting.numbers import listed, signed
 
 
@@ -154,7 +161,7 @@ def _no_winner(dimension: str, group: Sequence[Contrast]) -> str:
         *worse,
     ]
     if seen is not None:
-        clauses.append(f"a difference of about {signed(seen, 2)[1:]} or more would probably have been seen")
+        clauses.append(would_have_been_seen(seen, "a difference"))
     return "; ".join(clauses) + "."
 
 
@@ -192,11 +199,11 @@ def _tax(name: str, pays: Sequence[Contrast], unsure: Sequence[Contrast], rows: 
 
 def _would_have_seen(rows: Sequence[Contrast]) -> str:
     seen = largest_unseen(rows)
-    return (
-        ""
-        if seen is None
-        else f"; the smallest loss that this sample would have seen is about {signed(seen, 2)[1:]}"
-    )
+    if seen is None:
+        return ""
+    if seen >= 1:
+        return f"; {would_have_been_seen(seen, 'a loss')}"
+    return f"; the smallest loss that this sample would have seen is about {signed(seen, 2)[1:]}"
 
 
 def _sentence(clauses: Sequence[str], names: Sequence[str]) -> str:

@@ -12,7 +12,8 @@ ALPHA = 0.05
 
 
 class Measure(NamedTuple):
-    """One dimension of one judge's protocol: what a score measures. `better` is None where neither direction is."""
+    """One dimension of one judge's protocol: what a score measures. `better` is None where neither direction is,
+    `category` and `scale` (its lowest and highest value) where the protocol names none."""
 
     judge: str
     protocol: str
@@ -20,6 +21,8 @@ class Measure(NamedTuple):
     unit: str
     better: str | None
     about: str
+    category: str | None = None
+    scale: tuple[float, float] | None = None
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -36,6 +39,11 @@ class Contrast:
     rates lie in [-1, 1]. `p_value` is of the net win rate, by sign flips of clusters. `family` names the tests that
     it is corrected with; `p_holm` and `smallest_detectable_holm` are after that correction, and all three are
     None where a contrast belongs to no family.
+
+    Beside the net win rate's p value stand two of the mean difference, both uncorrected: `difference_p` by sign flips
+    of clusters, and `wilcoxon_p` by signed ranks, as if every row were a cluster. `missing_low` and `missing_high` are
+    what the net win rate would be if all missing rows had been lost or won; None where at most 1 % are missing. `note`
+    says in words where two of these numbers disagree.
     """
 
     condition: str
@@ -65,6 +73,11 @@ class Contrast:
     difference_low: float | None
     difference_high: float | None
     verdict: str
+    wilcoxon_p: float | None = None
+    difference_p: float | None = None
+    missing_low: float | None = None
+    missing_high: float | None = None
+    note: str | None = None
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -81,7 +94,7 @@ class Contrast:
         return self.p_holm is not None and self.p_holm <= ALPHA
 
     def flipped(self) -> Contrast:
-        """The same contrast seen from the other condition."""
+        """The same contrast seen from the other condition, without its note."""
         turned = {"better": "worse", "worse": "better", "higher": "lower", "lower": "higher"}
         return replace(
             self,
@@ -96,6 +109,9 @@ class Contrast:
             difference_low=_negated(self.difference_high),
             difference_high=_negated(self.difference_low),
             verdict=turned.get(self.verdict, self.verdict),
+            missing_low=_negated(self.missing_high),
+            missing_high=_negated(self.missing_low),
+            note=None,
         )
 
 

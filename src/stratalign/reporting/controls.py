@@ -10,8 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stratalign.reporting.contrasts import Contrast, Measure
-from stratalign.reporting.evidence import Evidence, largest_unseen, several, size, size_and_p
-from stratalign.reporting.numbers import listed, signed
+from stratalign.reporting.evidence import (
+    Evidence,
+    largest_unseen,
+    several,
+    size,
+    size_and_p,
+    would_have_been_seen,
+)
+from stratalign.reporting.numbers import listed
 from stratalign.reporting.roles import Role
 
 
@@ -56,11 +63,7 @@ def _null(role: Role, evidence: Evidence) -> Control:
     else:
         seen = largest_unseen(rows)
         words = f"{who} moves nothing, as it should"
-        words += (
-            ""
-            if seen is None
-            else f"; a shift of about {signed(seen, 2)[1:]} or more would probably have been seen"
-        )
+        words += "" if seen is None else f"; {would_have_been_seen(seen, 'a shift')}"
     if unsure:
         words += f"; unsure: {', '.join(f'{one.dimension} {size(one)}' for one in unsure)}"
     return Control(role.condition, role.kind, names, f"{words}.")

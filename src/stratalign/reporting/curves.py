@@ -1,52 +1,82 @@
 """Draws the training loss of every run over its steps, each curve labelled at its end.
 
-Many steps are averaged into at most `POINTS` points per curve. A condition has one colour and dash, whatever the
-seed. Knows results and the steps' losses; nothing of files or pages.
+Losses of different kinds are not on one scale and get a panel each. Many steps are averaged into at most `POINTS`
+points per curve. A condition has one colour and dash, whatever the seed. Knows results and the steps' losses; nothing
+of files or pages.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from stratalign.reporting import svg
 
 WIDTH, LEFT, TOP, MOST_LABEL, POINTS, COLOURS = 1040.0, 58.0, 14.0, 230.0, 120, 7
+TITLE, FOOT, LEAST = 22.0, 42.0, 250.0
 Curve = Sequence[tuple[float, float]]
 
 
-def loss_curves(curves: Mapping[str, Curve], conditions: Mapping[str, str]) -> svg.Drawing | None:
-    """The curves, or None before the first step.
+class Panel(NamedTuple):
+    """The curves of one kind of loss: (step, loss) of each run, by step. A title is drawn where it has words."""
 
-    Args:
-        curves: (step, loss) of each run, by step.
-        conditions: the condition of each run.
-    """
-    drawn = {run: _averaged(curve) for run, curve in curves.items() if curve}
-    if not drawn:
+    title: str
+    curves: Mapping[str, Curve]
+    conditions: Mapping[str, str]
+
+
+def loss_curves(curves: Mapping[str, Curve], conditions: Mapping[str, str]) -> svg.Drawing | None:
+    """One panel without a title, or None before the first step; `conditions` has the condition of each run."""
+    return loss_panels([Panel("", curves, conditions)])
+
+
+def loss_panels(panels: Sequence[Panel]) -> svg.Drawing | None:
+    """Panels one below the other, or None before the first step of any."""
+    panels = [panel for panel in panels if any(panel.curves.values())]
+    if not panels:
         return None
-    order = list(dict.fromkeys(conditions[run] for run in drawn))
-    kinds = {
-        run: f"f-c{at % COLOURS} f-d{at // COLOURS % 4}"
-        for run in drawn
-        for at in [order.index(conditions[run])]
-    }
-    right = WIDTH - min(max(svg.width_of(run) for run in drawn) + 40, MOST_LABEL + 40)
-    frame = _frame(drawn, right, max(250.0, 16.0 * len(drawn)))
-    parts = frame.axes()
+    order = list(dict.fromkeys(panel.conditions[run] for panel in panels for run in panel.curves))
+    parts: list[str] = []
+    told: list[str] = []
+    y = TOP
+    for panel in panels:
+        drawn = {run: _averaged(curve) for run, curve in panel.curves.items() if curve}
+        kinds = {
+            run: f"f-c{at % COLOURS} f-d{at // COLOURS % 4}"
+            for run in drawn
+            for at in [order.index(panel.conditions[run])]
+        }
+        if panel.title:
+            y += TITLE
+            parts.append(svg.text(LEFT, y - 12, panel.title, "f-strong"))
+        right = WIDTH - min(max(svg.width_of(run) for run in drawn) + 40, MOST_LABEL + 40)
+        frame = _frame(drawn, right, y, max(LEAST, 16.0 * len(drawn)))
+        parts += _panel(frame, drawn, kinds)
+        told.append(_told(panel.title, drawn))
+        y = frame.bottom + FOOT + (TOP if panel is not panels[-1] else 0)
+    return svg.Drawing(WIDTH, y, f"Training loss over the steps: {'; '.join(told)}.", "\n".join(parts))
+
+
+def _panel(frame: _Frame, drawn: Mapping[str, Curve], kinds: Mapping[str, str]) -> list[str]:
+    parts, right = frame.axes(), frame.right
     for run, curve in drawn.items():
         points = [(frame.x(step), frame.y(loss)) for step, loss in curve]
         parts.append(svg.path(points, f"f-series {kinds[run]}", run))
         if len(points) == 1:
             parts.append(svg.circle(*points[0], 2.5, kinds[run], run))
     ends = {run: frame.y(curve[-1][1]) for run, curve in drawn.items()}
-    for run, y in _apart(ends, frame.top, frame.bottom).items():
+    for run, y in svg.apart(ends, frame.top, frame.bottom).items():
         start = frame.x(drawn[run][-1][0]) + 2
         course = [(start, ends[run]), (right + 10, ends[run]), (right + 24, y), (right + 32, y)]
         parts.append(svg.path(course, f"f-leader {kinds[run]}", run))
         parts.append(svg.text(right + 37, y + 4, svg.shortened(run, MOST_LABEL)))
-    told = "; ".join(f"{run} ends at {curve[-1][1]:.3f}" for run, curve in drawn.items())
-    return svg.Drawing(WIDTH, frame.bottom + 42, f"Training loss over the steps: {told}.", "\n".join(parts))
+    return parts
+
+
+def _told(title: str, drawn: Mapping[str, Curve]) -> str:
+    ends = "; ".join(f"{run} ends at {curve[-1][1]:.3f}" for run, curve in drawn.items())
+    return f"{title}: {ends}" if title else ends
 
 
 def _averaged(curve: Curve) -> Curve:
@@ -92,22 +122,9 @@ class _Frame:
         return parts
 
 
-def _frame(curves: Mapping[str, Curve], right: float, height: float) -> _Frame:
+def _frame(curves: Mapping[str, Curve], right: float, top: float, height: float) -> _Frame:
     steps = [step for curve in curves.values() for step, _ in curve]
     losses = [loss for curve in curves.values() for _, loss in curve]
     room = 0.06 * (max(losses) - min(losses)) or 0.05 * abs(losses[0]) or 0.05
     last = max(steps) if max(steps) > min(steps) else min(steps) + 1
-    return _Frame(right, TOP, TOP + height, min(steps), last, min(losses) - room, max(losses) + room)
-
-
-def _apart(ends: Mapping[str, float], top: float, bottom: float, gap: float = 15.0) -> dict[str, float]:
-    """Where the labels go: as near to their curves' ends as keeps them `gap` apart and inside the frame."""
-    placed: dict[str, float] = {}
-    y = top - gap
-    for run in sorted(ends, key=lambda run: (ends[run], run)):
-        y = placed[run] = max(ends[run], y + gap)
-    limit = bottom
-    for run in reversed(placed):
-        limit = placed[run] = min(placed[run], limit)
-        limit -= gap
-    return placed
+    return _Frame(right, top, top + height, min(steps), last, min(losses) - room, max(losses) + room)

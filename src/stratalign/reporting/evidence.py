@@ -1,11 +1,12 @@
 """What conclusions are drawn from, ready to be asked, and how its numbers are worded. Pure.
 
-Holds only the judged protocol's contrasts over all seeds, on measures that have a better direction.
+Holds only contrasts over all seeds on measures that have a better direction: the judged protocol's, and those of tasks
+that everyone scores alike, which can show a cost but are never what the preferences are meant to move.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -65,13 +66,19 @@ def gather(
     objective: Sequence[str],
     comparisons: Sequence[Contrast],
     pairs: Sequence[Contrast],
+    tasks: Collection[tuple[str, str]] = (),
 ) -> Evidence:
-    """The evidence of one study; `objective` are the recipe's names of dimensions, in any case."""
-    mine = [one for one in comparisons if one.seed is None and one.n and one.key[:2] == judged and one.better]
+    """The evidence of one study; `objective` are the recipe's names of dimensions, in any case. Besides the judged
+    protocol's measures those of `tasks` (judge, protocol) count, and only as what training may cost."""
+    counted = {judged, *tasks}
+    mine = [
+        one for one in comparisons if one.seed is None and one.n and one.key[:2] in counted and one.better
+    ]
     compared = {one.key for one in mine}
     directed = [measure for measure in measures if measure.key in compared]
-    meant = objective_measures(directed, objective)
-    first = meant or directed[:STAND_INS]
+    of_judge = [measure for measure in directed if measure.key[:2] == judged]
+    meant = objective_measures(of_judge, objective)
+    first = meant or of_judge[:STAND_INS]
     return Evidence(
         roles=tuple(role for role in roles if role.condition != BASE),
         objective=tuple(first),
@@ -103,6 +110,13 @@ def size_and_p(one: Contrast) -> str:
 def several(names: Sequence[str], last: str = "and") -> str:
     """The names, or how many there are where they would fill a line."""
     return listed(names, last) if len(names) <= NAMED else f"{len(names)} conditions"
+
+
+def would_have_been_seen(effect: float, what: str) -> str:
+    """That an effect of this size would probably have been found; above 1 there is no such net win rate."""
+    if effect >= 1:
+        return f"this sample is too small to see {what} of any size surely"
+    return f"{what} of about {signed(effect, 2)[1:]} or more would probably have been seen"
 
 
 def largest_unseen(contrasts: Iterable[Contrast]) -> float | None:

@@ -1,15 +1,19 @@
-"""Which figures a study has. Pure; the same bytes for the same recipe, because they are drawn from numbers alone."""
+"""Which figures a study has. Pure; the same bytes for the same recipe, because they are drawn from numbers alone.
+
+Times differ from run to run, so their figure is none of these (`drawings.time_bars`).
+"""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from stratalign.reporting.curves import loss_curves
+from stratalign.reporting.across import Member
+from stratalign.reporting.drawings import dimension_map, overall_bars, training_curves
 from stratalign.reporting.forest import forest_plot
-from stratalign.reporting.inputs import StudyRecords
 from stratalign.reporting.layer_map import layer_picture
 from stratalign.reporting.results import Results
 from stratalign.reporting.svg import Drawing
+from stratalign.reporting.tradeoff import tradeoff_plot, tradeoffs
 
 
 class Figures(NamedTuple):
@@ -17,23 +21,23 @@ class Figures(NamedTuple):
 
     layers: Drawing | None
     net_win_rate: Drawing | None
+    tradeoff: Drawing | None
+    overall: Drawing | None
+    dimensions: Drawing | None
     loss: Drawing | None
 
-    def files(self) -> dict[str, str]:
-        """File name -> SVG text."""
-        return {f"{name}.svg": one.standalone() for name, one in self._asdict().items() if one is not None}
+    def known(self) -> dict[str, Drawing]:
+        """Name -> figure, of those that there are."""
+        return {name: one for name, one in self._asdict().items() if one is not None}
 
 
-def draw(records: StudyRecords, results: Results) -> Figures:
+def draw(results: Results, member: Member) -> Figures:
     """All figures of one study, its runs in the results' order."""
-    curves = {
-        run.run: sorted(
-            (float(row["step"]), float(row["loss"])) for row in records.training if row["run"] == run.run
-        )
-        for run in results.runs
-    }
     return Figures(
         layers=layer_picture(results),
         net_win_rate=forest_plot(results, results.judged),
-        loss=loss_curves(curves, {run.run: run.condition for run in results.runs}),
+        tradeoff=tradeoff_plot(tradeoffs(results)),
+        overall=overall_bars([member.judging], member.scale),
+        dimensions=dimension_map([member.judging], member.categories),
+        loss=training_curves([(member.judging.model, member.panels)]),
     )

@@ -7,12 +7,13 @@ is no study at all, or a record that is damaged, is the user's error.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from stratalign.blocks import expand_conditions
 from stratalign.errors import UserError
 from stratalign.records import Score, StudyFolder, read_json, read_jsonl, read_scores
 
@@ -30,7 +31,25 @@ class StudyRecords:
     judges: tuple[Mapping[str, Any], ...] = ()
     preferences: Mapping[str, Any] = field(default_factory=dict)
     timings: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    execution: Mapping[str, Any] = field(default_factory=dict)
+    adapter_bytes: Mapping[str, int] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
+
+
+def study_folder(folder: Path) -> StudyFolder:
+    """The layout of `folder`.
+
+    Raises:
+        UserError: it is not a study's.
+    """
+    study = StudyFolder(folder)
+    if not study.recipe.is_file() and not study.manifest.is_file():
+        kind = "has neither recipe.yaml nor manifest.json" if folder.is_dir() else "is not a folder"
+        raise UserError(
+            f"{folder} is not a study: it {kind}. Give the folder that a study was written to with --out."
+        )
+    return study
 
 
 def read_study(folder: Path) -> StudyRecords:
@@ -39,19 +58,14 @@ def read_study(folder: Path) -> StudyRecords:
     Raises:
         UserError: the folder is not a study's, or one of its records is damaged.
     """
-    study = StudyFolder(folder)
-    if not study.recipe.is_file() and not study.manifest.is_file():
-        kind = "has neither recipe.yaml nor manifest.json" if folder.is_dir() else "is not a folder"
-        raise UserError(
-            f"{folder} is not a study: it {kind}. Give the folder that a study was written to with --out."
-        )
+    study = study_folder(folder)
     absent = [
         f"{path.name} is not there yet: {without}"
         for path, without in _described(study).items()
         if not path.is_file()
     ]
     judges = _mapping(study.judges).get("judges", ())
-    return StudyRecords(
+    read = StudyRecords(
         recipe=_recipe(study.recipe),
         manifest=_mapping(study.manifest),
         training=_lines(study.training, "run", "step"),
@@ -61,8 +75,58 @@ def read_study(folder: Path) -> StudyRecords:
         judges=tuple(judge for judge in judges if isinstance(judge, Mapping)),
         preferences=_mapping(study.preferences),
         timings=_mapping(study.timings),
+        environment=_mapping(study.environment),
+        execution=_mapping(study.execution),
+        adapter_bytes=_adapter_bytes(study.adapters),
         missing=tuple(absent),
     )
+    return of_recipe(read)
+
+
+def of_recipe(records: StudyRecords) -> StudyRecords:
+    """The records of the runs that the recipe still names.
+
+    A study that has grown smaller (fewer conditions or seeds than before) keeps what it has on disk, in case it
+    grows again; its report is that of the smaller study. Judging scores the recipe's runs alone, so that what has
+    scores always stays. Where the recipe names no conditions, nothing is left out.
+    """
+    written = _condition_names(records.recipe.get("conditions"))
+    seeds = [str(seed) for seed in records.recipe.get("seeds") or ()]
+    if not written:
+        return records
+    entries = records.manifest.get("runs") or {}
+    lines = (*records.training, *records.logprobs, *records.responses)
+    runs = {*entries, *(str(row["run"]) for row in lines)}
+
+    def named(run: str) -> bool:
+        condition, _, after = run.partition("@")
+        seed = str((entries.get(run) or {}).get("seed", after))
+        return condition in written and (not seeds or not seed or seed in seeds)
+
+    kept = {run for run in runs if named(run)} | {score.run for score in records.scores}
+    manifest = {"runs": {run: entry for run, entry in entries.items() if run in kept}} if entries else {}
+    return replace(
+        records,
+        manifest={**records.manifest, **manifest},
+        training=tuple(row for row in records.training if row["run"] in kept),
+        logprobs=tuple(row for row in records.logprobs if row["run"] in kept),
+        responses=tuple(row for row in records.responses if row["run"] in kept),
+    )
+
+
+def _condition_names(written: Any) -> set[str]:
+    """The names of a recipe's conditions, lists of values expanded; empty where none can be read."""
+    if not written:
+        return set()
+    listed = (
+        [written] if isinstance(written, Mapping) else [one for one in written if isinstance(one, Mapping)]
+    )
+    given = {name: settings or {} for one in listed for name, settings in one.items()}
+    keys = sorted({str(key) for settings in given.values() for key in settings})
+    try:
+        return {spec.name for spec in expand_conditions(written, keys)}
+    except UserError:  # not written by a study: nothing can be said of what it planned
+        return set()
 
 
 def _described(study: StudyFolder) -> dict[Path, str]:
@@ -72,11 +136,18 @@ def _described(study: StudyFolder) -> dict[Path, str]:
         study.manifest: "layers, parameters and the proof of targeting are unknown.",
         study.preferences: "how the preference rows were read and split is unknown.",
         study.training: "there are no loss curves.",
-        study.logprobs: "there is no accuracy on held-out pairs.",
+        study.logprobs: "there is no accuracy on held-out rows.",
         study.responses: "there are no answers to show.",
         study.scores: "nothing has been judged, so no condition is compared with base.",
         study.judges: "units of the scores, and which direction is better, are unknown.",
         study.timings: "times are unknown.",
+    }
+
+
+def _adapter_bytes(adapters: Path) -> dict[str, int]:
+    """Run -> size of its adapter's tensors on disk, in bytes."""
+    return {
+        path.parent.name: path.stat().st_size for path in sorted(adapters.glob("*/adapter_model.safetensors"))
     }
 
 

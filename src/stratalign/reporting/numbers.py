@@ -59,6 +59,15 @@ def seconds(value: float | None) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def size(value: int | None) -> str:
+    """Bytes: '512 B', '98.2 kB', '1.3 MB'."""
+    if value is None:
+        return NOTHING
+    if value < 1000:
+        return f"{value} B"
+    return f"{value / 1000:,.1f} kB" if value < 1_000_000 else f"{value / 1_000_000:,.1f} MB"
+
+
 def listed(names: Sequence[str], last: str = "and") -> str:
     """'a', 'a and b', 'a, b and c'."""
     if len(names) < 2:

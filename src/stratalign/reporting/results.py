@@ -10,19 +10,37 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import combinations
 from typing import Any, NamedTuple
 
 from stratalign.records import SCHEMA, Score
-from stratalign.reporting.comparing import compare_pairs, compare_with_base, score_table
+from stratalign.reporting.agreement import Agreed, agreements, second_judges
+from stratalign.reporting.categories import Categories, categories
+from stratalign.reporting.comparing import ScoreTable, compare_pairs, compare_with_base, score_table
 from stratalign.reporting.conclusions import Conclusions, conclude
 from stratalign.reporting.contrasts import ALPHA, BASE, LEVEL, RESAMPLES, SEED, Contrast, Measure
+from stratalign.reporting.disagreements import with_notes
+from stratalign.reporting.equal_length import EqualLength, at_equal_length
+from stratalign.reporting.equivalences import (
+    MARGIN,
+    SCALE_SHARE,
+    Equivalence,
+    TaxTest,
+    claims,
+    equivalences,
+    tax_in_words,
+    tax_tests,
+)
 from stratalign.reporting.evidence import gather, objective_measures
-from stratalign.reporting.families import correct_against_base, correct_pairs
+from stratalign.reporting.families import Family, correct_against_base, correct_pairs, families
 from stratalign.reporting.inputs import StudyRecords
+from stratalign.reporting.levels import SeedLevels, seed_levels
+from stratalign.reporting.matched import ASSUMPTION, Matched, matched_pairs
 from stratalign.reporting.progress import unfinished
 from stratalign.reporting.roles import Role, condition_roles
 from stratalign.reporting.runs import RunResult, mean_scores, ordered_runs, run_result
+from stratalign.reporting.states import RunStates, run_states
 
 
 @dataclass(frozen=True)
@@ -48,7 +66,11 @@ class Results:
     """All numbers of one study, and what they say. `why_no_comparison` is None where there are comparisons.
 
     `comparisons` are against base, of every protocol; `pairs` between the other conditions, of the judged protocol
-    on what the preferences are meant to move.
+    on what the preferences are meant to move. `families` says how many tests are corrected together. Claims of equality
+    are in `equivalences` (head to head) and `tax_tests` (outside of the objective, with `tax_in_words` by condition);
+    `equal_length` and `matched` hold contrasts at equal length and at equal KL to base, `seeds` those over seeds,
+    `categories` those of means over dimensions; `states` counts what became of each run's answers; `agreement` holds
+    the deciding judge against itself, further judges and people.
     """
 
     study: Study
@@ -61,6 +83,16 @@ class Results:
     conclusions: Conclusions
     why_no_comparison: str | None
     missing: tuple[str, ...]
+    families: tuple[Family, ...]
+    equivalences: tuple[Equivalence, ...]
+    tax_tests: tuple[TaxTest, ...]
+    tax_in_words: tuple[str, ...]
+    equal_length: tuple[EqualLength, ...]
+    matched: tuple[Matched, ...]
+    seeds: SeedLevels
+    categories: Categories
+    states: tuple[RunStates, ...]
+    agreement: tuple[Agreed, ...]
 
     @property
     def protocols(self) -> tuple[Judged, ...]:
@@ -70,40 +102,71 @@ class Results:
 
 def summarise(records: StudyRecords) -> Results:
     """The results of one study, in the order of its recipe."""
+    every, second = records, second_judges(records.judges)
+    # Repeats, and judges of a share, are there to show agreement; one judgement of each answer decides.
+    records = replace(
+        records,
+        scores=tuple(s for s in every.scores if s.repeat == 0 and (s.judge, s.protocol) not in second),
+        judges=tuple(one for one in every.judges if not one.get("second")),
+    )
     runs = ordered_runs(records)
     conditions = {run: condition for run, condition, _ in runs}
     measures = _measures(records)
     judged = Judged(*measures[0].key[:2]) if measures else None
+    tasks = {key for key, kind in _kinds(records).items() if kind == "tasks" and key != judged}
     study = _study(records)
     order = list(dict.fromkeys(condition for _, condition, _ in runs))
     roles = condition_roles(records, order)
     table = score_table(records.scores, conditions)
     nulls = {role.condition for role in roles if role.null}
-    compared = correct_against_base(compare_with_base(table, order, measures), judged, nulls)
-    meant = objective_measures([one for one in measures if one.key[:2] == judged], study.objective)
+    of_judge = [one for one in measures if one.key[:2] == judged]
+    meant = objective_measures(of_judge, study.objective)
+    deciding = {*tasks} | ({judged} if judged is not None else set())
+    compared = with_notes(
+        correct_against_base(
+            compare_with_base(table, order, measures), deciding, nulls, {measure.key for measure in meant}
+        )
+    )
     tested = [condition for condition in order if condition not in nulls]
-    pairs = correct_pairs(compare_pairs(table, tested, meant))
+    pairs = with_notes(correct_pairs(compare_pairs(table, tested, meant)))
     why_none = None if compared else _why_none(records, order)
+    evidence = gather(roles, judged, measures, study.objective, compared, pairs, tasks)
     by_run: dict[str, list[Score]] = defaultdict(list)
     for score in records.scores:
         by_run[score.run].append(score)
+    results = tuple(run_result(records, *run, mean_scores(by_run[run[0]], measures)) for run in runs)
+    trained = [role.condition for role in roles if role.eligible]
+    each = list(combinations(trained, 2))
+    grouped = categories(table, order, of_judge, nulls)
+    claimed = _claimed(table, meant, trained, _full(results, trained, study), compared, pairs)
+    taxed = tax_tests(table, trained, evidence.others, compared)
     return Results(
         study=study,
         judged=judged,
         measures=tuple(measures),
         roles=roles,
-        runs=tuple(run_result(records, *run, mean_scores(by_run[run[0]], measures)) for run in runs),
+        runs=results,
         comparisons=tuple(compared),
         pairs=tuple(pairs),
-        conclusions=conclude(
-            gather(roles, judged, measures, study.objective, compared, pairs),
-            why_none or _why_not_judged(compared, judged),
-        ),
+        conclusions=conclude(evidence, why_none or _why_not_judged(compared, judged)),
         why_no_comparison=why_none,
         missing=(
             *(note for note in records.missing if not note.startswith("timings.json")),
             *unfinished(records),
         ),
+        families=(
+            *families([*compared, *pairs, *grouped.comparisons, *grouped.all_but_overall]),
+            *_claims_as_families(claimed, taxed),
+        ),
+        equivalences=claimed,
+        tax_tests=taxed,
+        tax_in_words=tax_in_words(taxed),
+        equal_length=at_equal_length(table, order, measures, compared),
+        matched=matched_pairs(table, each, meant),
+        seeds=seed_levels(table, order, measures, each, meant),
+        categories=grouped,
+        states=run_states(records.scores, list(conditions)),
+        agreement=agreements(every.scores, every.judges, judged),
     )
 
 
@@ -123,7 +186,18 @@ def as_json(results: Results) -> dict[str, Any]:
             "seed": SEED,
             "correction": "Holm, within each family",
             "alpha": ALPHA,
+            "primary": "what the recipe's objective names, of the judged protocol; a family of its own",
+            "difference_p": "two-sided sign flips of clusters, of the mean difference; uncorrected",
+            "wilcoxon_p": "two-sided signed ranks, zeros left out, normal approximation; rows as if independent, "
+            "uncorrected",
         },
+        "margins": {
+            "net_win_rate": MARGIN,
+            "share_of_scale": SCALE_SHARE,
+            "test": "two one-sided tests by the clustered bootstrap; the 90 % interval has to lie within",
+            "chosen": "by stratalign",
+        },
+        "matched_kl": {"assumption": ASSUMPTION},
         **asdict(results),
         "judged": results.judged and results.judged._asdict(),
         "measures": [measure._asdict() for measure in results.measures],
@@ -144,19 +218,72 @@ def _measures(records: StudyRecords) -> list[Measure]:
     """What judges.json lists, in its order, then whatever else the scores have, by name."""
     listed = [
         Measure(
-            str(judge.get("judge", "")),
-            str(judge.get("protocol", "")),
+            *key,
             str(one.get("name", "")),
             str(one.get("unit") or ""),
             one.get("better") if one.get("better") in ("higher", "lower") else None,
             str(one.get("about") or ""),
+            str(one["category"]) if one.get("category") else None,
+            _scale(judge.get("scale")),
         )
-        for judge in records.judges
+        for key, judge in _judges(records)
         for one in judge.get("dimensions") or ()
     ]
     known = {(measure.judge, measure.protocol, measure.dimension) for measure in listed}
     seen = {(score.judge, score.protocol, score.dimension) for score in records.scores}
     return listed + [Measure(*key, unit="", better=None, about="") for key in sorted(seen - known)]
+
+
+def _judges(records: StudyRecords) -> list[tuple[tuple[str, str], Mapping[str, Any]]]:
+    return [((str(one.get("judge", "")), str(one.get("protocol", ""))), one) for one in records.judges]
+
+
+def _kinds(records: StudyRecords) -> dict[tuple[str, str], str]:
+    return {key: str(judge.get("kind") or "") for key, judge in _judges(records)}
+
+
+def _scale(value: object) -> tuple[float, float] | None:
+    """The lowest and the highest score, or None where the judge has no scale."""
+    if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != 2:
+        return None
+    low, high = float(value[0]), float(value[1])
+    return (low, high) if low < high else None
+
+
+def _full(runs: Sequence[RunResult], trained: Sequence[str], study: Study) -> str | None:
+    """The first trained condition that trains every layer."""
+    count = study.model.get("layers")
+    return next(
+        (run.condition for run in runs if run.condition in trained and len(run.layers) == count), None
+    )
+
+
+def _claimed(
+    table: ScoreTable,
+    meant: Sequence[Measure],
+    trained: Sequence[str],
+    full: str | None,
+    compared: Sequence[Contrast],
+    pairs: Sequence[Contrast],
+) -> tuple[Equivalence, ...]:
+    listed = [(measure, claims(measure, trained, full, compared)) for measure in meant]
+    return equivalences(table, listed, pairs)
+
+
+def _claims_as_families(claimed: Sequence[Equivalence], taxed: Sequence[TaxTest]) -> list[Family]:
+    sizes = (
+        (
+            "matches",
+            sum(one.p is not None for one in claimed),
+            "claims that a condition matches another, head to head",
+        ),
+        (
+            "no loss",
+            sum(one.p is not None for one in taxed),
+            "claims that nothing larger than the margin is lost",
+        ),
+    )
+    return [Family(*one) for one in sizes if one[1]]
 
 
 def _study(records: StudyRecords) -> Study:

@@ -9,16 +9,35 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from stratalign.records import digest
+from stratalign.reporting.across import Member
+from stratalign.reporting.answer_box import AnswerBox
 from stratalign.reporting.contrasts import Contrast, Measure
+from stratalign.reporting.costs import CostRow, costs_of
+from stratalign.reporting.drawings import loss_kinds, time_bars
 from stratalign.reporting.evidence import objective_measures
-from stratalign.reporting.excerpts import BadRows, Example, Fact, data_facts, rows_left_out, side_by_side
+from stratalign.reporting.excerpts import (
+    BadRows,
+    Example,
+    Fact,
+    data_facts,
+    row_kind,
+    rows_left_out,
+    side_by_side,
+)
 from stratalign.reporting.figures import Figures, draw
 from stratalign.reporting.forest import forest_plot
+from stratalign.reporting.grids import score_grid
 from stratalign.reporting.inputs import StudyRecords
+from stratalign.reporting.limits import limits
 from stratalign.reporting.progress import unfinished
+from stratalign.reporting.ranking import Judging, RankRow, StrategyRow, one_unit, primary, ranks, strategies
+from stratalign.reporting.reproducing import Reproducing, reproducing
 from stratalign.reporting.results import Judged, Results
-from stratalign.reporting.runs import MeanScore, RunResult
+from stratalign.reporting.runs import MeanScore
+from stratalign.reporting.states import States, state_rows
 from stratalign.reporting.svg import Drawing
+from stratalign.reporting.tradeoff import Tradeoff, tradeoffs
 
 
 class MeanRow(NamedTuple):
@@ -52,49 +71,132 @@ class ProofRow(NamedTuple):
     checks: tuple[Check, ...]
 
 
-class TimeRow(NamedTuple):
-    """Seconds of a run: its own, of the pass that all runs share, and estimated for the run alone."""
+class PaperView(NamedTuple):
+    """The paper's Tables 2 and 3 of one study, on `dimension`; `one_unit` where a mean over dimensions has meaning."""
 
-    run: RunResult
-    own: float | None
-    shared: float | None
-    alone: float | None
+    dimension: str
+    strategies: tuple[StrategyRow, ...]
+    ranks: tuple[RankRow, ...]
+    one_unit: bool
 
 
 @dataclass(frozen=True)
 class StudyView:
-    """One study, as the page shows it. `anchor` begins the ids of its sections."""
+    """One study, as the page shows it. `anchor` begins the ids of its sections.
+
+    `answer` is the first box; `scored` are the names of the dimensions
+    that the examples' scores are of.
+    """
 
     anchor: str
     folder: str
     results: Results
+    answer: AnswerBox
     missing: tuple[str, ...]
     figures: Figures
+    times_figure: Drawing | None
     protocols: tuple[ProtocolView, ...]
+    tradeoffs: tuple[Tradeoff, ...]
+    paper: PaperView
     proof: tuple[ProofRow, ...]
-    times: tuple[TimeRow, ...]
+    costs: tuple[CostRow, ...]
     stages: tuple[tuple[str, float], ...]
+    kind: str
     facts: tuple[Fact, ...]
     bad: tuple[BadRows, ...]
+    scored: tuple[str, ...]
     examples: tuple[Example, ...]
+    states: States | None
+    reproducing: Reproducing
+    limits: tuple[str, ...]
+    member: Member
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What the page's script reads of the examples: each run's scores of every dimension."""
+        runs = list(dict.fromkeys(reply.run for example in self.examples for reply in example.replies))
+        return {
+            "dimensions": list(self.scored),
+            "runs": runs,
+            "examples": [
+                {str(runs.index(reply.run)): list(reply.scores) for reply in example.replies}
+                for example in self.examples
+            ],
+        }
 
 
-def view(records: StudyRecords, results: Results, anchor: str, folder: str) -> StudyView:
+def view(records: StudyRecords, results: Results, answer: AnswerBox, anchor: str, folder: str) -> StudyView:
     """Everything that one study's part of the page shows."""
+    member = _member(records, results, folder)
+    grid = member.judging.grid
+    found = state_rows(results.states, results.judged)
     return StudyView(
         anchor=anchor,
         folder=folder,
         results=results,
+        answer=answer,
         missing=(*records.missing, *unfinished(records)),
-        figures=draw(records, results),
+        figures=draw(results, member),
+        times_figure=time_bars([(member.judging.model, member.costs)]),
         protocols=tuple(_protocol(results, protocol) for protocol in results.protocols),
+        tradeoffs=tradeoffs(results),
+        paper=_paper(member.judging),
         proof=_proof(records, results),
-        times=_times(records, results),
+        costs=member.costs,
         stages=_stages(records.timings),
+        kind=row_kind(records.preferences),
         facts=data_facts(records.preferences),
         bad=rows_left_out(records.preferences.get("bad")),
-        examples=side_by_side(records.responses, results),
+        scored=tuple(measure.dimension for measure in grid.measures),
+        examples=side_by_side(records.responses, results, grid, _chosen_by(results, grid.measures)),
+        states=found,
+        reproducing=reproducing(records),
+        limits=limits(results, records.judges[0] if records.judges else {}, found),
+        member=member,
     )
+
+
+def _member(records: StudyRecords, results: Results, folder: str) -> Member:
+    """What is kept of a study for tables and figures over several."""
+    first = records.judges[0] if records.judges else {}
+    scale = first.get("scale")
+    mine = [measure for measure in results.measures if measure.key[:2] == results.judged]
+    judged = results.judged
+    prompts = {str(row["prompt_id"]): str(row.get("prompt") or "") for row in records.responses}
+    return Member(
+        folder=folder,
+        protocol=None if judged is None else (*judged, str(first.get("hash") or "")),
+        judging=Judging(
+            str(results.study.model.get("name") or folder),
+            results,
+            score_grid(records.scores, mine),
+            {prompt: digest(text) for prompt, text in prompts.items()},
+        ),
+        categories={
+            str(one.get("name")): str(one.get("category") or "")
+            for one in first.get("dimensions") or ()
+            if one.get("category")
+        },
+        scale=(float(scale[0]), float(scale[1])) if isinstance(scale, list) and len(scale) == 2 else None,
+        panels=tuple(loss_kinds(records, results)),
+        costs=costs_of(records, results),
+    )
+
+
+def _paper(judging: Judging) -> PaperView:
+    measure = primary(judging.results)
+    return PaperView(
+        measure.dimension if measure else "",
+        tuple(strategies([judging])),
+        tuple(ranks([judging])),
+        one_unit([judging]),
+    )
+
+
+def _chosen_by(results: Results, measures: Sequence[Measure]) -> list[Measure]:
+    """The dimensions by which examples are chosen: the objective first, then all others with a direction."""
+    meant = objective_measures(measures, results.study.objective)
+    return sorted((one for one in measures if one.better), key=lambda one: one not in meant)
 
 
 def _protocol(results: Results, protocol: Judged) -> ProtocolView:
@@ -151,20 +253,6 @@ def _check(name: str, found: Any) -> Check:
     if not isinstance(found, Mapping):
         return Check(shown, None, "")
     return Check(shown, bool(found.get("holds")), str(found.get("detail") or ""))
-
-
-def _times(records: StudyRecords, results: Results) -> tuple[TimeRow, ...]:
-    timed = records.timings.get("runs") or {}
-    return tuple(
-        TimeRow(
-            run,
-            *(
-                (timed.get(run.run) or {}).get(name)
-                for name in ("own_seconds", "shared_seconds", "alone_estimated_seconds")
-            ),
-        )
-        for run in results.runs
-    )
 
 
 def _stages(timings: Mapping[str, Any]) -> tuple[tuple[str, float], ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +55,13 @@ def text(x: float, y: float, content: str, kind: str = "f-text", anchor: str = "
         f'<text class="{kind}" x="{number(x)}" y="{number(y)}" text-anchor="{anchor}">'
         f"{_escaped(content)}</text>"
     )
+
+
+def tilted(x: float, y: float, content: str, kind: str = "f-text") -> str:
+    """A line of text that starts at (x, y) and rises to the right by 40 degrees."""
+    at = f"{number(x)} {number(y)}"
+    turned = f'transform="rotate(-40 {at})"'
+    return f'<text class="{kind}" x="{number(x)}" y="{number(y)}" {turned}>{_escaped(content)}</text>'
 
 
 def line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
@@ -107,3 +114,16 @@ def ticks(low: float, high: float, about: int = 5) -> Sequence[float]:
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw * 0.999)
     return [index * step for index in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+
+
+def apart(ends: Mapping[str, float], top: float, bottom: float, gap: float = 15.0) -> dict[str, float]:
+    """Where labels go: as near to `ends` (y by name) as keeps them `gap` apart, and inside the frame where they fit."""
+    placed: dict[str, float] = {}
+    y = top - gap
+    for name in sorted(ends, key=lambda name: (ends[name], name)):
+        y = placed[name] = max(ends[name], y + gap)
+    limit = bottom
+    for name in reversed(placed):
+        limit = placed[name] = min(placed[name], limit)
+        limit -= gap
+    return placed

@@ -1,20 +1,17 @@
-"""Results -> CSV tables. Pure; knows nothing of files or pages.
-
-Text that a spreadsheet would read as a formula is defused with a leading apostrophe; numbers stay numbers.
-"""
+"""Results -> CSV tables. Pure; knows nothing of files or pages."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 
 from stratalign.reporting.contrasts import Contrast
+from stratalign.reporting.costs import CostRow
 from stratalign.reporting.results import Results
 from stratalign.reporting.runs import MeanScore
-
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+from stratalign.reporting.sheets import csv_text
+from stratalign.reporting.states import States
+from stratalign.reporting.tradeoff import Tradeoff
 
 
 def csv_tables(results: Results) -> dict[str, str]:
@@ -29,7 +26,7 @@ def csv_tables(results: Results) -> dict[str, str]:
 
 def _means(results: Results) -> str:
     names = [field.name for field in fields(MeanScore)]
-    return _csv(
+    return csv_text(
         ["run", "condition", "seed", *names],
         (
             [run.run, run.condition, run.seed, *asdict(mean).values()]
@@ -40,7 +37,7 @@ def _means(results: Results) -> str:
 
 
 def _contrasts(contrasts: Sequence[Contrast]) -> str:
-    return _csv([field.name for field in fields(Contrast)], (asdict(one).values() for one in contrasts))
+    return csv_text([field.name for field in fields(Contrast)], (asdict(one).values() for one in contrasts))
 
 
 def _runs(results: Results) -> str:
@@ -57,24 +54,26 @@ def _runs(results: Results) -> str:
             estimate = getattr(run, name)
             row += [None] * 3 if estimate is None else [estimate.mean, estimate.standard_error, estimate.n]
         rows.append(row)
-    return _csv(header, rows)
+    return csv_text(header, rows)
 
 
-def _csv(header: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows([_cell(value) for value in row] for row in rows)
-    return buffer.getvalue()
+def state_table(found: States | None) -> str:
+    """states.csv: each run's answers by state."""
+    names = [name for name, _ in found.names] if found else []
+    rows = [[row.run, row.answers, row.valid, *row.others] for row in found.rows] if found else []
+    return csv_text(["run", "answers", "valid", *names], rows)
 
 
-def _cell(value: object) -> str:
-    """A cell: floats in full, None as nothing, truth as true or false, text defused."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, (int, float)):
-        return repr(value)
-    text = str(value)
-    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
+def tradeoff_table(points: Sequence[Tradeoff]) -> str:
+    """tradeoff.csv: gain on the objective and the worst other dimension, above 0 being better on both."""
+    header = ["condition", "dimension", "gain", "gain_low", "gain_high"]
+    header += ["worst_dimension", "worst", "worst_low", "worst_high"]
+    return csv_text(
+        header, ([one.condition, one.dimension, *one.gain, one.worst_dimension, *one.worst] for one in points)
+    )
+
+
+def time_table(costs: Sequence[CostRow]) -> str:
+    """times.csv: seconds of each run, and its adapter's bytes."""
+    header = ["run", "own_seconds", "shared_seconds", "alone_estimated_seconds", "adapter_bytes"]
+    return csv_text(header, ([one.run.run, one.own, one.shared, one.alone, one.adapter] for one in costs))

@@ -10,14 +10,20 @@ that is independent) and ch. 13 (percentile interval).
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stratalign.stats.groups import Floats
 
 DRAWS_AT_ONCE = 1 << 21
 """How many cluster draws are held in memory at once (16 MiB each for draws and counts)."""
+DRAWS_KEPT = 1 << 24
+"""Draws up to this many are kept for the next statistics over as many clusters (16 MiB each, eight of them): a report
+asks for the same ones many times, and drawing costs more than summing."""
 
 
 class Interval(NamedTuple):
@@ -33,17 +39,29 @@ def resampled_sums(sums: Floats, resamples: int, seed: int) -> Floats:
 
     All k columns see the same draws. The result does not depend on how the draws are cut into chunks.
     """
-    generator = np.random.default_rng(seed)
     clusters = sums.shape[0]
+    kept = clusters * resamples <= DRAWS_KEPT
+    chunks = _kept_counts(clusters, resamples, seed) if kept else _counts(clusters, resamples, seed)
+    return np.concatenate([counts.astype(np.float64) @ sums for counts in chunks])
+
+
+@lru_cache(maxsize=8)
+def _kept_counts(clusters: int, resamples: int, seed: int) -> list[NDArray[np.unsignedinteger]]:
+    return [
+        counts.astype(np.uint8 if counts.max() < 256 else np.uint32)
+        for counts in _counts(clusters, resamples, seed)
+    ]
+
+
+def _counts(clusters: int, resamples: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    """How often each cluster is drawn in each resample, in chunks [some, clusters]."""
+    generator = np.random.default_rng(seed)
     chunk = max(1, DRAWS_AT_ONCE // clusters)
-    totals = np.empty((resamples, sums.shape[1]))
     for start in range(0, resamples, chunk):
         size = min(chunk, resamples - start)
         draws = generator.integers(0, clusters, size=(size, clusters))
         flat = (draws + np.arange(size)[:, None] * clusters).ravel()
-        counts = np.bincount(flat, minlength=size * clusters).reshape(size, clusters)
-        totals[start : start + size] = counts.astype(np.float64) @ sums
-    return totals
+        yield np.bincount(flat, minlength=size * clusters).reshape(size, clusters)
 
 
 def percentile_interval(replicates: Floats, level: float) -> Interval:

@@ -5,14 +5,17 @@ Knows nothing of prompts, judges or which direction is better: "win" means that 
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from stratalign.stats.bootstrap import percentile_interval, resampled_sums
-from stratalign.stats.flips import sign_flip_p_values
-from stratalign.stats.groups import Clusters, Codes, Floats, cluster_codes, cluster_sums, score_array
+from stratalign.stats.differences import Differences, alike, check_draws, one_dimension, paired_differences
+from stratalign.stats.flips import cluster_flip_p_values, sign_flip_p_values
+from stratalign.stats.groups import Clusters, Floats, cluster_sums
+from stratalign.stats.ranks import wilcoxon_p_value
 
 
 @dataclass(frozen=True)
@@ -57,12 +60,8 @@ def compare(
         seed: of the draws; the same seed and clusters give the same draws for any scores.
         level: of the percentile intervals.
     """
-    first, second = score_array(a, "a"), score_array(b, "b")
-    if first.ndim != 1 or first.shape != second.shape:
-        raise ValueError(f"`a` and `b` are one number per row; got shapes {first.shape} and {second.shape}.")
-    (comparison,) = compare_dimensions(
-        first[:, None], second[:, None], clusters, resamples=resamples, seed=seed, level=level
-    )
+    first, second = one_dimension(a, b)
+    (comparison,) = compare_dimensions(first, second, clusters, resamples=resamples, seed=seed, level=level)
     return comparison
 
 
@@ -74,51 +73,52 @@ def compare_dimensions(
     Columns that have rows in the same clusters share one set of draws. A column that lacks whole clusters is
     resampled over those that it has, exactly as if its missing rows had never been there.
     """
-    first, second = score_array(a, "a"), score_array(b, "b")
-    if first.ndim != 2 or first.shape != second.shape:
-        raise ValueError(f"`a` and `b` are [rows, dimensions]; got shapes {first.shape} and {second.shape}.")
-    if resamples < 2 or not 0 < level < 1:
-        raise ValueError(
-            f"`resamples` is at least 2 and `level` between 0 and 1; got {resamples} and {level}."
-        )
-    codes = cluster_codes(clusters, len(first))
-    columns = [_column(first[:, index], second[:, index], codes) for index in range(first.shape[1])]
-    alike = defaultdict(list)
-    for index, column in enumerate(columns):
-        alike[column.present.tobytes()].append(index)
+    check_draws(resamples, level)
+    columns = paired_differences(a, b, clusters)
     done: dict[int, Comparison] = {}
-    for indices in alike.values():
+    for indices in alike(columns):
         together = [columns[index] for index in indices]
         done.update(zip(indices, _compare_together(together, resamples, seed, level), strict=True))
     return [done[index] for index in range(len(columns))]
 
 
-@dataclass(frozen=True)
-class _Column:
-    """One dimension's differences a - b [n] without missing rows, and which clusters they come from."""
+class DifferenceTests(NamedTuple):
+    """Two-sided p values of the differences a - b themselves, beside the net win rate's own: the rank test, which
+    takes every row as independent, and flips of whole clusters. None without rows, 1 where all rows tie."""
 
-    difference: Floats
-    codes: Codes  # [n], renumbered over the clusters that are present
-    present: Codes  # the present clusters' codes, ascending
-    missing: int
+    wilcoxon_p: float | None
+    flip_p: float | None
 
 
-def _column(a: Floats, b: Floats, codes: Codes) -> _Column:
-    difference = a - b
-    kept = ~np.isnan(difference)
-    present, renumbered = np.unique(codes[kept], return_inverse=True)
-    return _Column(difference[kept], renumbered.astype(np.int64), present, int((~kept).sum()))
+def difference_tests(
+    a: object, b: object, clusters: Clusters, *, draws: int = 10_000, seed: int = 0
+) -> list[DifferenceTests]:
+    """`wilcoxon_p_value` and `cluster_flip_p_values` of every column of `a` and `b` [n, dimensions]; NaN is missing."""
+    columns = paired_differences(a, b, clusters)
+    done: dict[int, DifferenceTests] = {}
+    for indices in alike(columns):
+        together = [columns[index] for index in indices]
+        count = together[0].clusters
+        flips: list[float | None] = [None] * len(together)
+        if count:
+            sums = np.stack([cluster_sums(column.values, column.codes, count) for column in together], axis=1)
+            flips = [float(p) for p in cluster_flip_p_values(sums, draws=draws, seed=seed)]
+        for index, column, p in zip(indices, together, flips, strict=True):
+            done[index] = DifferenceTests(wilcoxon_p_value(column.values), p)
+    return [done[index] for index in range(len(columns))]
 
 
-def _compare_together(columns: list[_Column], resamples: int, seed: int, level: float) -> list[Comparison]:
+def _compare_together(
+    columns: Sequence[Differences], resamples: int, seed: int, level: float
+) -> list[Comparison]:
     """Comparisons of columns that have rows in the same clusters, from one set of draws."""
-    clusters = len(columns[0].present)
+    clusters = columns[0].clusters
     if clusters == 0:
         return [_comparison(column, None, None, None, level) for column in columns]
     parts = [
         cluster_sums(part, column.codes, clusters)
         for column in columns
-        for part in (np.ones_like(column.difference), np.sign(column.difference), column.difference)
+        for part in (np.ones_like(column.values), np.sign(column.values), column.values)
     ]
     sums = np.stack(parts, axis=1)
     p_values = [float(p) for p in sign_flip_p_values(sums[:, 1::3])]
@@ -134,16 +134,16 @@ def _compare_together(columns: list[_Column], resamples: int, seed: int, level: 
 
 
 def _comparison(
-    column: _Column, rates: Floats | None, means: Floats | None, p_value: float | None, level: float
+    column: Differences, rates: Floats | None, means: Floats | None, p_value: float | None, level: float
 ) -> Comparison:
     """Put the sample's own numbers and the replicates' intervals together."""
-    n = len(column.difference)
-    wins, losses = int((column.difference > 0).sum()), int((column.difference < 0).sum())
+    n = column.n
+    wins, losses = int((column.values > 0).sum()), int((column.values < 0).sum())
     rate = None if rates is None else percentile_interval(rates, level)
     mean = None if means is None else percentile_interval(means, level)
     return Comparison(
         n=n,
-        clusters=len(column.present),
+        clusters=column.clusters,
         missing=column.missing,
         wins=wins,
         ties=n - wins - losses,
@@ -153,7 +153,7 @@ def _comparison(
         high=rate.high if rate else None,
         standard_error=rate.standard_error if rate else None,
         p_value=p_value,
-        mean_difference=float(column.difference.mean()) if n else None,
+        mean_difference=float(column.values.mean()) if n else None,
         difference_low=mean.low if mean else None,
         difference_high=mean.high if mean else None,
         difference_standard_error=mean.standard_error if mean else None,

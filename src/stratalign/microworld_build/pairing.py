@@ -1,19 +1,25 @@
-"""From several answers to one prompt to preference pairs, by the verifiers' scores alone.
-
-A pair is worth its gap in the dimension that is meant to move, less half of its gaps elsewhere, so that a set moves
-one thing. Pure; knows nothing of models or files.
+"""The micro-world's pairs: of several answers to one request those that differ most in one dimension, and answers with
+and without slips. Scores come from the verifiers; knows nothing of models or files.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import count, permutations
+from itertools import count
 from typing import NamedTuple
 
-from stratalign.microworld.people import Person
-from stratalign.microworld.requests import Request
-from stratalign.microworld.verifying import DIMENSIONS, OVERALL, Scores, verify
-from stratalign.microworld.writing import CLEAN, Noise, write
+from stratalign import preferences
+from stratalign.microworld import (
+    CLEAN,
+    DIMENSIONS,
+    OVERALL,
+    Noise,
+    Person,
+    Request,
+    Scores,
+    verify,
+    write,
+)
 
 ELSEWHERE = 0.5
 """What a gap in another dimension takes away."""
@@ -32,27 +38,22 @@ class Pair(NamedTuple):
 
 def worth(chosen: Scores, rejected: Scores, target: str) -> float:
     """The gap in `target` minus half of the sum of the absolute gaps in the other dimensions; of `overall`, the gap."""
-    gap = getattr(chosen, target) - getattr(rejected, target)
-    if target == OVERALL:
-        return float(gap)
-    others = [getattr(chosen, name) - getattr(rejected, name) for name in DIMENSIONS if name != target]
-    return float(gap - ELSEWHERE * sum(map(abs, others)))
+    return preferences.worth(chosen._asdict(), rejected._asdict(), target, _elsewhere(target), ELSEWHERE)
 
 
 def best_pair(
     request: Request, answers: Sequence[str], target: str, people: Mapping[str, Person]
 ) -> Pair | None:
     """The pair of answers that is worth most for `target`; None where no two answers differ in it."""
-    scored = [
-        (answer, verify(request, answer, people)) for answer in dict.fromkeys(answers) if answer.strip()
-    ]
-    found: Pair | None = None
-    for (chosen, high), (rejected, low) in permutations(scored, 2):
-        if getattr(high, target) > getattr(low, target):
-            value = worth(high, low, target)
-            if found is None or value > found.worth:
-                found = Pair(request, chosen, rejected, value)
-    return found
+    texts = [answer for answer in dict.fromkeys(answers) if answer.strip()]
+    scored = [verify(request, answer, people)._asdict() for answer in texts]
+    for best in preferences.best_pairs(scored, target, _elsewhere(target), ELSEWHERE):
+        return Pair(request, texts[best.chosen], texts[best.rejected], best.worth)
+    return None
+
+
+def _elsewhere(target: str) -> list[str]:
+    return [] if target == OVERALL else [name for name in DIMENSIONS if name != target]
 
 
 def minimal_pair(request: Request, people: Mapping[str, Person], seed: object) -> Pair:

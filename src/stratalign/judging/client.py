@@ -1,0 +1,107 @@
+"""One call of an OpenAI-compatible server: messages in, a reply or a trouble out. Knows no store and no protocol.
+
+The key is read from the environment here and leaves only as a header: every text that comes back is searched for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import openai
+
+from stratalign.judging.keys import api_key, encodable, identity
+from stratalign.judging.limits import retry_after
+from stratalign.judging.profiles import meaning, profile_of
+from stratalign.judging.protocol import JudgeProtocol, Message
+from stratalign.judging.replies import Reply, Trouble, read_completion
+from stratalign.judging.settings import JudgeSettings
+
+_SHORT = 6
+"""A key of fewer characters is a placeholder, and would be found in any text."""
+
+
+class Client:
+    """A connection to the settings' server.
+
+    Raises:
+        UserError: no server or model is named, or the server needs a key and the environment holds none.
+    """
+
+    def __init__(self, settings: JudgeSettings) -> None:
+        self.settings = settings
+        self.profile = profile_of(settings)
+        self._key = api_key(settings)
+        # Tries are counted by the loop, so the library makes none of its own; what it reads from the environment
+        # for OpenAI (organisation, project) is no other server's business.
+        self.sdk = openai.AsyncOpenAI(
+            api_key=self._key or "none",
+            base_url=settings.base_url,
+            max_retries=0,
+            timeout=settings.timeout,
+        )
+        if self.profile.name != "openai":
+            self.sdk.organization = None
+            self.sdk.project = None
+
+    async def ask(self, request: dict[str, Any]) -> Reply | Trouble:
+        """Send one request, as `request_for` makes it. Never raises for what a server or a network does."""
+        try:
+            # The typed method costs half as much processor time again and tells us no more.
+            call = self.sdk.post("/chat/completions", body=request, cast_to=object)
+            return self.clean(read_completion(await asyncio.wait_for(call, self.settings.timeout)))
+        except (asyncio.TimeoutError, openai.APITimeoutError):
+            return Trouble("retry", f"no answer within {self.settings.timeout:g} s")
+        except openai.OpenAIError as error:
+            return self.trouble(error)
+
+    def trouble(self, error: openai.OpenAIError) -> Trouble:
+        """What an error of the library means."""
+        if not isinstance(error, openai.APIStatusError):
+            cause = f": {error.__cause__}" if error.__cause__ else ""
+            return Trouble("retry", self.redacted(f"{error}{cause}")[:300])
+        found = self.trouble_of(error.status_code, error.body)
+        return Trouble(found.meaning, found.reason, retry_after(error.response.headers, time.time()))
+
+    def trouble_of(self, status: int, body: object) -> Trouble:
+        """What an error answer means, given its status and its body."""
+        error = body.get("error", body) if isinstance(body, dict) else body
+        fields = error if isinstance(error, dict) else {"message": error}
+        codes = tuple(str(fields[name]) for name in ("code", "type") if fields.get(name))
+        message = str(fields.get("message") or "")
+        told = self.redacted(f"HTTP {status} {' '.join(dict.fromkeys(codes))}: {' '.join(message.split())}")
+        return Trouble(meaning(self.profile, status, codes, message), told[:300])
+
+    def redacted(self, text: str) -> str:
+        """`text` without the key."""
+        hidden = text.replace(self._key, "[key]") if len(self._key) >= _SHORT else text
+        return encodable(hidden)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self.sdk.close()
+
+    def clean(self, answer: Reply | Trouble) -> Reply | Trouble:
+        """An answer without the key in any of its texts."""
+        if len(self._key) < _SHORT:
+            return answer
+        fields = vars(answer)
+        texts = {name: self.redacted(value) for name, value in fields.items() if isinstance(value, str)}
+        return type(answer)(**{**fields, **texts})
+
+
+def request_for(
+    settings: JudgeSettings, protocol: JudgeProtocol, messages: Sequence[Message], max_tokens: int
+) -> dict[str, Any]:
+    """The body of a request for one judgement."""
+    shared = identity(settings, protocol)["parameters"]
+    request: dict[str, Any] = {"model": settings.model, "messages": list(messages)}
+    if shared["temperature"] is not None:
+        request["temperature"] = shared["temperature"]
+    request[profile_of(settings).length] = max_tokens
+    response_format = protocol.response_format(settings.response_format)
+    if response_format is not None:
+        request["response_format"] = response_format
+    return {**request, **shared["extra_body"]}

@@ -1,0 +1,75 @@
+"""The next command to type, spelt as the command line takes it. Knows nothing of when to type it.
+
+A command speaks of the study's folder as `{study}`, because results do not know where they lie; `located` fills it in.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+STUDY = "{study}"
+
+
+def study_command(changes: Mapping[str, object], out: str = "", verb: str = "study") -> str:
+    """`stratalign study` on the recipe in the study's folder, with these changes.
+
+    Args:
+        changes: key path -> value.
+        out: what is added to the folder's name where the changes would make stored results stale; empty where the
+            study itself continues.
+        verb: any verb that takes a recipe.
+    """
+    settings = [f"--set {shlex.quote(f'{key}={_yaml(value)}')}" for key, value in changes.items()]
+    return " ".join(["stratalign", verb, f"{STUDY}/recipe.yaml", *settings, "--out", f"{STUDY}{out}"])
+
+
+def located(command: str, study: str) -> str:
+    """The command, or a sentence with one in it, with the study's folder in it."""
+    return re.sub(
+        re.escape(STUDY) + r"[\w./@+=-]*", lambda path: shlex.quote(path[0].replace(STUDY, study)), command
+    )
+
+
+def with_condition(recipe: Mapping[str, Any], name: str, settings: Mapping[str, object]) -> dict[str, object]:
+    """The change that adds one condition, whichever way the recipe writes its conditions; under `name`, or a name
+    like it where that one is taken."""
+    written = recipe.get("conditions") or ["base"]
+    listed = written if isinstance(written, Sequence) else ()
+    taken = {*(written if isinstance(written, Mapping) else ()), *(str(one) for one in listed)}
+    taken |= {str(key) for one in listed if isinstance(one, Mapping) for key in one}
+    own = name.replace(".", "_")  # a dot would read as a key within a key
+    while own in taken:
+        own += "_2"
+    if isinstance(written, Mapping):
+        return {f"conditions.{own}": dict(settings)}
+    return {"conditions": [*listed, {own: dict(settings)}]}
+
+
+def scaled_rate(recipe: Mapping[str, Any], factor: float) -> dict[str, object]:
+    """The change that multiplies the recipe's learning rate, or that of each block."""
+    rate = training(recipe).get("learning_rate", 1e-5)
+    if isinstance(rate, Mapping):
+        return {"training.learning_rate": {name: _short(float(one) * factor) for name, one in rate.items()}}
+    return {"training.learning_rate": _short(float(rate) * factor)}
+
+
+def training(recipe: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The recipe's training section, empty where it is not written out."""
+    return recipe.get("training") or {}
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.3g}")
+
+
+def _yaml(value: object) -> str:
+    """A value on one line, as YAML reads it: JSON is YAML, and a short number stays short."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,106 @@
+"""What a signature is, and what its function is given: records and results, ready to be asked. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from stratalign.reporting.contrasts import BASE, Contrast
+from stratalign.reporting.evidence import Evidence, gather
+from stratalign.reporting.inputs import StudyRecords
+from stratalign.reporting.results import Results
+from stratalign.reporting.runs import RunResult
+
+
+@dataclass(frozen=True)
+class Signature:
+    """One pattern that was seen: in what, what it may come from, what to look at, and what to type next.
+
+    `next` names the study's folder as `{study}`, see `commands`.
+    """
+
+    name: str
+    title: str
+    seen: str
+    cause: str
+    check: str
+    next: str
+
+
+@dataclass(frozen=True)
+class Case:
+    """One study; rows of each run are grouped once."""
+
+    records: StudyRecords
+    results: Results
+
+    @property
+    def recipe(self) -> Mapping[str, Any]:
+        return self.records.recipe
+
+    @cached_property
+    def evidence(self) -> Evidence:
+        found = self.results
+        return gather(
+            found.roles, found.judged, found.measures, found.study.objective, found.comparisons, found.pairs
+        )
+
+    @cached_property
+    def trained(self) -> list[RunResult]:
+        """Runs of trained conditions that are no controls."""
+        names = {role.condition for role in self.results.roles if role.eligible}
+        return [run for run in self.results.runs if run.condition in names]
+
+    @cached_property
+    def candidates(self) -> list[str]:
+        """The conditions of `trained`."""
+        return list(dict.fromkeys(run.condition for run in self.trained))
+
+    @cached_property
+    def answers(self) -> dict[str, list[Mapping[str, Any]]]:
+        """Run -> its answers."""
+        return _grouped(self.records.responses)
+
+    @cached_property
+    def steps(self) -> dict[str, list[Mapping[str, Any]]]:
+        """Run -> its training steps, in order."""
+        found = _grouped(self.records.training)
+        return {run: sorted(rows, key=lambda row: int(row["step"])) for run, rows in found.items()}
+
+    @cached_property
+    def pairs(self) -> dict[str, list[Mapping[str, Any]]]:
+        """Run -> log-probabilities of its held-out pairs; demonstrations are left out."""
+        found = _grouped(self.records.logprobs)
+        return {run: [row for row in rows if row.get("rejected") is not None] for run, rows in found.items()}
+
+    def base_of(self, run: RunResult) -> str:
+        """The run of the base with the same seed, or its only one."""
+        own = [one for one in self.results.runs if one.condition == BASE]
+        same = [one.run for one in own if one.seed == run.seed]
+        return (same or [one.run for one in own] or [BASE])[0]
+
+    def objective(self, condition: str) -> list[Contrast]:
+        """The condition against base on what the preferences are meant to move."""
+        return self.evidence.against_base(condition, self.evidence.objective)
+
+    def gains(self, condition: str) -> bool:
+        """Whether it surely does better than base on some of the objective."""
+        return any(one.sure and one.gain > 0 for one in self.objective(condition))
+
+    def measured(self, condition: str, dimension: str) -> Contrast | None:
+        """The condition against base on one dimension of whichever protocol has it, over all seeds."""
+        rows = (
+            one
+            for one in self.results.comparisons
+            if one.condition == condition and one.dimension == dimension and one.seed is None and one.n
+        )
+        return next(rows, None)
+
+
+def _grouped(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(str(row["run"]), []).append(row)
+    return found

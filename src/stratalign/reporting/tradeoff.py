@@ -1,0 +1,142 @@
+"""Draws what each condition gains on the objective against its worst loss on any other dimension, with intervals.
+
+Both are net win rates against base, turned so that above 0 is better. The worst of many dimensions lies below 0 by
+chance alone, the lower the more dimensions there are; the page says so. Knows results only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from stratalign.reporting import svg
+from stratalign.reporting.contrasts import Contrast, Measure
+from stratalign.reporting.evidence import objective_measures
+from stratalign.reporting.numbers import interval, signed
+from stratalign.reporting.results import Results
+
+WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 720.0, 400.0, 62.0, 28.0, 150.0, 46.0
+
+
+class Bound(NamedTuple):
+    """A net win rate turned so that above 0 is better, with its interval."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+class Tradeoff(NamedTuple):
+    """One condition: its gain on a dimension of the objective, and its worst one of the others."""
+
+    condition: str
+    dimension: str
+    gain: Bound
+    worst_dimension: str
+    worst: Bound
+    verdict: str
+
+
+def tradeoffs(results: Results) -> tuple[Tradeoff, ...]:
+    """Each condition on the first dimension of the objective (or what stands in); none without another dimension."""
+    measures = [one for one in results.measures if one.key[:2] == results.judged and one.better]
+    meant = objective_measures(measures, results.study.objective) or measures[:1]
+    others = [one for one in measures if one not in meant]
+    found = []
+    for condition in dict.fromkeys(one.condition for one in results.comparisons):
+        gain = _contrasts(results, condition, meant[:1])
+        rest = _contrasts(results, condition, others)
+        if gain and rest:
+            worst = min(rest, key=lambda one: one.gain)
+            found.append(
+                Tradeoff(
+                    condition,
+                    gain[0].dimension,
+                    turned(gain[0]),
+                    worst.dimension,
+                    turned(worst),
+                    gain[0].verdict,
+                )
+            )
+    return tuple(found)
+
+
+def turned(one: Contrast) -> Bound:
+    """The contrast's net win rate and interval, negated where lower is better."""
+    rate = one.net_win_rate or 0.0
+    if one.better == "lower":
+        return Bound(-rate, None if one.high is None else -one.high, None if one.low is None else -one.low)
+    return Bound(rate, one.low, one.high)
+
+
+def tradeoff_plot(points: Sequence[Tradeoff]) -> svg.Drawing | None:
+    """The scatter, or None without points."""
+    if not points:
+        return None
+    right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
+    gains, losses = [one.gain for one in points], [one.worst for one in points]
+    low_x, high_x = _reach(gains)
+    low_y, high_y = _reach(losses)
+
+    def x(value: float) -> float:
+        return LEFT + (value - low_x) / (high_x - low_x) * (right - LEFT)
+
+    def y(value: float) -> float:
+        return bottom - (value - low_y) / (high_y - low_y) * (bottom - TOP)
+
+    parts = []
+    for tick in svg.ticks(low_x, high_x, 8):
+        parts.append(svg.line(x(tick), TOP, x(tick), bottom, "f-rule" if tick else "f-zero"))
+        parts.append(svg.text(x(tick), bottom + 17, signed(tick, 2), "f-small", "middle"))
+    for tick in svg.ticks(low_y, high_y, 8):
+        parts.append(svg.line(LEFT, y(tick), right, y(tick), "f-rule" if tick else "f-zero"))
+        parts.append(svg.text(LEFT - 8, y(tick) + 4, signed(tick, 2), "f-small", "end"))
+    parts.append(
+        svg.text((LEFT + right) / 2, bottom + 36, f"gain on {points[0].dimension} →", "f-small", "middle")
+    )
+    parts.append(svg.text(LEFT, TOP - 10, "↑ the worst other dimension", "f-small"))
+    labels = svg.apart({one.condition: y(one.worst.value) for one in points}, TOP + 8, bottom)
+    for one in points:
+        kind = {"better": "f-better", "worse": "f-worse"}.get(one.verdict, "f-unsure")
+        at_x, at_y = x(one.gain.value), y(one.worst.value)
+        if one.gain.low is not None and one.gain.high is not None:
+            parts.append(svg.line(x(one.gain.low), at_y, x(one.gain.high), at_y, f"{kind} f-thin"))
+        if one.worst.low is not None and one.worst.high is not None:
+            parts.append(svg.line(at_x, y(one.worst.low), at_x, y(one.worst.high), f"{kind} f-thin"))
+    for one in points:
+        kind = {"better": "f-better", "worse": "f-worse"}.get(one.verdict, "f-unsure")
+        at_x, at_y = x(one.gain.value), y(one.worst.value)
+        parts.append(svg.circle(at_x, at_y, 5, kind, _words(one)))
+        label = labels[one.condition]
+        parts.append(svg.line(at_x + 6, at_y, right + 6, label, "f-leader f-c6"))
+        parts.append(svg.text(right + 10, label + 4, svg.shortened(one.condition, RIGHT - 14)))
+    told = "; ".join(_words(one) for one in points)
+    return svg.Drawing(
+        WIDTH, HEIGHT, f"Gain on the objective against the worst other dimension. {told}.", "\n".join(parts)
+    )
+
+
+def _contrasts(results: Results, condition: str, measures: Sequence[Measure]) -> list[Contrast]:
+    keys = {one.key for one in measures}
+    return [
+        one
+        for one in results.comparisons
+        if one.condition == condition
+        and one.seed is None
+        and one.key in keys
+        and one.net_win_rate is not None
+    ]
+
+
+def _reach(bounds: Sequence[Bound]) -> tuple[float, float]:
+    """The ends of an axis: all intervals and 0, and some room."""
+    values = [0.0] + [value for bound in bounds for value in bound if value is not None]
+    room = 0.06 * (max(values) - min(values)) or 0.05
+    return min(values) - room, max(values) + room
+
+
+def _words(one: Tradeoff) -> str:
+    return (
+        f"{one.condition}: {one.dimension} {signed(one.gain.value)} {interval(one.gain.low, one.gain.high)}, "
+        f"worst {one.worst_dimension} {signed(one.worst.value)} {interval(one.worst.low, one.worst.high)}"
+    )

@@ -1,0 +1,286 @@
+"""The answer of a study as a file and as the page's first box, on studies whose numbers are known."""
+
+from __future__ import annotations
+
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from answered_studies import ALL, FEW, HALF, MOST, NONE, answered_study
+from fake_studies import score
+
+from stratalign.records import StudyFolder, write_json, write_scores
+from stratalign.reporting import report
+
+
+def answer_of(folder: Path) -> dict[str, Any]:
+    report([folder])
+    found: dict[str, Any] = json.loads(StudyFolder(folder).recommendation.read_text())
+    return found
+
+
+def negative(values: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(-value for value in values)
+
+
+ALL_CONTROLS = {
+    "base_again": {"fluency": HALF, "coherence": HALF},
+    "shuffled": {"fluency": HALF, "coherence": HALF},
+}
+
+
+def test_of_conditions_that_cannot_be_told_apart_the_cheapest_is_recommended(tmp_path: Path) -> None:
+    # full and mid are above base everywhere and equal to each other; mid has 4 of 12 layers.
+    gains = {"full": {"fluency": ALL}, "mid": {"fluency": ALL}, "local": {"fluency": HALF}, **ALL_CONTROLS}
+    found = answer_of(answered_study(tmp_path, gains))
+    assert found["verdict"] == "train"
+    assert found["train"] == {
+        "condition": "mid", "layers": [4, 5, 6, 7], "modules": 8, "targets": ["q_proj", "v_proj"], "rank": 16,
+        "alpha": 32, "learning_rate": 1e-4, "schedule": None, "loss": "sigmoid", "beta": 0.1, "steps": 20, "phases": 1,
+    }  # fmt: skip
+    assert found["line"].startswith(
+        "Train mid (layers 4–7, 8,192 parameters) at learning rate 0.0001: suffices for a net win rate of +1.00"
+    )
+    assert "mid cannot be told from full after correction, and is chosen as the cheapest" in found["words"][0]
+    assert found["rule"].startswith("Among conditions that do better than base and cannot be told apart")
+    assert [one["condition"] for one in found["alternatives"]] == ["full", "local"]
+    (gain,) = found["gain"]
+    assert (gain["net_win_rate"], gain["mean_difference"], gain["outcome"]) == (1.0, 1.0, "better")
+    assert found["parameters"] == 4 * 2048
+    assert found["adapter_bytes"] == 4 * 4 * 2048
+    assert found["share_of_model"] == pytest.approx(8192 / 1_234_567)
+    assert found["kl_to_base"] == {"mid": {"mean": 0.5, "standard_error": 0.0, "n": 40}}
+    assert found["adapters"] == ["adapters/mid"]
+
+
+def test_of_blocks_of_one_size_the_highest_is_recommended(tmp_path: Path) -> None:
+    found = answer_of(answered_study(tmp_path, {"local": {"fluency": ALL}, "global": {"fluency": ALL}}))
+    assert found["train"]["condition"] == "global"
+    assert "No null control was in the study" in " ".join(found["words"])
+
+
+def test_a_condition_that_is_beaten_head_to_head_is_not_recommended(tmp_path: Path) -> None:
+    # mid is above base by 1 everywhere, full by 2: full wins all 40 prompts against mid.
+    found = answer_of(answered_study(tmp_path, {"full": {"fluency": (2,) * 40}, "mid": {"fluency": ALL}}))
+    assert found["train"]["condition"] == "full"
+    (other,) = found["alternatives"]
+    assert (other["condition"], other["words"]) == (
+        "mid",
+        "does better than base, but loses to full head to head",
+    )
+
+
+def test_of_equals_one_that_pays_no_tax_comes_first(tmp_path: Path) -> None:
+    gains = {"full": {"fluency": ALL}, "mid": {"fluency": ALL, "coherence": negative(ALL)}}
+    found = answer_of(answered_study(tmp_path, gains))
+    assert found["train"]["condition"] == "full"
+    assert found["tax"]["pays"] == []
+
+
+def test_the_tax_and_the_largest_loss_that_is_excluded_are_told(tmp_path: Path) -> None:
+    gains = {"mid": {"fluency": ALL, "coherence": negative(MOST), "safety": FEW}}
+    names = ("fluency", "coherence", "safety")
+    found = answer_of(answered_study(tmp_path, gains, dimensions=names))
+    tax = found["tax"]
+    assert [one["dimension"] for one in tax["pays"]] == ["coherence"]
+    assert tax["pays"][0]["net_win_rate"] == -0.5
+    # safety: +0.125, standard error sqrt((23/40 - 0.125^2) / 40) = 0.118; low bound 0.125 - 1.96 x 0.118 = -0.106.
+    assert tax["excluded_beyond"] == pytest.approx(0.106, abs=0.025)
+    assert tax["least_sure"] == "safety"
+    assert "; pays on coherence" in found["line"]
+
+
+@pytest.mark.parametrize(("random", "any_layers"), [(ALL, True), (HALF, False), (None, None)])
+def test_what_does_not_beat_random_layers_says_that_any_would_do(
+    tmp_path: Path, random: tuple[int, ...] | None, any_layers: bool | None
+) -> None:
+    gains = {"mid": {"fluency": ALL}} | ({"random": {"fluency": random}} if random else {})
+    found = answer_of(answered_study(tmp_path, gains))
+    assert found["train"]["condition"] == "mid"
+    assert found["any_layers_would_do"] is any_layers
+    assert ("any layers would do" in found["line"]) == bool(any_layers)
+    said = " ".join(found["words"])
+    assert ("whether these layers matter is not known" in said) == (any_layers is None)
+    assert ("mid beats random (4 layers drawn at random, as many as mid)" in said) == (any_layers is False)
+
+
+def test_controls_are_never_recommended(tmp_path: Path) -> None:
+    gains = {"mid": {"fluency": HALF}, "random": {"fluency": ALL}, "thin": {"fluency": ALL}}
+    found = answer_of(answered_study(tmp_path, gains))
+    assert found["verdict"] == "cannot tell"
+    assert [one["condition"] for one in found["alternatives"]] == ["mid"]
+
+
+def test_what_cannot_be_told_says_how_many_prompts_would(tmp_path: Path) -> None:
+    found = answer_of(answered_study(tmp_path, {"mid": {"fluency": FEW}}))
+    assert (found["verdict"], found["train"], found["peft"]) == ("cannot tell", None, None)
+    # Effect 0.125, standard error 0.118 (above), two tests (fluency, coherence): the level is 0.025 two-sided, so
+    # n = 40 x ((2.241 + 0.842) x 0.118 / 0.125)^2 = 340.
+    assert found["prompts_needed"] == pytest.approx(340, rel=0.05)
+    about = int(found["next"][0].split("preferences.held_out=")[1].split()[0])
+    assert about % 10 == 0
+    assert 0 <= about - found["prompts_needed"] < 10
+    assert f"about {about} prompts would (mid +0.12 so far, with 40)" in found["line"]
+
+
+def test_without_any_gain_so_far_no_number_of_prompts_is_invented(tmp_path: Path) -> None:
+    found = answer_of(answered_study(tmp_path, {"mid": {"fluency": negative(FEW)}}))
+    assert (found["verdict"], found["prompts_needed"]) == ("cannot tell", None)
+    assert "no condition is above base so far (mid −0.12 with 40 prompts)" in found["line"]
+
+
+@pytest.mark.parametrize("loss", [ALL, MOST])
+def test_where_base_is_better_nothing_is_recommended(tmp_path: Path, loss: tuple[int, ...]) -> None:
+    found = answer_of(answered_study(tmp_path, {"mid": {"fluency": negative(loss)}}))
+    assert found["verdict"] == "nothing"
+    assert found["line"] == "Nothing to recommend: base is as good or better on fluency."
+    assert "mid does worse than base on fluency" in found["words"][0]
+
+
+def test_where_everything_ties_nothing_is_recommended(tmp_path: Path) -> None:
+    found = answer_of(answered_study(tmp_path, {"mid": {"fluency": NONE}}))
+    assert found["verdict"] == "nothing"
+    assert found["words"][0] == "Every prompt ties with base: nothing moved."
+
+
+def test_where_base_differs_from_itself_nobody_should_train(tmp_path: Path) -> None:
+    gains = {"mid": {"fluency": ALL}, "base_again": {"coherence": MOST}}
+    found = answer_of(answered_study(tmp_path, gains))
+    assert (found["verdict"], found["train"]) == ("controls fail", None)
+    assert found["line"] == "Do not train on this evidence: the controls fail."
+    assert "base_again (the base, sampled anew) moves coherence" in found["words"][0]
+
+
+def test_where_shuffled_labels_do_as_well_nobody_should_train(tmp_path: Path) -> None:
+    gains = {"mid": {"fluency": MOST}, "shuffled": {"fluency": MOST}}
+    assert answer_of(answered_study(tmp_path / "equal", gains))["verdict"] == "controls fail"
+    # All 40 against 30 of 40: the interval of +0.5 ends at about +0.77, below +1.
+    clear = answer_of(answered_study(tmp_path / "clear", gains | {"mid": {"fluency": ALL}}))
+    assert clear["verdict"] == "train"
+    assert "Part of the gain on fluency comes from training alone: shuffled has +0.50" in " ".join(
+        clear["words"]
+    )
+
+
+def test_an_unfinished_study_has_no_answer_and_says_what_is_behind(tmp_path: Path) -> None:
+    folder = answered_study(tmp_path, {"mid": {"fluency": ALL}})
+    rows = [score(run, n, 1.0) for run, count in (("base", 40), ("mid", 30)) for n in range(count)]
+    write_scores(StudyFolder(folder).scores, rows)
+    found = answer_of(folder)
+    assert (found["verdict"], found["line"]) == ("unfinished", "Unfinished: no answer yet.")
+    assert "mid has 30 of 40 judged answers." in found["words"]
+    assert found["next"] == ["stratalign study {study}/recipe.yaml --out {study}"]
+    StudyFolder(folder).scores.unlink()
+    assert answer_of(folder)["words"] == ["No answer yet: no answers have been judged yet."]
+
+
+def test_a_pilot_says_whether_the_full_study_could_decide(tmp_path: Path) -> None:
+    folder = answered_study(tmp_path, {"mid": {"fluency": FEW}}, preferences={"held_out": 160})
+    found = answer_of(folder)["reach"]
+    assert (found["pilot"], found["full"]) == (True, 1000)
+    (against_base,) = found["questions"]
+    # (2.241 + 0.842) x 0.118 = 0.364 with 40 prompts, half of that with 160, a fifth with 1,000; 0.125 lies between.
+    assert against_base["detectable"] == pytest.approx(0.364, rel=0.03)
+    recipe, paper = against_base["larger"]
+    assert (recipe["prompts"], paper["prompts"]) == (160, 1000)
+    assert recipe["detectable"] == pytest.approx(0.182, rel=0.03)
+    assert paper["detectable"] == pytest.approx(0.0728, rel=0.03)
+    assert (recipe["decided"], paper["decided"]) == (False, True)
+    text = page_text(folder)
+    assert "This is a pilot" in text
+    assert "the full study (160 prompts) could see 0.18, and the observed +0.12 would not be decided" in text
+    assert "the full study (1,000 prompts) could see 0.07, and the observed +0.12 would be decided" in text
+
+
+def test_the_config_to_paste_makes_the_adapter_that_was_trained(tmp_path: Path) -> None:
+    from peft import LoraConfig
+
+    found = answer_of(answered_study(tmp_path, {"mid": {"fluency": ALL}}))["peft"]
+    made: dict[str, Any] = {}
+    exec(found["python"], made)
+    config = made["config"]
+    assert isinstance(config, LoraConfig)
+    modules = [f"model.layers.{n}.self_attn.{kind}" for n in (4, 5, 6, 7) for kind in ("q_proj", "v_proj")]
+    assert config.target_modules == set(modules)
+    assert (config.r, config.lora_alpha, config.lora_dropout, config.bias) == (16, 32, 0.0, "none")
+    stored = dict(found["adapter_config"])
+    assert stored.pop("peft_type") == "LORA"
+    assert LoraConfig(**stored).to_dict() == config.to_dict()
+
+
+def test_the_file_knows_nothing_of_time_and_place_and_the_box_shows_seconds(tmp_path: Path) -> None:
+    here, there = (answered_study(tmp_path / name, {"mid": {"fluency": ALL}}) for name in ("here", "there"))
+    write_json(StudyFolder(there).timings, {"runs": {"mid": {"own_seconds": 7.0}}, "host": "elsewhere"})
+    assert "60.0 s of its own training here" not in page_text(there)
+    assert "7.00 s of its own training here" in page_text(there)
+    assert "1 min 00 s of its own training here; about 1 min 30 s if trained alone (estimated)" in page_text(
+        here
+    )
+    first, second = (StudyFolder(one).recommendation.read_bytes() for one in (here, there))
+    assert first == second
+    assert str(tmp_path).encode() not in first
+    assert b"seconds" not in first
+
+
+def test_each_of_several_studies_has_its_answer(tmp_path: Path) -> None:
+    one = answered_study(tmp_path / "one", {"mid": {"fluency": ALL}})
+    two = answered_study(tmp_path / "two", {"mid": {"fluency": FEW}})
+    page = report([one, two])
+    assert [json.loads((folder / "recommendation.json").read_text())["verdict"] for folder in (one, two)] == [
+        "train",
+        "cannot tell",
+    ]
+    assert page.read_text().count('class="answer-box') == 2
+
+
+def test_a_condition_whose_proof_failed_is_not_recommended(tmp_path: Path) -> None:
+    folder = answered_study(tmp_path, {"mid": {"fluency": ALL}, "full": {"fluency": ALL}})
+    found = json.loads(StudyFolder(folder).manifest.read_text())
+    found["runs"]["mid"]["proof"]["proven"] = False
+    write_json(StudyFolder(folder).manifest, found)
+    assert answer_of(folder)["train"]["condition"] == "full"
+
+
+def test_hostile_names_are_inert_in_the_box(tmp_path: Path) -> None:
+    attack = "</pre><script>alert(1)</script>"
+    folder = answered_study(tmp_path, {"mid": {attack: ALL}}, dimensions=(attack,), objective=(attack,))
+    found = json.loads(StudyFolder(folder).manifest.read_text())
+    found["runs"]["mid"]["modules"] = [attack]
+    write_json(StudyFolder(folder).manifest, found)
+    page = report([folder]).read_text()
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;alert(1)") > 3
+
+
+def test_a_study_that_has_grown_smaller_is_finished(tmp_path: Path) -> None:
+    gains = {"mid": {"fluency": ALL}, "full": {"fluency": ALL}}
+    large, small = (
+        answered_study(tmp_path / "large", gains),
+        answered_study(tmp_path / "small", {"mid": gains["mid"]}),
+    )
+    folder = StudyFolder(large)
+    # What the pipeline does when the recipe loses a condition: a new recipe and new scores; all else stays.
+    folder.recipe.write_bytes(StudyFolder(small).recipe.read_bytes())
+    folder.scores.write_bytes(StudyFolder(small).scores.read_bytes())
+    found = answer_of(large)
+    assert found["verdict"] == "train"
+    assert json.loads(folder.results.read_text())["missing"] == []
+    report([small])
+    assert folder.results.read_bytes() == StudyFolder(small).results.read_bytes()
+
+
+class _Text(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.text = ""
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def page_text(folder: Path) -> str:
+    parser = _Text()
+    parser.feed(report([folder]).read_text())
+    return " ".join(parser.text.split())

@@ -1,0 +1,142 @@
+"""Seeds as a level, gains at matched divergence, bounds of missing rows, and correlations, against known values."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from stratalign.stats import correlations, gain_at_kl, matched_gains, missing_bounds, seed_level
+
+
+def test_two_seeds_have_the_mean_and_spread_of_their_effects() -> None:
+    # Seed 0: 1, 0; seed 10: 1, 1. Effects 0.5 and 1: mean 0.75, standard deviation 0.5 / sqrt(2).
+    found = seed_level([1, 0, 1, 1], [0, 0, 10, 10], ["p", "q", "p", "q"])
+    assert (found.seeds, found.effects, found.mean) == (("0", "10"), (0.5, 1.0), 0.75)
+    assert found.between_seeds == pytest.approx(0.5 / 2**0.5)
+    # Residuals .25, -.75, .25, .25, each with weight 1/4. V_seeds = 2 (.125^2 + .125^2) = 1/16; V_clusters: p 1/8,
+    # q -1/8, so 1/16; V_both = 4/3 (9 + 3) / 16 / 16 = 1/16. Together 1/16, on (1/16)^2 / (2/16^2) = 1/2 degree.
+    assert found.standard_error == pytest.approx(0.25)
+    assert found.degrees_of_freedom == pytest.approx(0.5)
+
+
+def test_each_way_of_clustering_is_statsmodels() -> None:
+    api = pytest.importorskip("statsmodels.api")
+    generator = np.random.default_rng(1)
+    seeds, clusters = np.repeat(np.arange(4), 30), np.tile(np.arange(30), 4)
+    values = (
+        generator.normal(size=4)[seeds] + generator.normal(size=30)[clusters] + generator.normal(size=120)
+    )
+    fit = api.OLS(values, np.ones(120))
+
+    def variance(groups: np.ndarray) -> float:
+        return float(fit.fit(cov_type="cluster", cov_kwds={"groups": groups}).bse[0]) ** 2
+
+    both = variance(seeds) + variance(clusters) - variance(np.arange(120))
+    found = seed_level(values, seeds, clusters)
+    assert found.mean == pytest.approx(values.mean())
+    assert found.standard_error == pytest.approx(both**0.5, rel=1e-9)
+
+
+def test_one_seed_one_cluster_and_no_rows_are_defined() -> None:
+    one = seed_level([1, 0], [3, 3], ["p", "q"])
+    assert (one.effects, one.mean, one.between_seeds, one.low) == ((0.5,), 0.5, None, None)
+    together = seed_level([1, 0], [0, 1], ["p", "p"])
+    assert (together.mean, together.low) == (0.5, None)
+    assert together.between_seeds == pytest.approx(0.5**0.5)
+    none = seed_level([np.nan], [0], ["p"])
+    assert (none.seeds, none.mean, none.n) == ((), None, 0)
+    alike = seed_level([1, 1, 1, 1], [0, 0, 1, 1], ["p", "q", "p", "q"])
+    assert (alike.low, alike.high, alike.standard_error) == (1.0, 1.0, 0.0)
+
+
+def test_the_interval_covers_what_other_seeds_and_prompts_would_give() -> None:
+    generator = np.random.default_rng(0)
+    seeds, clusters = np.repeat(np.arange(5), 40), np.tile(np.arange(40), 5)
+    covered = stacked = 0
+    for _ in range(300):
+        noise = generator.normal(0, 0.3, 5)[seeds] + generator.normal(0, 0.5, 40)[clusters]
+        values = 0.2 + noise + generator.normal(size=200)
+        found = seed_level(values, seeds, clusters)
+        assert found.low is not None
+        assert found.high is not None
+        covered += found.low <= 0.2 <= found.high
+        sums = np.array([values[clusters == c].mean() for c in range(40)])
+        stacked += abs(values.mean() - 0.2) <= 1.96 * sums.std(ddof=1) / 40**0.5
+    # 300 tries: two standard errors are 0.025. Prompts alone, as if no other seed could have been drawn, fall short.
+    assert 0.92 <= covered / 300 <= 0.99
+    assert stacked / 300 < 0.9
+
+
+def test_a_gain_is_read_off_the_line_from_base_and_never_beyond() -> None:
+    # Points (sqrt 1, 0.2) and (sqrt 9, 0.4): at KL 4, halfway between 1 and 3, it is 0.3; at KL 0.25, half of 0.2.
+    assert gain_at_kl([9.0, 1.0], [0.4, 0.2], 4.0) == pytest.approx(0.3)
+    assert gain_at_kl([9.0, 1.0], [0.4, 0.2], 0.25) == pytest.approx(0.1)
+    assert gain_at_kl([9.0], [0.4], 0.0) == 0.0
+    with pytest.raises(ValueError, match="largest KL"):
+        gain_at_kl([9.0], [0.4], 9.1)
+
+
+def test_gains_are_compared_at_the_smaller_divergence() -> None:
+    # a gains 1/2 at a mean KL of 4, b 1/4 at 1: at KL 1, a has 1/2 x sqrt(1 / 4) = 1/4 as well.
+    found = matched_gains([1, 0, 1, 0], [4] * 4, [1, 0, 0, 0], [1, 1, 2, 0], range(4))
+    assert (found.kl, found.matched_a, found.matched_b, found.difference) == (1.0, 0.25, 0.25, 0.0)
+    assert (found.kl_a, found.gain_a, found.n, found.missing) == (4.0, 0.5, 4, 0)
+    assert found.matched_a == gain_at_kl([4.0], [0.5], 1.0)
+
+
+def test_matched_gains_without_drift_rows_or_clusters_are_defined() -> None:
+    still = matched_gains([1, 0], [0, 0], [1, 0], [1, 1], [0, 1])
+    assert (still.gain_a, still.kl_b, still.kl, still.difference) == (0.5, 1.0, None, None)
+    none = matched_gains([np.nan], [1], [1], [1], [0])
+    assert (none.n, none.missing, none.difference) == (0, 1, None)
+    one = matched_gains([1, 0], [1, 1], [0, 0], [1, 1], ["p", "p"])
+    assert (one.difference, one.low) == (0.5, None)
+    # Half of all resamples of two clusters lack one of them; a resample without drift has no gain to read.
+    part = matched_gains([1, 0], [1, 0], [1, 0], [0, 1], [0, 1])
+    assert part.low is not None
+    with pytest.raises(ValueError, match="never negative"):
+        matched_gains([1], [-1], [1], [1], [0])
+
+
+def test_swapping_conditions_flips_the_matched_difference_exactly() -> None:
+    generator = np.random.default_rng(8)
+    gains, kls = generator.integers(-1, 2, size=(2, 50)), generator.exponential(size=(2, 50))
+    there = matched_gains(gains[0], kls[0], gains[1], kls[1], range(50))
+    back = matched_gains(gains[1], kls[1], gains[0], kls[0], range(50))
+    assert there.low is not None
+    assert there.high is not None
+    assert there.difference is not None
+    assert (back.difference, back.low, back.high) == (-there.difference, -there.high, -there.low)
+
+
+def test_missing_rows_bound_the_rate_as_if_all_were_lost_or_won() -> None:
+    # 6 wins, 1 loss, 1 tie, 2 missing: (6 - 1 -/+ 2) / 10.
+    assert missing_bounds(6, 1, 8, 2) == (0.3, 0.7)
+    assert missing_bounds(6, 1, 8, 0) == (0.625, 0.625)
+    assert missing_bounds(0, 0, 0, 3) == (-1.0, 1.0)
+    assert missing_bounds(0, 0, 0, 0) is None
+
+
+def test_correlations_are_numpys_over_the_rows_that_both_have() -> None:
+    values = np.random.default_rng(2).normal(size=(50, 3))
+    values[:, 2] += values[:, 0]
+    assert np.array(correlations(values)) == pytest.approx(np.corrcoef(values.T), rel=1e-9)
+    values[:5, 1] = np.nan
+    found = correlations(values)
+    assert found[0][1] == pytest.approx(np.corrcoef(values[5:, 0], values[5:, 1])[0, 1])
+    assert found[0][2] == pytest.approx(np.corrcoef(values[:, 0], values[:, 2])[0, 1])
+
+
+def test_what_groups_differ_by_on_average_does_not_correlate() -> None:
+    # Within groups x and y go opposite ways, between them together.
+    values = [[0, 1], [1, 0], [10, 11], [11, 10]]
+    assert correlations(values, ["x", "x", "y", "y"])[0][1] == pytest.approx(-1)
+    between = correlations(values)[0][1]
+    assert between is not None
+    assert between > 0.9
+
+
+def test_constants_and_single_rows_do_not_correlate() -> None:
+    assert correlations([[0.1, 1.0], [0.1, 2.0], [0.1, 5.0]]) == [[None, None], [None, 1.0]]
+    assert correlations([[1.0, 2.0]]) == [[None, None], [None, None]]
+    assert correlations(np.empty((0, 1))) == [[None]]
