@@ -104,3 +104,35 @@ def test_a_record_of_another_model_and_rates_by_block_are_refused():
     assert "is of another model" in refusal({"by": BY, "keep": 0.5}, records=foreign)
     assert "takes one learning_rate" in refusal({"by": BY, "keep": 0.5}, learning_rate={"mid": 1e-3})
     assert "has no numbers for modules" in refusal({"by": BY, "keep": 0.5}, records={BY: {}})
+
+
+def test_a_shuffled_ranking_chooses_as_many_of_each_kind_at_random():
+    """The numbers rise with the kind, so that the top half of all 24 is up_proj and down_proj of every layer."""
+    by_kind = {
+        BY: {"score": {site.name: 10.0 * KINDS.index(site.kind) + site.layer for site in SITES}},
+    }
+    settings = {
+        "by": BY,
+        "keep": 0.375,
+        "ranking": "shuffled",
+    }  # 9 modules: down_proj everywhere, up_proj of 3
+    found = [resolve(settings | {"seed": seed}, by_kind).modules for seed in range(40)]
+    for modules in found:
+        kinds = [name.rsplit("layers.")[1][2:] for name in modules]
+        assert [kinds.count(kind) for kind in KINDS] == [0, 0, 3, 6]
+    drawn = {name for modules in found for name in modules if "up_proj" in name}
+    assert len(drawn) == 6  # every layer's is drawn by some seed
+    assert resolve(settings, by_kind).modules == found[0]
+    assert len(set(found)) > 10
+
+
+def test_a_list_of_seeds_makes_one_control_each():
+    written = {"c": {"by": BY, "keep": [0.1, 0.2], "ranking": "shuffled", "seed": [1, 2]}}
+    specs = expand_conditions(written, ())
+    assert [spec.name for spec in specs] == ["c-0.1-1", "c-0.1-2", "c-0.2-1", "c-0.2-2"]
+    assert [spec.selection["seed"] for spec in specs] == [1, 2, 1, 2]
+
+
+def test_rankings_that_are_not_known_and_seeds_of_nothing_are_refused():
+    assert "shuffled" in refusal({"by": BY, "keep": 0.5, "ranking": "random"})
+    assert "belongs to `random` or `ranking`" in refusal({"by": BY, "keep": 0.5, "seed": 1})

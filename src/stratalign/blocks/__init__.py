@@ -11,6 +11,7 @@ from stratalign.blocks.selectors import (
     keep_share,
     modules_by,
     ranked,
+    shuffled_within,
 )
 from stratalign.blocks.sites import (
     DEFAULT_TARGETS,
@@ -54,4 +55,5 @@ __all__ = [
     "ranked",
     "resolve_condition",
     "select_sites",
+    "shuffled_within",
 ]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from stratalign.blocks.partitions import Blocks, check_layers, parse_layers
-from stratalign.blocks.selectors import Signals, modules_by
+from stratalign.blocks.selectors import Signals, modules_by, shuffled_within
 from stratalign.blocks.sites import (
     Site,
     adapter_parameters,
@@ -130,8 +130,15 @@ def resolve_condition(
 def _sites_by(
     spec: ConditionSpec, sites: Sequence[Site], records: Mapping[str, Signals], targets: Sequence[str]
 ) -> list[Site]:
-    """The sites that a record chooses; of these kinds alone where the condition names its targets itself."""
+    """The sites that a record chooses; of these kinds alone where the condition names its targets itself.
+
+    With `ranking: shuffled` as many of each kind, but drawn.
+    """
     by = spec.selection["by"]
+    if "ranking" in spec.selection and by in records:
+        kinds = {site.name: site.kind for site in sites}
+        seed = spec.selection.get("seed", 0)
+        records = {by: {key: shuffled_within(scores, kinds, seed) for key, scores in records[by].items()}}
     if "targets" in spec.overrides and by in records:
         allowed = {site.name for site in select_sites(sites, {s.layer for s in sites}, targets, spec.name)}
         records = {

@@ -6,7 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from stratalign.errors import UserError, unknown_name
+from stratalign.records import keyed_seed
 
 Signals = Mapping[str, Mapping[str, float]]
 """Signal -> module -> a number, larger where training matters more: what a diagnosis leaves for selectors."""
@@ -35,6 +38,23 @@ def keep_share(scores: Mapping[str, float], keep: float) -> frozenset[str]:
 def drop_share(scores: Mapping[str, float], drop: float) -> frozenset[str]:
     """All names but the bottom share, at least one."""
     return hard_mask(scores, max(1, len(scores) - share_size(drop, len(scores))))
+
+
+def shuffled_within(scores: Mapping[str, float], groups: Mapping[str, str], seed: int) -> dict[str, float]:
+    """The numbers dealt out anew, at random, among the names of each group.
+
+    Any top share of them has as many names of every group as the same share of the numbers as they were: what is left
+    of a choice by them is chance alone.
+
+    Args:
+        groups: name -> its group; names without one stay as they are.
+    """
+    found = dict(scores)
+    for group in dict.fromkeys(groups.values()):
+        names = [name for name in scores if groups.get(name) == group]
+        order = np.random.default_rng(keyed_seed("shuffled ranking", seed, group)).permutation(len(names))
+        found |= {name: scores[names[other]] for name, other in zip(names, order, strict=True)}
+    return found
 
 
 def modules_by(name: str, selection: Mapping[str, Any], records: Mapping[str, Signals]) -> frozenset[str]:

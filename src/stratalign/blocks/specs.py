@@ -18,8 +18,10 @@ SELECTORS = ("block", "blocks", "layers", "random", "phases", "by")
 SHARES = ("keep", "drop")
 """Of a record's modules, the top share that trains, or the bottom share that does not; a list makes one condition
 each."""
-EXTRAS = ("seed", "contiguous", "parameters_like", "labels", "sampling_seed", "signal", *SHARES)
+EXTRAS = ("seed", "contiguous", "parameters_like", "labels", "sampling_seed", "signal", "ranking", *SHARES)
 LABELS = ("given", "shuffled")
+SHUFFLED = "shuffled"
+"""The value of `ranking` that deals a record's numbers out at random among modules of each kind: the control."""
 LIST_KEYS = ("targets", "betas")
 """Training keys whose value is itself a list: a list of lists makes one condition each."""
 
@@ -89,7 +91,7 @@ def _sweep(name: str, settings: dict[str, Any]) -> list[tuple[str, dict[str, Any
     listed = {
         key: value
         for key, value in settings.items()
-        if (key in SHARES or key not in (*SELECTORS, *EXTRAS))
+        if (key in (*SHARES, "seed") or key not in (*SELECTORS, *EXTRAS))
         and isinstance(value, list)
         and (key not in LIST_KEYS or (value and isinstance(value[0], list)))
     }
@@ -129,9 +131,9 @@ def _spec(name: str, settings: dict[str, Any], override_keys: Sequence[str]) -> 
             f"Known: {', '.join(SELECTORS)}."
         )
     for key, owner in (
-        ("seed", "random"),
         ("contiguous", "random"),
         ("signal", "by"),
+        ("ranking", "by"),
         ("keep", "by"),
         ("drop", "by"),
     ):
@@ -139,6 +141,10 @@ def _spec(name: str, settings: dict[str, Any], override_keys: Sequence[str]) -> 
             raise UserError(
                 f"conditions.{name}.{key} belongs to `{owner}`, which this condition does not use."
             )
+    if "seed" in settings and not {"random", "ranking"} & set(settings):
+        raise UserError(
+            f"conditions.{name}.seed belongs to `random` or `ranking`, which this condition does not use."
+        )
     if "by" in settings:
         _check_by(name, settings)
     if settings.get("labels", "given") not in LABELS:
@@ -159,6 +165,8 @@ def _check_by(name: str, settings: Mapping[str, Any]) -> None:
             f"conditions.{name} is chosen by a record: name its file and either the share to keep or the one to drop, "
             "such as {by: diagnostics/significance.json, keep: 0.25}."
         )
+    if settings.get("ranking", SHUFFLED) != SHUFFLED:
+        raise unknown_name(f"value of conditions.{name}.ranking", settings["ranking"], [SHUFFLED])
     share = settings[given[0]]
     if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share < 1:
         raise UserError(f"conditions.{name}.{given[0]} must be a share between 0 and 1, got {share!r}.")
