@@ -137,6 +137,28 @@ def test_an_adapter_folder_is_looked_at_as_it_is(studied):
     assert {row["layer"] for row in one.record["modules"]} == {2}
 
 
+def test_a_fully_trained_checkpoint_is_looked_at_by_its_difference(studied, tmp_path):
+    """The adapter of `mid` merged into the base is a checkpoint: the same modules, and slopes as of the adapter."""
+    file, out, _ = studied
+    sa.merge(out / "adapters" / "mid", tmp_path / "merged")
+    one = sa.diagnose("significance", file, out=out, tuned=str(tmp_path / "merged"))
+    assert one.path.name == "significance@merged.json"
+    record = one.record
+    assert record["training"] is None
+    assert record["difference"]["not_gated"] == {}
+    adapted = sa.diagnose("significance", file, out=out, adapter=str(out / "adapters" / "mid")).record
+    assert [row["module"] for row in record["modules"]] == [row["module"] for row in adapted["modules"]]
+    assert record["difference"]["gated"] == len(adapted["modules"])
+    assert record["losses"]["mean"]["trained"] == pytest.approx(
+        adapted["losses"]["mean"]["trained"], abs=1e-5
+    )
+    for one_row, other in zip(record["modules"], adapted["modules"], strict=True):
+        slope, expected = (row["slopes"]["base"]["value"] for row in (one_row, other))
+        assert slope == pytest.approx(expected, rel=0.01, abs=1e-6)
+    said = call("diagnose", "significance", file, "--out", out, "--tuned", tmp_path / "merged")
+    assert "4 modules gated; 0 other tensors differ" in " ".join(said.out.split())
+
+
 def test_conditions_are_chosen_by_the_record_and_train(studied, tmp_path):
     file, out, found = studied
     chosen = yaml.safe_load(file.read_text())

@@ -91,6 +91,15 @@ def significance(record: Mapping[str, Any]) -> None:
         f"Halves of the minibatches: Jaccard of the top {half['share']:.0%} {half['jaccard']:.2f} (chance "
         f"{half['chance']:.2f}), rank correlation {_number(half['rank_correlation'], '{:.2f}')}."
     )
+    if record["difference"] is not None:
+        gated, beside = (record["difference"][key] for key in ("gated", "not_gated"))
+        most = ", ".join(
+            f"{name} by {beside[name]:.2g}" for name in sorted(beside, key=lambda n: -beside[n])[:3]
+        )
+        paragraph(
+            f"Difference of two checkpoints: {gated} modules gated; {len(beside)} other tensors "
+            f"differ and are not{f' (relative change: {most})' if beside else ''}."
+        )
     training = record["training"]
     if training is not None:
         stable = training["stable_from"]

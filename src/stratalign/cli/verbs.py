@@ -211,6 +211,10 @@ def diagnose(
     adapter: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Look at this PEFT adapter in place of a run.")
     ] = None,
+    tuned: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="significance: a fully trained checkpoint in place of a run."),
+    ] = None,
     against: Annotated[
         list[str],
         typer.Option(
@@ -224,7 +228,8 @@ def diagnose(
     as_json: AsJson = False,
 ) -> None:
     """Look into the model: gradients by block, or the significance of modules; leaves a record for selectors."""
-    options = {"run": run, "adapter": None if adapter is None else str(adapter), "against": against}
+    options = {"run": run, "adapter": None if adapter is None else str(adapter)}
+    options |= {"tuned": tuned, "against": against}
     given = {key: value for key, value in options.items() if value}
     with printing.progress(quiet=as_json) as progress:
         found = sa.diagnose(kind, recipe, changes, out, progress, compare=compare, **given)

@@ -45,6 +45,10 @@ class SignificanceSettings(BaseModel):
         description="a trained run of the study's folder to look at; null: one is trained on every linear module",
     )
     adapter: str | None = Field(None, description="a PEFT adapter folder to look at in place of a run")
+    tuned: str | None = Field(
+        None,
+        description="a fully trained checkpoint (hub id or folder) in place of a run: its difference to the model",
+    )
     steps: int = Field(64, ge=2, description="steps of the scores' gradient descent (ours)")
     batch: int = Field(16, ge=1, description="training pairs in such a step (ours)")
     start: float = Field(4.0, description="score that all modules start at: gates of 0.98 (ours)")

@@ -48,6 +48,7 @@ from stratalign.models.packing import check_packing, lay_out, packed_inputs, pac
 from stratalign.models.soundness import check_support
 from stratalign.models.tapping import tapped, weight_norm
 from stratalign.models.tree_attention import Spans
+from stratalign.models.updates import Difference, WholeUpdates, read_difference
 
 __all__ = [
     "AdapterBank",
@@ -56,12 +57,14 @@ __all__ = [
     "Audit",
     "Captured",
     "Classifier",
+    "Difference",
     "LoadedModel",
     "Mixture",
     "ModelSettings",
     "ModelShape",
     "Spans",
     "Unmixable",
+    "WholeUpdates",
     "advance",
     "audit",
     "base_files",
@@ -88,6 +91,7 @@ __all__ = [
     "packed_inputs",
     "packed_length",
     "read_adapter_config",
+    "read_difference",
     "read_tokenizer",
     "replay",
     "resolve_folder",

@@ -6,7 +6,7 @@ A record says in full what it was made from. If that is what is asked for again,
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,15 @@ from stratalign.diagnostics import (
 )
 from stratalign.engine import JointEngine, padded_size, plan_memory
 from stratalign.errors import UserError, unknown_name
-from stratalign.models import AdapterBank, LoadedModel, base_files, load_model, packed_length
+from stratalign.models import (
+    AdapterBank,
+    Difference,
+    LoadedModel,
+    base_files,
+    load_model,
+    packed_length,
+    read_difference,
+)
 from stratalign.pipeline.fingerprints import as_stored
 from stratalign.pipeline.planning import Plan, make_plan, read_preferences
 from stratalign.pipeline.stage_one import train_everywhere
@@ -37,6 +45,8 @@ from stratalign.records import SCHEMA, Progress, locked, read_json, silent, writ
 
 STAGE_ONE = "all-linear-modules"
 """The condition that a diagnosis plans with; ILA's first stage trains it."""
+
+_SUBJECTS = ("run", "adapter", "tuned")
 
 DIGITS = 8
 """Significant digits of the numbers in a record."""
@@ -78,11 +88,18 @@ class Bench:
             pack_tokens=max(max(sizes), int(tokens * share)),
         )
 
-    def attach_subject(self) -> None:
-        """Attach the subject's adapter, with its tensors."""
+    def attach_subject(self) -> Difference | None:
+        """Attach the subject's adapter with its tensors, or a checkpoint's difference, which is given back."""
+        run = self.subject.adapter.run
+        if self.subject.tuned is not None:
+            names = [site.name for site in self.sites]
+            found = read_difference(self.loaded.model, names, self.subject.tuned)
+            self.bank.attach_whole(run, found.updates)
+            return found
         self.bank.attach(self.subject.adapter)
         if self.subject.folder is not None:
-            self.bank.load(self.subject.adapter.run, self.subject.folder)
+            self.bank.load(run, self.subject.folder)
+        return None
 
 
 def diagnose(
@@ -121,7 +138,7 @@ def diagnose(
     planned = _plan(read, Path(out) if out is not None else Path("studies") / name, settings)
     folder = planned.folder.path
     with locked(folder):
-        subject = find_subject(planned, getattr(settings, "run", None), getattr(settings, "adapter", None))
+        subject = find_subject(planned, *(getattr(settings, key, None) for key in _SUBJECTS))
         at = "" if subject.label is None else f"@{subject.label}"
         path = folder / "diagnostics" / f"{kind}{at}.json"
         wanted = as_stored(_fingerprint(kind, planned, subject, settings))
@@ -186,7 +203,7 @@ def _fingerprint(kind: str, plan: Plan, subject: Subject, settings: BaseModel) -
         "training": plan.fingerprints["training"] | plan.fingerprints[f"run {run.id}@{run.seed}"]["training"],
         "rank": run.condition.rank,
         "learning_rate": next(iter(run.condition.phases[0].modules.values())),
-        "settings": settings.model_dump(mode="json", exclude={"run", "adapter"}),
+        "settings": settings.model_dump(mode="json", exclude=set(_SUBJECTS)),
         "subject": subject.digest,
         "arithmetic": {
             "device": execution.device,
@@ -255,16 +272,16 @@ def _gradients(bench: Bench, settings: GradientSettings, progress: Progress) -> 
 
 def _significance(bench: Bench, settings: SignificanceSettings, progress: Progress) -> dict[str, Any]:
     plan = bench.plan
-    training = None
-    if bench.subject.folder is None:
+    training = difference = None
+    if not bench.subject.given:
         run = plan.runs[0].id
         engine = bench.engine(run, 0)
         training = train_everywhere(plan, engine, settings.epsilon, progress)
         modules = set(plan.runs[0].condition.modules)
     else:
         run = bench.subject.adapter.run
-        modules = set(bench.subject.adapter.modules)
-        bench.attach_subject()
+        difference = bench.attach_subject()
+        modules = set(bench.bank.specs[run].modules)
         engine = bench.engine(run, min(site.layer for site in bench.sites if site.name in modules))
     others = plan.validation_trees or plan.train_trees
     if plan.recipe.training.loss == "sft":
@@ -284,8 +301,18 @@ def _significance(bench: Bench, settings: SignificanceSettings, progress: Progre
     return {
         **looked_at,
         "training": training,
+        "difference": None if difference is None else _told(difference, bench.sites),
         "losses_of": "validation" if plan.validation_trees else "train",
         **found,
+    }
+
+
+def _told(difference: Difference, sites: Sequence[Site]) -> dict[str, Any]:
+    """What of a checkpoint is gated, and what differs beside and is not: the base's is taken there."""
+    return {
+        "gated": len(difference.updates),
+        "unchanged": [site.name for site in sites if site.name not in difference.updates],
+        "not_gated": difference.others,
     }
 
 

@@ -1,4 +1,5 @@
-"""What a diagnosis looks at: the base, a trained run of the study's folder, or any LoRA adapter of the model."""
+"""What a diagnosis looks at: the base, a trained run of the study's folder, any LoRA adapter of the model, or the
+difference of another checkpoint."""
 
 from __future__ import annotations
 
@@ -8,34 +9,52 @@ from typing import Any
 
 from stratalign.blocks import Site
 from stratalign.errors import UserError, unknown_name
-from stratalign.models import AdapterSpec, load_tensors, module_names, read_adapter_config
+from stratalign.models import (
+    AdapterSpec,
+    ModelSettings,
+    base_files,
+    load_tensors,
+    module_names,
+    read_adapter_config,
+)
 from stratalign.pipeline.planning import Plan
-from stratalign.records import SAFE_NAME, file_digest, read_json
+from stratalign.records import SAFE_NAME, digest, file_digest, read_json
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What is looked at. `label` tells its record from that of the base; `digest` changes when the adapter does."""
+    """What is looked at. `label` tells its record from that of the base; `digest` changes when the adapter does.
+
+    Of a checkpoint in `tuned` the modules are known once it is loaded; `adapter` names none before.
+    """
 
     name: str
     label: str | None
     adapter: AdapterSpec
     folder: Path | None
     digest: str | None
+    tuned: str | None = None
+
+    @property
+    def given(self) -> bool:
+        """Whether there is something trained to look at."""
+        return self.folder is not None or self.tuned is not None
 
 
-def find_subject(plan: Plan, run: str | None, adapter: str | None) -> Subject:
-    """The run or the adapter that is named; the base if none is.
+def find_subject(plan: Plan, run: str | None, adapter: str | None, tuned: str | None = None) -> Subject:
+    """The run, the adapter or the checkpoint that is named; the base if none is.
 
     Raises:
-        UserError: both are named, or what is named is not there, not trained, or no plain LoRA of this model.
+        UserError: several are named, or what is named is not there, not trained, or no plain LoRA of this model.
     """
-    if run is not None and adapter is not None:
-        raise UserError("Name a run of the study or an adapter folder, not both.")
+    if sum(given is not None for given in (run, adapter, tuned)) > 1:
+        raise UserError("Name a run of the study, an adapter folder or a tuned checkpoint, not both.")
     if run is not None:
         return _of_run(plan, run)
     if adapter is not None:
         return _of_folder(plan.shape.sites, Path(adapter).expanduser())
+    if tuned is not None:
+        return _of_checkpoint(tuned)
     return Subject("base", None, AdapterSpec("base", (), 1, 1.0), None, None)
 
 
@@ -73,10 +92,18 @@ def _of_folder(sites: tuple[Site, ...], folder: Path) -> Subject:
         )
     ordered = tuple(site.name for site in sites if site.name in modules)
     spec = AdapterSpec("adapter", ordered, config["r"], config["lora_alpha"])
-    label = folder.resolve().name
-    if not SAFE_NAME.fullmatch(label):
-        label = "adapter"
+    label = _label(folder.resolve().name, "adapter")
     return Subject(label, label, spec, folder, _digest(folder))
+
+
+def _of_checkpoint(tuned: str) -> Subject:
+    label = _label(Path(tuned).expanduser().resolve().name, "tuned")
+    files = digest(base_files(ModelSettings(base=tuned)))
+    return Subject(label, label, AdapterSpec("tuned", (), 0, 0.0), None, files, tuned)
+
+
+def _label(name: str, otherwise: str) -> str:
+    return name if SAFE_NAME.fullmatch(name) else otherwise
 
 
 def _digest(folder: Path) -> str:
