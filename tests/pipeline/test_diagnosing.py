@@ -71,6 +71,13 @@ def test_significance_trains_every_linear_module_and_says_whether_it_was_stable(
     assert [point["step"] for point in training["validation"]] == [1, 2, 3, 4, 5, 6]
     assert all((out / folder / "adapter_model.safetensors").is_file() for folder in training["adapters"])
     assert record["losses_of"] == "validation"
+    steps = training["gate_steps"]  # windows from steps 1 and 3 on, three pairs each
+    assert [row["step"] for row in steps] == [1, 2, 3, 3, 4, 5]
+    assert all(row["within_bound"] == len(row["differences"]) == 28 for row in steps)
+    stable = training["stable_from"]
+    assert all(row["after_stability"] == (None if stable is None else row["step"] >= stable) for row in steps)
+    moves = [row["update_change"] / row["learning_rate"] for row in steps]
+    assert all(move > 0 for move in moves)
     assert not (out / "diagnostics" / "significance" / "checkpoint.safetensors").exists()
 
 

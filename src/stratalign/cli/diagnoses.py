@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -111,6 +111,28 @@ def significance(record: Mapping[str, Any]) -> None:
                 else f"validation loss NOT stable to {training['epsilon']:.0%} of its change, or not watched."
             )
         )
+        _gate_steps(training["gate_steps"])
+
+
+def _gate_steps(pairs: Sequence[Mapping[str, Any]]) -> None:
+    """Theorem 3.1: one gate step at t and at t + 1, before the training is stable and after."""
+    if not pairs:
+        return
+    table = _table("steps", "stable", "slopes differ", "bound", "in it", "update moves", "Jaccard", "chance")
+    for row in pairs:
+        stable = {True: "yes", False: "no", None: "-"}[row["after_stability"]]
+        table.add_row(
+            f"{row['step']}, {row['step'] + 1}",
+            stable,
+            f"{row['relative']:.2%}",
+            f"{row['bound'] / row['slopes']:.2%}",
+            f"{row['within_bound']} of {len(row['bounds'])}",
+            f"{row['update_change']:.2%}",
+            f"{row['agreement']['jaccard']:.2f}",
+            f"{row['agreement']['chance']:.2f}",
+        )
+    say("One gate step at two consecutive training steps (Theorem 3.1), as shares of all slopes' length:")
+    console.print(table)
 
 
 def agreement(found: Mapping[str, Any]) -> None:

@@ -228,8 +228,8 @@ def diagnose(
     as_json: AsJson = False,
 ) -> None:
     """Look into the model: gradients by block, or the significance of modules; leaves a record for selectors."""
-    options = {"run": run, "adapter": None if adapter is None else str(adapter)}
-    options |= {"tuned": tuned, "against": against}
+    folder = None if adapter is None else str(adapter)
+    options = {"run": run, "adapter": folder, "tuned": tuned, "against": against}
     given = {key: value for key, value in options.items() if value}
     with printing.progress(quiet=as_json) as progress:
         found = sa.diagnose(kind, recipe, changes, out, progress, compare=compare, **given)

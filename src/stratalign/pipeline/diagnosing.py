@@ -276,7 +276,7 @@ def _significance(bench: Bench, settings: SignificanceSettings, progress: Progre
     if not bench.subject.given:
         run = plan.runs[0].id
         engine = bench.engine(run, 0)
-        training = train_everywhere(plan, engine, settings.epsilon, progress)
+        training = train_everywhere(plan, engine, settings, progress)
         modules = set(plan.runs[0].condition.modules)
     else:
         run = bench.subject.adapter.run
