@@ -7,6 +7,7 @@ import pytest
 
 from stratalign.diagnostics.concentration import (
     Estimate,
+    cosines,
     evenness,
     gini,
     jackknife,
@@ -76,3 +77,44 @@ def test_a_block_without_signal_is_no_ground_for_a_verdict():
         vectors @ vectors.T, np.ones(4), lambda g, n: np.atleast_1d(np.log(squared_norms(g, n)))
     )
     assert much_greater(found, 2.0) == "cannot tell"
+
+
+def test_cosines_have_no_bias_from_noise_and_their_intervals_hold_the_truth():
+    """Two means at 60 degrees, cosine 0.5, chunks of which 200 directions are noise as long as the means.
+
+    The plain cosine of the two averages: noise adds 1 / 16 of 200 x 0.25 = 3.1 to both squared lengths of 4, which
+    makes it 0.5 x 4 / 7.1 = 0.28.
+    """
+    rng = np.random.default_rng(0)
+    one, two = np.zeros(200), np.zeros(200)
+    one[0], two[:2] = 2, (1, np.sqrt(3))
+    values, plain, inside = [], [], 0
+    for _ in range(200):
+        a, b = (mean + 0.5 * rng.normal(size=(16, 200)) for mean in (one, two))
+        grams = np.stack([a @ a.T, a @ b.T, b @ b.T])
+        (found,) = jackknife(grams, np.ones((16, 2)), cosines)
+        values.append(found.value)
+        inside += found.low <= 0.5 <= found.high
+        sums = grams.sum(axis=(1, 2))
+        plain.append(sums[1] / np.sqrt(sums[0] * sums[2]))
+    assert np.mean(values) == pytest.approx(0.5, abs=0.02)
+    assert np.mean(plain) == pytest.approx(0.28, abs=0.02)
+    assert inside / 200 > 0.9
+
+
+def test_a_cosine_of_chunks_of_different_sizes_by_hand():
+    """Gradients along one line: chunk sums n x mean, whatever the sizes, so the cosine is 1, and -1 the other way."""
+    sizes = np.array([[1.0, 2.0], [3.0, 1.0], [2.0, 2.0]])
+    a, b = 2.0 * sizes[:, 0], -5.0 * sizes[:, 1]
+    grams = np.stack([np.outer(a, a), np.outer(a, b), np.outer(b, b)])
+    assert cosines(grams, sizes) == pytest.approx(-1)
+    assert cosines(grams * np.array([1, -1, 1])[:, None, None], sizes) == pytest.approx(1)
+
+
+def test_a_cosine_with_a_mean_that_cannot_be_told_from_0_is_no_number():
+    """Two chunks that point opposite ways, in both losses: their product is -1, so that no norm is known."""
+    one = np.array([[1.0, 0.0], [-1.0, 0.0]])
+    grams = np.stack([one @ one.T] * 3)
+    (found,) = jackknife(grams, np.ones((2, 2)), cosines)
+    assert np.isnan(found.value)
+    assert (found.low, found.high) == (-np.inf, np.inf)

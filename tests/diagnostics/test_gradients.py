@@ -22,6 +22,12 @@ def table(lengths, noise, seed=0, chunks=16):
     return _Table(SITES, BLOCKS, grams, np.ones(chunks), dict.fromkeys((s.name for s in SITES), 2.0))
 
 
+def measure(run, engine, sites, trees, objective, settings):
+    """The description of one source."""
+    found = measure_gradients(engine, run, sites, BLOCKS, {"s": trees}, objective, settings, seed=0)
+    return found["sources"]["s"]
+
+
 def test_a_block_that_holds_nearly_all_is_much_greater():
     """Norms: low sqrt(9 + 16) = 5, high sqrt(2) = 1.41; ratio 3.54; per root parameter both over sqrt(200)."""
     found = table([3, 4, 1, 1], noise=0.02).describe(2.0, None)
@@ -67,12 +73,10 @@ def test_a_real_models_losses_are_measured_on_the_same_pairs_and_demonstrations_
     _, sites, engine = set_up("llama")
     trees = make_trees(12)
     settings = GradientSettings(pairs=12, chunks=4)
-    found = measure_gradients(engine, "r", sites, BLOCKS, trees, Objective(), settings, seed=0)
+    found = measure("r", engine, sites, trees, Objective(), settings)
     assert list(found["losses"]) == ["sigmoid", "sft"]
     assert (found["pairs"], found["chunks"]) == (12, 4)
-    alone = measure_gradients(
-        engine, "r", sites, BLOCKS, [without_rejected(t) for t in trees], Objective(), settings, seed=0
-    )
+    alone = measure("r", engine, sites, [without_rejected(t) for t in trees], Objective(), settings)
     assert list(alone["losses"]) == ["sft"]
     both, one = (record["losses"]["sft"]["all"]["norm"] for record in (found, alone))
     assert both == pytest.approx(one, rel=1e-5)  # the rejected branch says nothing about likelihood of chosen
@@ -86,10 +90,34 @@ def test_at_the_base_dpos_gradient_is_half_beta_of_the_margins():
     norms = [
         [
             row["norm"]
-            for row in measure_gradients(
-                engine, "r", sites, BLOCKS, make_trees(8), Objective(beta=beta), settings, seed=0
-            )["losses"]["sigmoid"]["layers"]
+            for row in measure("r", engine, sites, make_trees(8), Objective(beta=beta), settings)["losses"][
+                "sigmoid"
+            ]["layers"]
         ]
         for beta in (0.1, 0.2)
     ]
     assert np.allclose(np.array(norms[1]), 2 * np.array(norms[0]), rtol=1e-6)
+
+
+def test_cosines_between_losses_and_sources():
+    """A source against itself under another name has cosine 1; the doubled loss points the same way."""
+    _, sites, engine = set_up("llama")
+    settings = GradientSettings(pairs=12, chunks=4)
+    trees, others = make_trees(12), make_trees(12, seed=5)
+    found = measure_gradients(
+        engine, "r", sites, BLOCKS, {"a": trees, "again": trees, "b": others}, Objective(), settings, seed=0
+    )
+    rows = {
+        tuple((one["source"], one["loss"]) for one in (row["of"], row["and"])): row
+        for row in found["cosines"]
+    }
+    # within each source sigmoid and sft; between each two sources, the same loss
+    assert len(rows) == 3 + 3 * 2
+    same = rows[("a", "sft"), ("again", "sft")]
+    for place in (same["all"], *same["blocks"].values()):
+        assert place["value"] == pytest.approx(1, abs=1e-6)
+        assert place["standard_error"] < 1e-6
+    # two draws of random tokens have in common which tokens there are
+    assert 0.2 < rows[("a", "sft"), ("b", "sft")]["all"]["value"] < 1
+    assert set(same["blocks"]) == set(BLOCKS)
+    assert all(-1 <= row["all"]["low"] <= row["all"]["high"] <= 1 for row in rows.values())

@@ -60,6 +60,23 @@ def gradients(record: Mapping[str, Any]) -> None:
                     f"{loss}, {what}: largest in {said['largest']}; over {others}. Much greater than all "
                     f"others, {ratio:g} times: {_said(said['verdict'])}."
                 )
+    _cosines(record["cosines"])
+
+
+def _cosines(pairs: Sequence[Mapping[str, Any]]) -> None:
+    """Cosines between the gradients of two losses or two sources, by block."""
+    if not pairs:
+        return
+    table = _table("gradient", "and", "block", "cosine", "95 %")
+    for pair in pairs:
+        one, two = pair["of"], pair["and"]
+        alone = one["source"] == two["source"]
+        names = [own["loss"] if alone else own["source"] for own in (one, two)]
+        names[0] += f" ({one['source'] if alone else one['loss']})"
+        for block, row in ({"all": pair["all"]} | pair["blocks"]).items():
+            table.add_row(*names, block, _number(row["value"], "{:.2f}"), _interval(row, "{:.2f}"))
+    say("Cosines between mean gradients, without the bias of noise:")
+    console.print(table)
 
 
 def significance(record: Mapping[str, Any]) -> None:
@@ -154,7 +171,9 @@ def _table(*names: str) -> Table:
     table = Table(box=None, pad_edge=False)
     for name in names:
         table.add_column(
-            name, justify="left" if name in ("loss", "block", "module") else "right", no_wrap=True
+            name,
+            justify="left" if name in ("loss", "block", "module", "gradient", "and") else "right",
+            no_wrap=True,
         )
     return table
 

@@ -46,10 +46,33 @@ def squared_norms(grams: Floats, sizes: Floats) -> Floats:
     return cross_products(grams, sizes)
 
 
-def cross_products(grams: Floats, sizes: Floats) -> Floats:
-    """The same of two losses on the same chunks: unbiased <mean, other mean>; products of one chunk are left out."""
+def cross_products(grams: Floats, sizes: Floats, others: Floats | None = None) -> Floats:
+    """The same of two losses: unbiased <mean, other mean>; products of one chunk's number with itself are left out.
+
+    Args:
+        grams: [..., C, C], a row for each chunk of the one and a column for each of the other.
+        others: sizes [C] of the other's chunks, where they are not the same pairs.
+    """
+    others = sizes if others is None else others
     crossed = grams.sum(axis=(-2, -1)) - np.trace(grams, axis1=-2, axis2=-1)
-    found: Floats = crossed / (sizes.sum() ** 2 - (sizes**2).sum())
+    found: Floats = crossed / (sizes.sum() * others.sum() - (sizes * others).sum())
+    return found
+
+
+def cosines(grams: Floats, sizes: Floats) -> Floats:
+    """Cosines [...] of two losses' mean gradients: <a, b> / (|a| |b|), each without the bias that noise brings.
+
+    The cosine of two noisy means is too close to 0, since noise lengthens them; this one is not, but may pass 1 by
+    chance. Not a number where a norm cannot be told from 0.
+
+    Args:
+        grams: [3, ..., C, C], products of a with a, a with b, b with b.
+        sizes: [C, 2], pairs in the chunks of a and of b.
+    """
+    own, crossed, other = grams
+    # a root of each: of two negative estimates the product would be positive
+    lengths = np.sqrt(squared_norms(own, sizes[:, 0])) * np.sqrt(squared_norms(other, sizes[:, 1]))
+    found: Floats = cross_products(crossed, sizes[:, 0], sizes[:, 1]) / lengths
     return found
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from stratalign.diagnostics.chunks import cut_chunks
 from stratalign.diagnostics.concentration import (
     Estimate,
     Floats,
+    cosines,
     evenness,
     gini,
     jackknife,
@@ -61,51 +63,144 @@ class GradientSettings(BaseModel):
     adapter: str | None = Field(None, description="a PEFT adapter folder to measure in place of a run")
 
 
+@dataclass(frozen=True)
+class Gathered:
+    """The gradients of one preference source: each loss on each chunk, by module."""
+
+    chunks: Sequence[Sequence[Tree]]
+    losses: Mapping[str, Objective]
+    kept: Mapping[str, ChunkGradients]
+
+    @property
+    def sizes(self) -> Floats:
+        """Pairs in each chunk [C]."""
+        return np.array([len(chunk) for chunk in self.chunks], dtype=np.float64)
+
+    def products(self, module: str, loss: str, other: Gathered, other_loss: str) -> Floats:
+        """Inner products [C, C] of the chunks' summed gradients of one loss with those of another source's."""
+        slots, others = self._slots(loss), other._slots(other_loss)
+        found: Floats = self.kept[module].gram(slots, other.kept[module], others).numpy()
+        return found
+
+    def _slots(self, loss: str) -> slice:
+        first = list(self.losses).index(loss) * len(self.chunks)
+        return slice(first, first + len(self.chunks))
+
+
 def measure_gradients(
     engine: JointEngine,
     run: str,
     sites: Sequence[Site],
     blocks: Mapping[str, Sequence[int]],
-    trees: Sequence[Tree],
+    sources: Mapping[str, Sequence[Tree]],
     objective: Objective,
     settings: GradientSettings,
     *,
     seed: int,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """The gradients of one preference source, as plain numbers for a record.
+    """The gradients of every preference source, and the cosines between them, as plain numbers for a record.
 
     Args:
         engine: with the run attached and its replay starting at layer 0, so that every module is reached.
         run: base, or a run with an adapter.
         sites: the linear modules to measure.
         blocks: of the partition, name -> layers.
-        trees: training pairs, or demonstrations, of which only `sft` can be measured.
+        sources: training pairs, or demonstrations, of which only `sft` can be measured; by source.
         objective: the preference loss.
         seed: draws the pairs and chunks.
     """
-    chunks = cut_chunks(trees, settings.pairs, settings.chunks, seed)
-    losses = {BASELINE: Objective(BASELINE)}
-    if len(trees[0].branches) > 1 and objective.loss != BASELINE:
-        losses = {objective.loss: objective} | losses
+    gathered: dict[str, Gathered] = {}
     with engine.active(run, frozenset()):
         weights = {site.name: weight_norm(engine.model, site.name) for site in sites}
-        grams = _chunk_products(engine, run, sites, chunks, losses, progress)
-    sizes = np.array([len(chunk) for chunk in chunks], dtype=np.float64)
+        for source, trees in sources.items():
+            chunks = cut_chunks(trees, settings.pairs, settings.chunks, seed)
+            losses = {BASELINE: Objective(BASELINE)}
+            if len(trees[0].branches) > 1 and objective.loss != BASELINE:
+                losses = {objective.loss: objective} | losses
+            kept = _chunk_gradients(engine, run, sites, chunks, losses, progress)
+            gathered[source] = Gathered(chunks, losses, kept)
+    return {
+        "sources": {
+            source: _describe(own, sites, blocks, weights, settings.ratio) for source, own in gathered.items()
+        },
+        "cosines": _cosines(gathered, sites, blocks),
+    }
+
+
+def _describe(
+    own: Gathered,
+    sites: Sequence[Site],
+    blocks: Mapping[str, Sequence[int]],
+    weights: Mapping[str, float],
+    ratio: float,
+) -> dict[str, Any]:
     tables = {
-        loss: _Table(sites, blocks, np.stack([grams[site.name][i] for site in sites]), sizes, weights)
-        for i, loss in enumerate(losses)
+        loss: _Table(
+            sites,
+            blocks,
+            np.stack([own.products(site.name, loss, own, loss) for site in sites]),
+            own.sizes,
+            weights,
+        )
+        for loss in own.losses
     }
     baseline = tables[BASELINE]
     return {
-        "pairs": int(sizes.sum()),
-        "clusters": len({tree.cluster for chunk in chunks for tree in chunk}),
-        "chunks": len(chunks),
+        "pairs": int(own.sizes.sum()),
+        "clusters": len({tree.cluster for chunk in own.chunks for tree in chunk}),
+        "chunks": len(own.chunks),
         "losses": {
-            loss: table.describe(settings.ratio, None if table is baseline else baseline)
+            loss: table.describe(ratio, None if table is baseline else baseline)
             for loss, table in tables.items()
         },
     }
+
+
+def _cosines(
+    gathered: Mapping[str, Gathered], sites: Sequence[Site], blocks: Mapping[str, Sequence[int]]
+) -> list[dict[str, Any]]:
+    """Cosines between the losses of one source, and between sources of one loss: over all modules, and by block.
+
+    Chunks are left out together, the n-th of both: where clusters have the same names in both sources, these are the
+    same people. With fewer chunks in one source, the other's last ones are not used.
+    """
+    places = {"all": [True] * len(sites)} | {
+        name: [site.layer in layers for site in sites] for name, layers in blocks.items()
+    }
+    rows = np.array(list(places.values()), dtype=np.float64)
+    found = []
+    every = [(source, loss) for source, own in gathered.items() for loss in own.losses]
+    for (source, loss), (other_source, other_loss) in combinations(every, 2):
+        if source != other_source and loss != other_loss:
+            continue
+        one, two = gathered[source], gathered[other_source]
+        count = min(len(one.chunks), len(two.chunks))
+        pairs = ((one, loss, one, loss), (one, loss, two, other_loss), (two, other_loss, two, other_loss))
+        grams = np.stack(
+            [
+                np.stack([a.products(site.name, of, b, and_of)[:count, :count] for site in sites])
+                for a, of, b, and_of in pairs
+            ]
+        )
+        sizes = np.stack([one.sizes[:count], two.sizes[:count]], axis=1)
+        estimates = jackknife(np.einsum("rm,kmij->krij", rows, grams), sizes, cosines)
+        by_place = dict(zip(places, (asdict(_within_one(e)) for e in estimates), strict=True))
+        found.append(
+            {
+                "of": {"source": source, "loss": loss},
+                "and": {"source": other_source, "loss": other_loss},
+                "all": by_place.pop("all"),
+                "blocks": by_place,
+            }
+        )
+    return found
+
+
+def _within_one(cosine: Estimate) -> Estimate:
+    """A cosine and its interval, held to what cosines can be."""
+    value, low, high = (max(-1.0, min(1.0, x)) for x in (cosine.value, cosine.low, cosine.high))
+    return Estimate(cosine.value if math.isnan(cosine.value) else value, cosine.standard_error, low, high)
 
 
 def gradient_signals(measured: Mapping[str, Any]) -> dict[str, dict[str, float]]:
@@ -118,15 +213,15 @@ def gradient_signals(measured: Mapping[str, Any]) -> dict[str, dict[str, float]]
     return {key: {row["module"]: float(row[key] or 0.0) for row in first["modules"]} for key in keys}
 
 
-def _chunk_products(
+def _chunk_gradients(
     engine: JointEngine,
     run: str,
     sites: Sequence[Site],
     chunks: Sequence[Sequence[Tree]],
     losses: Mapping[str, Objective],
     progress: Progress,
-) -> dict[str, list[Floats]]:
-    """Module -> for each loss the inner products [C, C] of the chunks' summed gradients.
+) -> dict[str, ChunkGradients]:
+    """Module -> the chunks' summed gradients, a slot for each loss and chunk, loss by loss.
 
     One base pass and one forward pass serve all losses of a batch.
     """
@@ -156,13 +251,9 @@ def _chunk_products(
                         torch.autograd.backward(loss, retain_graph=place + 1 < len(losses))
                         passed.captured.hidden[0].grad = None
             progress("gradients", number + 1, len(chunks))
-    found: dict[str, list[Floats]] = {}
-    for name, own in kept.items():
-        gram = own.gram().numpy()
-        own.forget()
-        cuts = [slice(i * len(chunks), (i + 1) * len(chunks)) for i in range(len(losses))]
-        found[name] = [gram[cut, cut] for cut in cuts]
-    return found
+    for own in kept.values():
+        own.to_cpu()
+    return kept
 
 
 class _Table:

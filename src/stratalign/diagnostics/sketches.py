@@ -22,6 +22,8 @@ WIDTH = 2**16
 """Numbers in a sketch. An inner product <g, h> is right on average, and off by one to three |g| |h| / sqrt(WIDTH) (one
 standard deviation): 0.4 % for gradients like noise, about 1 % where a few directions have it all."""
 
+ALL = slice(None)
+
 TOKENS_AT_ONCE = 256
 """Tokens transformed at a time, so that their spectra take no more than 256 MiB."""
 
@@ -67,20 +69,37 @@ class ChunkGradients:
         kept = self._kept[slot]
         self._kept[slot] = part if kept is None else kept.add_(part)
 
-    def gram(self) -> Tensor:
-        """Inner products of all slots with each other: [slots, slots] float64, on the CPU."""
-        device = next(kept.device for kept in self._kept if kept is not None)
-        rows = self.shape[0] * self.shape[1] if self.exact else self.width
-        wide = [torch.zeros(rows, device=device) if kept is None else kept.flatten() for kept in self._kept]
-        stacked = torch.stack(wide)
-        found = torch.zeros(len(wide), len(wide), dtype=torch.float64, device=device)
-        for part in torch.split(stacked, 2**20, dim=1):  # in pieces: sums of many products in float64
-            found += part.double() @ part.double().t()
+    def gram(
+        self, own: slice = ALL, other: ChunkGradients | None = None, others: slice | None = None
+    ) -> Tensor:
+        """Inner products of slots with each other: [slots, slots] float64, on the CPU.
+
+        Args:
+            own: which slots; all by default.
+            other: gradients of the same weight, kept elsewhere; the products are then with its slots.
+            others: which slots they are multiplied with; those of `own` by default.
+        """
+        rows = self._stacked(own)
+        columns = (self if other is None else other)._stacked(own if others is None else others)
+        found = torch.zeros(len(rows), len(columns), dtype=torch.float64, device=rows.device)
+        pieces = (torch.split(stacked, 2**20, dim=1) for stacked in (rows, columns))
+        for one, two in zip(*pieces, strict=True):  # in pieces: sums of many products in float64
+            found += one.double() @ two.double().t()
         return found.cpu()
 
-    def forget(self) -> None:
-        """Let go of what was kept."""
-        self._kept = [None] * len(self._kept)
+    def to_cpu(self) -> None:
+        """Move what was kept to the machine's own memory, once no more is added."""
+        self._kept = [None if kept is None else kept.cpu() for kept in self._kept]
+
+    def _stacked(self, slots: slice) -> Tensor:
+        device = next(kept.device for kept in self._kept if kept is not None)
+        width = self.shape[0] * self.shape[1] if self.exact else self.width
+        return torch.stack(
+            [
+                torch.zeros(width, device=device) if kept is None else kept.flatten()
+                for kept in self._kept[slots]
+            ]
+        )
 
     def _sketched(self, inputs: Tensor, slopes: Tensor) -> Tensor:
         """Sketch [width] of slopes^T inputs: the sum over tokens of the convolution of two count sketches.

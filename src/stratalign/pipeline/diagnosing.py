@@ -253,21 +253,18 @@ def _gradients(bench: Bench, settings: GradientSettings, progress: Progress) -> 
     sources = {plan.recipe.preferences.source: plan.train_trees} | {
         source: _other_trees(plan, source) for source in settings.against
     }
-    measured = {
-        source: measure_gradients(
-            engine,
-            run,
-            bench.sites,
-            plan.blocks,
-            trees,
-            plan.recipe.training.objective,
-            settings,
-            seed=plan.recipe.preferences.seed,
-            progress=progress,
-        )
-        for source, trees in sources.items()
-    }
-    return {"sources": measured, "scores": gradient_signals(next(iter(measured.values())))}
+    measured = measure_gradients(
+        engine,
+        run,
+        bench.sites,
+        plan.blocks,
+        sources,
+        plan.recipe.training.objective,
+        settings,
+        seed=plan.recipe.preferences.seed,
+        progress=progress,
+    )
+    return {**measured, "scores": gradient_signals(next(iter(measured["sources"].values())))}
 
 
 def _significance(bench: Bench, settings: SignificanceSettings, progress: Progress) -> dict[str, Any]:
