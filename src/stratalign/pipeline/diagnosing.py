@@ -136,11 +136,10 @@ def diagnose(
             f"Only records of significance are compared, not those of {kind}. Leave --compare out."
         )
     planned = _plan(read, Path(out) if out is not None else Path("studies") / name, settings)
-    folder = planned.folder.path
-    with locked(folder):
+    with locked(planned.folder.path):
         subject = find_subject(planned, *(getattr(settings, key, None) for key in _SUBJECTS))
         at = "" if subject.label is None else f"@{subject.label}"
-        path = folder / "diagnostics" / f"{kind}{at}.json"
+        path = planned.folder.diagnostics / f"{kind}{at}.json"
         wanted = as_stored(_fingerprint(kind, planned, subject, settings))
         record = read_json(path) if path.is_file() else {}
         if record.get("fingerprint") != wanted:

@@ -53,7 +53,7 @@ def train_everywhere(
         at t + 1 differ, before stability and after.
     """
     (run,) = plan.runs
-    folder = plan.folder.path / "diagnostics" / "significance"
+    folder = plan.folder.diagnostics / "significance"
     last = folder / "adapters" / _percent(1.0)
     total = len(plan.steps)
     followed = {step for window in windows(total) for step in window}
