@@ -22,6 +22,7 @@ COSINE = {"value": 0.25, "standard_error": 0.1, "low": 0.05, "high": 0.45}
 GRADIENTS = {
     "kind": "gradients",
     "subject": "base",
+    "partition": {"local": [0], "global": [1]},
     "settings": {"ratio": 2.0},
     "sources": {
         "<b>rows": {
@@ -76,6 +77,7 @@ def test_both_kinds_have_figures_and_sentences(tmp_path):
     assert "Which modules&#39; updates the loss needs: mid" in page
     assert "<b>rows" not in page
     assert "&lt;b&gt;rows" in page
+    assert "Cosines between mean gradients" in page
     for name in ("gradients", "significance@mid"):
         assert (folder / "figures" / f"{name}.svg").is_file()
 
@@ -86,9 +88,9 @@ def test_what_is_said_of_gradients():
         "<b>rows, sigmoid: per root parameter largest in local, 1.50 [1.20, 1.90] times global. "
         "Much greater than every other block (2 times)? No."
     )
-    assert one.words[2] == (
-        "Cosine of sigmoid and sft (rows): 0.25 [0.05, 0.45]; local 0.25 [0.05, 0.45], global – [–, –]."
-    )
+    assert one.places == ("all", "local", "global")
+    (row,) = one.cosines
+    assert row == ("rows, sigmoid", "rows, sft", ("0.25 [0.05, 0.45]", "0.25 [0.05, 0.45]", "– [–, –]"))
     assert "local: sigmoid 0.70 [0.60, 0.80]; local: sft" in one.pictures[0].drawing.title
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from stratalign.reporting.bars import Bar, Group, grouped_bars
 from stratalign.reporting.heatmap import HeatColumn, HeatRow, heatmap
@@ -38,9 +38,17 @@ class Picture:
     drawing: Drawing
 
 
+class CosineRow(NamedTuple):
+    """The cosine of two mean gradients over all modules and in every block, each with its interval."""
+
+    one: str
+    other: str
+    cells: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class DiagnosisView:
-    """One record, as the page shows it."""
+    """One record, as the page shows it; `places` are what the cosines' cells are of."""
 
     name: str
     title: str
@@ -48,6 +56,8 @@ class DiagnosisView:
     note: str
     pictures: tuple[Picture, ...]
     words: tuple[str, ...]
+    places: tuple[str, ...] = ()
+    cosines: tuple[CosineRow, ...] = ()
 
 
 def diagnosis_views(records: Mapping[str, Record]) -> tuple[DiagnosisView, ...]:
@@ -59,10 +69,20 @@ def diagnosis_views(records: Mapping[str, Record]) -> tuple[DiagnosisView, ...]:
             continue
         try:
             pictures, words = _SHOWN[kind](name, record)
+            cosines = tuple(_cosine(pair) for pair in record.get("cosines", ()))
         except (KeyError, TypeError, AttributeError):
             continue
         found.append(
-            DiagnosisView(name, TITLES[kind], str(record.get("subject", "")), NOTES[kind], pictures, words)
+            DiagnosisView(
+                name=name,
+                title=TITLES[kind],
+                subject=str(record.get("subject", "")),
+                note=NOTES[kind],
+                pictures=pictures,
+                words=words,
+                places=("all", *record.get("partition", {})) if cosines else (),
+                cosines=cosines,
+            )
         )
     return tuple(found)
 
@@ -86,7 +106,6 @@ def _gradients(name: str, record: Record) -> tuple[tuple[Picture, ...], tuple[st
             f"{source}, {loss}: {_verdict(own['blocks']['mean_gradient'], record['settings']['ratio'])}"
             for loss, own in measured["losses"].items()
         ]
-    words += [_cosine(pair) for pair in record.get("cosines", ())]
     return tuple(pictures), tuple(words)
 
 
@@ -121,13 +140,9 @@ def _verdict(said: Record, ratio: float) -> str:
     )
 
 
-def _cosine(pair: Record) -> str:
-    one, two = pair["of"], pair["and"]
-    alone = one["source"] == two["source"]
-    names = [own["loss"] if alone else own["source"] for own in (one, two)]
-    of = one["source"] if alone else one["loss"]
-    blocks = ", ".join(f"{block} {_number(row)}" for block, row in pair["blocks"].items())
-    return f"Cosine of {names[0]} and {names[1]} ({of}): {_number(pair['all'])}; {blocks}."
+def _cosine(pair: Record) -> CosineRow:
+    one, other = (f"{own['source']}, {own['loss']}" for own in (pair["of"], pair["and"]))
+    return CosineRow(one, other, tuple(_number(row) for row in (pair["all"], *pair["blocks"].values())))
 
 
 def _number(row: Record, key: str = "value") -> str:
