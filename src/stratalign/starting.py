@@ -99,9 +99,7 @@ def documented(name: str, given: Mapping[str, Any]) -> str:
         elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             parts.append(f"\n{key}:\n" + _section(field.annotation, given.get(key, {})))
         else:
-            parts.append(
-                "\n" + _field(key, field, given.get(key, field.get_default(call_default_factory=True)))
-            )
+            parts.append("\n" + _field(key, field, given.get(key, _default(field))))
     return "".join(parts)
 
 
@@ -119,9 +117,14 @@ def _section(settings: type[BaseModel], given: Mapping[str, Any], indent: str = 
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             lines.append(f"{indent}{key}:\n" + _section(field.annotation, given.get(key, {}), indent + "  "))
             continue
-        value = given.get(key, field.get_default(call_default_factory=True))
+        value = given.get(key, _default(field))
         lines.append(_field(key, field, None if value is PydanticUndefined else value, indent=indent))
     return "".join(lines)
+
+
+def _default(field: FieldInfo) -> Any:
+    """A field's default; pydantic 2.10 wants to be told of no other fields before it calls a factory."""
+    return field.get_default(call_default_factory=True, validated_data={})
 
 
 def _field(key: str, field: FieldInfo, value: Any, indent: str = "") -> str:

@@ -48,7 +48,7 @@ def test_agreement_is_of_two_judgements_of_the_same_text(tmp_path):
     class Moody(StubProtocol):
         calls = 0
 
-        def read(self, reply):
+        def read(self, reply, item=None):
             scores = super().read(reply)
             Moody.calls += 1
             return {**scores, "overall": 2 if Moody.calls % 2 else 4}

@@ -1,11 +1,15 @@
 """The micro-world's verifiers as a judge, and the protocols that a recipe can name."""
 
+from pathlib import Path
+
 import pytest
 
 from stratalign.errors import UserError
 from stratalign.judging import JudgeSettings, check_judge, describe_judges, score_all
 from stratalign.microworld import people
 from stratalign.records import Response
+
+NO_STORE = Path("no store is needed")
 
 
 def response(prompt, text, run="mid"):
@@ -16,7 +20,7 @@ def response(prompt, text, run="mid"):
 
 
 def judged(answer):
-    scores = score_all(JudgeSettings(protocol="microworld"), [answer], [], {"mid": 3})
+    scores = score_all(JudgeSettings(protocol="microworld"), [answer], [], {"mid": 3}, {}, NO_STORE)
     return {score.dimension: score for score in scores if score.protocol == "microworld"}
 
 
@@ -38,7 +42,7 @@ def test_an_answer_to_another_kind_of_prompt_is_undefined_not_zero():
 
 def test_runs_that_are_not_named_are_left_out():
     answers = [response("tell one fact about anna.\n", "anna lives in rome.", run="gone")]
-    assert score_all(JudgeSettings(protocol="microworld"), answers, [], {"mid": 0}) == []
+    assert score_all(JudgeSettings(protocol="microworld"), answers, [], {"mid": 0}, {}, NO_STORE) == []
 
 
 def test_text_measures_follow_every_other_protocol():

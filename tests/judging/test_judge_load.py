@@ -21,10 +21,10 @@ from stratalign.judging.protocol import Item
 from stratalign.judging.running import judge_rows
 
 class Long(StubProtocol):
-    def messages(self, item):
+    def messages(self, item, mode="none"):
         return [{"role": "system", "content": "Judge by these sixteen dimensions. " * 180},
                 {"role": "user", "content": item.prompt + item.responses[0]}]
-    def read(self, reply):
+    def read(self, reply, item=None):
         scores = {entry["dimension"]: entry["score"] for entry in json.loads(reply)}
         return {name: scores[f"dimension {n}"] for n, name in enumerate(("overall", "factuality", "safety"))}
 

@@ -8,7 +8,7 @@ from stratalign.judging import (
     DEMONSTRATION_MEASURES,
     PAIR_MEASURES,
     JudgeSettings,
-    protocols,
+    judged_dimensions,
     score_text,
 )
 from stratalign.judging.text import Answer, Pair
@@ -90,7 +90,7 @@ def test_every_measure_tells_its_unit_meaning_and_direction(name):
 
 def test_an_unknown_protocol_is_refused_with_the_known_ones():
     with pytest.raises(UserError, match=r"Unknown judging protocol 'texts'\. Did you mean 'text'"):
-        protocols(JudgeSettings(protocol="texts"))
+        judged_dimensions(JudgeSettings(protocol="texts"))
 
 
 def test_a_demonstration_has_its_likelihood_and_no_preference_to_be_right_about():

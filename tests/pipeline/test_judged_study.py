@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "judging"))
 from fake_server import NAMES, FakeServer, scores_for
 
 from stratalign.judging import Item, load_protocol
+from stratalign.pipeline.scoring import with_warning
 
 SINGLE = """
 id: three
@@ -197,3 +198,15 @@ def test_mistakes_are_told_before_anything_is_trained(judged, tmp_path, recipe, 
     twice = {"base_url": "http://127.0.0.1:1/v1", "model": "one"}
     assert "Two judges" in told({"protocol": "likert-16", **twice, "others": [twice]})
     assert "does not exist" in told({"protocol": "mine.yaml", **twice})
+
+
+def test_a_judge_of_the_studied_models_family_is_warned_of():
+    judge = {"judge": "qwen3-max", "model": "qwen3-max", "kind": "judge"}
+    found = with_warning(judge, "/home/someone/models/Qwen2.5-7B", "qwen2")
+    assert "one family (Qwen)" in found["warning"]
+    assert "someone" not in found["warning"]
+    # A name that says nothing: the architecture does. A name that says something goes before the architecture.
+    assert "one family (Qwen)" in with_warning(judge, "my-lab/base", "qwen2")["warning"]
+    assert "warning" not in with_warning(judge, "01-ai/Yi-6B", "qwen2")
+    assert "warning" not in with_warning(judge, "meta-llama/Llama-3-8B", "llama")
+    assert "warning" not in with_warning(judge | {"kind": "scorer"}, "Qwen/Qwen2.5-7B", "qwen2")

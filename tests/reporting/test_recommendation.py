@@ -44,7 +44,7 @@ def test_of_conditions_that_cannot_be_told_apart_the_cheapest_is_recommended(tmp
         "Train mid (layers 4–7, 8,192 parameters) at learning rate 0.0001: suffices for a net win rate of +1.00"
     )
     assert "mid cannot be told from full after correction, and is chosen as the cheapest" in found["words"][0]
-    assert found["rule"].startswith("Among conditions that do better than base and cannot be told apart")
+    assert found["rule"].startswith("Among conditions that do better than base and that no interval")
     assert [one["condition"] for one in found["alternatives"]] == ["full", "local"]
     (gain,) = found["gain"]
     assert (gain["net_win_rate"], gain["mean_difference"], gain["outcome"]) == (1.0, 1.0, "better")
@@ -79,16 +79,20 @@ def test_of_equals_one_that_pays_no_tax_comes_first(tmp_path: Path) -> None:
     assert found["tax"]["pays"] == []
 
 
-def test_the_tax_and_the_largest_loss_that_is_excluded_are_told(tmp_path: Path) -> None:
+def test_the_tax_is_told_as_it_was_tested(tmp_path: Path) -> None:
     gains = {"mid": {"fluency": ALL, "coherence": negative(MOST), "safety": FEW}}
     names = ("fluency", "coherence", "safety")
     found = answer_of(answered_study(tmp_path, gains, dimensions=names))
     tax = found["tax"]
     assert [one["dimension"] for one in tax["pays"]] == ["coherence"]
     assert tax["pays"][0]["net_win_rate"] == -0.5
-    # safety: +0.125, standard error sqrt((23/40 - 0.125^2) / 40) = 0.118; low bound 0.125 - 1.96 x 0.118 = -0.106.
-    assert tax["excluded_beyond"] == pytest.approx(0.106, abs=0.025)
-    assert tax["least_sure"] == "safety"
+    # safety: +0.125, standard error sqrt((23/40 - 0.125^2) / 40) = 0.118; a loss of 0.10 is 1.9 of them away, p 0.03,
+    # twice that after the correction for two claims.
+    assert (tax["margin"], tax["no_larger"], tax["cannot_tell"]) == (0.1, [], ["safety"])
+    # Two tests of the dimensions that are not meant to move: 2 x 0.0022 = 0.004.
+    assert tax["words"] == (
+        "pays on coherence (\u22120.50, Holm p 0.004); this sample cannot tell whether 0.10 or more is lost on safety"
+    )
     assert "; pays on coherence" in found["line"]
 
 
@@ -106,6 +110,18 @@ def test_what_does_not_beat_random_layers_says_that_any_would_do(
     assert ("mid beats random (4 layers drawn at random, as many as mid)" in said) == (any_layers is False)
 
 
+def test_a_cheaper_condition_whose_interval_lies_below_the_strongest_is_passed_over(tmp_path: Path) -> None:
+    # Full and local win all 40 prompts; mid ties on six of them, so that head to head it loses six and wins none:
+    # p = 2 / 2^6 = 0.031, with Holm's three pairs 0.094. Its interval lies below 0 all the same. Of full and local,
+    # which tie, local has the fewer parameters; without mid's interval the rule would take mid, the higher one.
+    most = (1,) * 34 + (0,) * 6
+    gains = {"full": {"fluency": ALL}, "local": {"fluency": ALL}, "mid": {"fluency": most}}
+    found = answer_of(answered_study(tmp_path, gains))
+    assert found["train"]["condition"] == "local"
+    (mid,) = [one for one in found["alternatives"] if one["condition"] == "mid"]
+    assert "head to head" in mid["words"]
+
+
 def test_controls_are_never_recommended(tmp_path: Path) -> None:
     gains = {"mid": {"fluency": HALF}, "random": {"fluency": ALL}, "thin": {"fluency": ALL}}
     found = answer_of(answered_study(tmp_path, gains))
@@ -116,9 +132,9 @@ def test_controls_are_never_recommended(tmp_path: Path) -> None:
 def test_what_cannot_be_told_says_how_many_prompts_would(tmp_path: Path) -> None:
     found = answer_of(answered_study(tmp_path, {"mid": {"fluency": FEW}}))
     assert (found["verdict"], found["train"], found["peft"]) == ("cannot tell", None, None)
-    # Effect 0.125, standard error 0.118 (above), two tests (fluency, coherence): the level is 0.025 two-sided, so
-    # n = 40 x ((2.241 + 0.842) x 0.118 / 0.125)^2 = 340.
-    assert found["prompts_needed"] == pytest.approx(340, rel=0.05)
+    # Effect 0.125, standard error 0.118 (above), one test of the objective: the level is 0.05 two-sided, so
+    # n = 40 x ((1.960 + 0.842) x 0.118 / 0.125)^2 = 280.
+    assert found["prompts_needed"] == pytest.approx(280, rel=0.05)
     about = int(found["next"][0].split("preferences.held_out=")[1].split()[0])
     assert about % 10 == 0
     assert 0 <= about - found["prompts_needed"] < 10
@@ -181,16 +197,16 @@ def test_a_pilot_says_whether_the_full_study_could_decide(tmp_path: Path) -> Non
     found = answer_of(folder)["reach"]
     assert (found["pilot"], found["full"]) == (True, 1000)
     (against_base,) = found["questions"]
-    # (2.241 + 0.842) x 0.118 = 0.364 with 40 prompts, half of that with 160, a fifth with 1,000; 0.125 lies between.
-    assert against_base["detectable"] == pytest.approx(0.364, rel=0.03)
+    # (1.960 + 0.842) x 0.118 = 0.331 with 40 prompts, half of that with 160, a fifth with 1,000; 0.125 lies between.
+    assert against_base["detectable"] == pytest.approx(0.331, rel=0.03)
     recipe, paper = against_base["larger"]
     assert (recipe["prompts"], paper["prompts"]) == (160, 1000)
-    assert recipe["detectable"] == pytest.approx(0.182, rel=0.03)
-    assert paper["detectable"] == pytest.approx(0.0728, rel=0.03)
+    assert recipe["detectable"] == pytest.approx(0.165, rel=0.03)
+    assert paper["detectable"] == pytest.approx(0.0661, rel=0.03)
     assert (recipe["decided"], paper["decided"]) == (False, True)
     text = page_text(folder)
     assert "This is a pilot" in text
-    assert "the full study (160 prompts) could see 0.18, and the observed +0.12 would not be decided" in text
+    assert "the full study (160 prompts) could see 0.16, and the observed +0.12 would not be decided" in text
     assert "the full study (1,000 prompts) could see 0.07, and the observed +0.12 would be decided" in text
 
 
@@ -250,7 +266,7 @@ def test_hostile_names_are_inert_in_the_box(tmp_path: Path) -> None:
     found["runs"]["mid"]["modules"] = [attack]
     write_json(StudyFolder(folder).manifest, found)
     page = report([folder]).read_text()
-    assert "<script" not in page
+    assert page.count("<script") == 2  # ours: the data, and the filters
     assert page.count("&lt;script&gt;alert(1)") > 3
 
 

@@ -14,7 +14,8 @@ from test_report_page import Parsed
 
 from stratalign import stats
 from stratalign.records import StudyFolder, append_jsonl, read_json, write_json, write_scores, write_text
-from stratalign.reporting import read_study, report, summarise
+from stratalign.reporting import read_study, recommend, report, summarise
+from stratalign.reporting.answer_box import answer_box
 from stratalign.reporting.pooling import pool
 from stratalign.reporting.ranking import Judging, ranks, strategies
 from stratalign.reporting.sections import view
@@ -46,7 +47,9 @@ def small(path: Path, name: str, source: str = "lab/set", question: str = "What 
 
 def judging(path: Path) -> Judging:
     records = read_study(path)
-    return view(records, summarise(records), "study-1", path.name).member.judging
+    results = summarise(records)
+    box = answer_box(recommend(records, results), (), {}, "study")
+    return view(records, results, box, "study-1", path.name).member.judging
 
 
 def text_of(page: Path) -> str:

@@ -54,10 +54,10 @@ def test_the_winner_has_its_size_its_p_value_and_its_direct_contrasts(tmp_path: 
     )
     assert winner.line == "fluency: mid +1.00 [+1.00, +1.00], Holm p 0.001"
     assert (winner.condition, winner.beats, winner.cannot_tell_from) == ("mid", ("full", "local"), ())
-    assert [one.words for one in results.conclusions.tax] == [
-        "full pays on coherence: −1.00 [−1.00, −1.00], Holm p 0.001.",
-        "local and mid: no tax that survives correction.",
-    ]
+    assert results.tax_in_words == (
+        "full: pays on coherence (−1.00, Holm p 0.001).",
+        "local and mid: this sample cannot tell whether 0.10 or more is lost on coherence.",
+    )
     assert results.conclusions.note is None
 
 
@@ -96,15 +96,11 @@ def test_a_control_cannot_win(tmp_path: Path) -> None:
     assert winner.line == "fluency: cannot tell"
 
 
-def test_a_loss_that_does_not_survive_is_unsure(tmp_path: Path) -> None:
+def test_a_loss_that_does_not_survive_cannot_be_told(tmp_path: Path) -> None:
     results = signed_study(tmp_path, {"mid": {"fluency": 1, "coherence": MOSTLY_LOST}, "full": {}})
-    mid, full = results.conclusions.tax
-    assert mid.words.startswith(
-        "mid: no tax that survives correction; the smallest loss that this sample would have seen is about 0."
+    assert results.tax_in_words == (
+        "mid and full: this sample cannot tell whether 0.10 or more is lost on coherence.",
     )
-    assert "; unsure: coherence −0.67 [" in mid.words
-    assert (mid.conditions, mid.pays, mid.unsure) == (("mid",), (), ("coherence",))
-    assert full.words == "full: no tax that survives correction."
 
 
 def test_null_controls_that_move_nothing_say_so(tmp_path: Path) -> None:

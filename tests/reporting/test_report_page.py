@@ -149,7 +149,7 @@ def test_the_answer_says_what_suffices_and_what_cannot_be_told(tmp_path: Path) -
         "the highest of 3 candidates. Training full suffices too; for local this sample cannot tell. "
         "Head to head, mid beats full and local."
     ) in text
-    assert "full pays on repetition: +1.00 [+1.00, +1.00], lower is better, Holm p 0.023." in text
+    assert "full: pays on repetition (−1.00, Holm p 0.023)" in text
     assert "lives here" not in text
 
 

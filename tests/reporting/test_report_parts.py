@@ -17,7 +17,8 @@ from test_report_page import Parsed, page_of
 
 from stratalign.models import audit
 from stratalign.records import StudyFolder, file_digest, read_json, read_jsonl, write_json, write_text
-from stratalign.reporting import pictures, read_study, report, summarise
+from stratalign.reporting import pictures, read_study, recommend, report, summarise
+from stratalign.reporting.answer_box import answer_box
 from stratalign.reporting.bars import Bar, Group, grouped_bars
 from stratalign.reporting.contrasts import Measure
 from stratalign.reporting.differences import largest_differences
@@ -95,7 +96,8 @@ def test_long_answers_are_cut_and_say_so(tmp_path: Path) -> None:
     with study.responses.open("a") as file:
         file.write(json.dumps({**row, "finish": "stop", "sampling_seed": 0, "kl_to_base": None}) + "\n")
     records = read_study(tmp_path)
-    shown = view(records, summarise(records), "study-1", "x")
+    results = summarise(records)
+    shown = view(records, results, answer_box(recommend(records, results), (), {}, "x"), "study-1", "x")
     wholes = [reply.whole for one in shown.examples for reply in one.replies if reply.whole]
     assert max(len(whole) for whole in wholes) == WHOLE + len(CUT)
 

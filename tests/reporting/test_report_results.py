@@ -108,11 +108,11 @@ def test_a_base_that_answered_under_one_seed_serves_all_seeds(tmp_path: Path) ->
     assert (stacked["n"], stacked["wins"], stacked["missing"]) == (6, 6, 0)
 
 
-def test_repeats_are_paired_with_their_own_repeat(tmp_path: Path) -> None:
+def test_of_repeats_the_first_decides(tmp_path: Path) -> None:
     rows = [score(run, 0, value, repeat=repeat) for run, values in (("base", (1, 5)), ("mid", (2, 4)))
             for repeat, value in enumerate(values)]  # fmt: skip
     (row,) = judged(tmp_path, rows, ["base", "mid"], fluency="higher")["comparisons"]
-    assert (row["n"], row["wins"], row["losses"], row["clusters"]) == (2, 1, 1, 1)
+    assert (row["n"], row["wins"], row["losses"], row["clusters"]) == (1, 1, 0, 1)
     assert row["low"] is None
     assert row["verdict"] == "cannot tell"
 
@@ -172,8 +172,10 @@ def test_results_tables_and_figures_know_nothing_of_time_and_place(tmp_path: Pat
     names = sorted(p.relative_to(here) for p in here.rglob("*") if p.parent.name in ("tables", "figures"))
     assert [name.name for name in names] == [
         "dimensions.svg", "layers.svg", "loss.svg", "net_win_rate.svg", "overall.svg", "tradeoff.svg",
-        "comparisons.csv", "comparisons.tex", "means.csv", "means.tex", "pairs.csv", "ranks.csv", "ranks.tex",
-        "runs.csv", "states.csv", "strategies.csv", "strategies.tex", "tradeoff.csv",
+        "agreement.csv", "categories.csv", "comparisons.csv", "comparisons.tex", "correlations.csv",
+        "correlations.tex", "equal_length.csv", "equivalences.csv", "families.csv", "families.tex", "matched_kl.csv",
+        "means.csv", "means.tex", "missing.tex", "pairs.csv", "ranks.csv", "ranks.tex", "runs.csv", "seeds.csv",
+        "spread.csv", "states.csv", "strategies.csv", "strategies.tex", "tax.csv", "tradeoff.csv",
     ]  # fmt: skip
     for name in [*names, Path("results.json")]:
         assert (here / name).read_bytes() == (there / name).read_bytes(), name

@@ -88,7 +88,7 @@ def test_matches_is_claimed_only_after_a_test(tmp_path: Path) -> None:
         "This sample cannot tell whether mid matches full (all layers and the highest gain"
     )
     assert (local.verdict, local.effect) == ("worse", -1.0)
-    assert "local does not match full" in local.words
+    assert "local is worse than full" in local.words
 
 
 def test_without_a_scale_the_net_win_rate_alone_decides(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_without_a_scale_the_net_win_rate_alone_decides(tmp_path: Path) -> None:
     assert mid.verdict == "matches"
     assert mid.words == (
         "mid matches full (all layers and the highest gain over base) on Overall within 0.10 of a net win rate "
-        "(0, 90 % interval [0, 0]; Holm p <0.001)."
+        "(0, 90 % interval [0, 0]; two one-sided tests, Holm p <0.001)."
     )
     assert {one.name: one.tests for one in results.families}["matches"] == 2
 
@@ -126,9 +126,8 @@ def test_the_tax_is_a_tested_statement(tmp_path: Path) -> None:
     # Six claims; five have p = 1 / 10,001, the first factor is 6.
     assert found["mid", "Noise"].p_holm == pytest.approx(6 / 10001)
     assert results.tax_in_words == (
-        "full: pays on Safety; loses no more than 0.10 of a net win rate on Noise.",
-        "mid: loses no more than 0.10 of a net win rate on Safety and Noise.",
-        "local: loses no more than 0.10 of a net win rate on Safety and Noise.",
+        "full: pays on Safety (\u22121.00, Holm p <0.001); no loss beyond 0.10 of a net win rate on Noise.",
+        "mid and local: no loss beyond 0.10 of a net win rate on Safety and Noise.",
     )
 
 
@@ -139,7 +138,7 @@ def test_twelve_prompts_cannot_exclude_a_loss(tmp_path: Path) -> None:
     assert one.p == pytest.approx(0.9**12)
     assert one.verdict == "cannot tell"
     assert results.tax_in_words == (
-        "mid: this sample cannot tell whether it loses 0.10 or more on coherence.",
+        "mid: this sample cannot tell whether 0.10 or more is lost on coherence.",
     )
 
 
@@ -314,7 +313,9 @@ def test_scores_of_tasks_can_only_be_a_tax(tmp_path: Path) -> None:
     results = summarise(read_study(folder))
     task = [one for one in results.comparisons if one.protocol == "text" and one.dimension == "repetition"]
     assert {one.family for one in task} == {"against base", "null controls"}
-    assert "repetition" in next(tax for tax in results.conclusions.tax if tax.conditions == ("full",)).pays
+    assert "repetition" in {
+        one.dimension for one in results.tax_tests if one.condition == "full" and one.verdict == "pays"
+    }
     assert {one.dimension for one in results.tax_tests} >= {"repetition", "coherence"}
     assert {winner.dimension for winner in results.conclusions.winner} == {"claim_accuracy"}
 

@@ -177,7 +177,7 @@ def results(found: Mapping[str, Any]) -> None:
     for dimension in dict.fromkeys(row["dimension"] for row in tied):
         names = [row["condition"] for row in tied if row["dimension"] == dimension]
         paragraph(f"{dimension}: every prompt ties for {', '.join(names)}")
-    conclusions(found["conclusions"])
+    conclusions(found)
 
 
 def _intervals(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -246,11 +246,15 @@ def answers(shown: Sequence[Shown], condition: str, dimension: str) -> None:
 
 def conclusions(found: Mapping[str, Any]) -> None:
     """The winner, the tax and the controls, a paragraph each."""
-    if found["note"]:
-        paragraph(found["note"])
-    for title, part in (("Winner", "winner"), ("Tax", "tax"), ("Control", "controls")):
-        for one in found[part]:
-            paragraph(f"{title}: {one['words']}")
+    said = found["conclusions"]
+    if said["note"]:
+        paragraph(said["note"])
+    for one in said["winner"]:
+        paragraph(f"Winner: {one['words']}")
+    for words in found["tax_in_words"]:
+        paragraph(f"Tax: {words}")
+    for one in said["controls"]:
+        paragraph(f"Control: {one['words']}")
 
 
 def paragraph(text: str, indent: str = "  ") -> None:

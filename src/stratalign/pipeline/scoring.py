@@ -19,6 +19,8 @@ from stratalign.judging import (
     PROTOCOLS,
     asks_a_model,
     describe_judges,
+    families,
+    kinship_warning,
     model_judges,
     protocols,
     score_all,
@@ -174,6 +176,22 @@ def score_answers(
         ]
         judges.append(_described(scorer, values))
     return Scored(scores, _deciding_first(judges, recipe.preferences.objective))
+
+
+def with_warning(judge: dict[str, Any], model: str, model_type: str) -> dict[str, Any]:
+    """An entry of judges.json, with a `warning` where a language model judges its own family.
+
+    Args:
+        judge: the entry.
+        model: the studied model's hub id or folder; of a folder only the last part is said.
+        model_type: its architecture, which speaks of the family where the name does not.
+    """
+    if judge.get("kind") != "judge":
+        return judge
+    said = Path(model).name if Path(model).is_absolute() or model.count("/") > 1 else model
+    studied = said if families(said) else f"{said} ({model_type})"
+    warning = kinship_warning(str(judge["model"]), studied)
+    return judge if warning is None else {**judge, "warning": warning}
 
 
 def _scorer(settings: ScorerSettings, dtype: torch.dtype, device: torch.device) -> Scorer:

@@ -29,7 +29,7 @@ from stratalign.pipeline.fingerprints import add_fingerprints
 from stratalign.pipeline.manifest import Manifest
 from stratalign.pipeline.planning import Plan, write_bad_rows
 from stratalign.pipeline.renaming import rename_runs
-from stratalign.pipeline.scoring import TaskWork, score_answers
+from stratalign.pipeline.scoring import TaskWork, score_answers, with_warning
 from stratalign.preferences import Branch, Tree
 from stratalign.records import (
     LogProbRecord,
@@ -166,6 +166,7 @@ def judge_stage(plan: Plan, progress: Progress, batch: bool = False) -> None:
             progress=progress,
         )
         scores.sort(key=lambda s: (order[s.run], s.protocol, s.judge, s.dimension, s.prompt_id, s.repeat))
+        judges = [with_warning(one, plan.recipe.model.base, plan.shape.model_type) for one in judges]
         write_json(folder.judges, {"schema": 1, "judges": judges})
         write_scores(folder.scores, scores)
         progress("scoring", len(scores), len(scores))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from stratalign.reporting.commands import located
-from stratalign.reporting.numbers import NOTHING, listed, plain, seconds, signed, spans
+from stratalign.reporting.numbers import NOTHING, interval, listed, plain, seconds, signed, size, spans
 from stratalign.reporting.recommendation import Recommendation, rate_words
 from stratalign.reporting.recommendation import Size as Gain
 from stratalign.reporting.signatures import Signature
@@ -105,15 +105,15 @@ def _rows(found: Recommendation, timings: Mapping[str, Any]) -> list[BoxRow]:
 
 
 def _gain(one: Gain) -> str:
-    interval = f"[{signed(one.low, 2)}, {signed(one.high, 2)}]"
     lower = ", lower is better" if one.better == "lower" else ""
-    return f"net win rate {signed(one.net_win_rate, 2)} {interval} on {one.dimension}{lower}"
+    rate = f"{signed(one.net_win_rate, 2)} {interval(one.low, one.high, 2)}"
+    return f"net win rate {rate} on {one.dimension}{lower}"
 
 
 def _difference(one: Gain) -> str:
     if one.mean_difference is None:
         return ""
-    bounds = f"[{signed(one.difference_low)}, {signed(one.difference_high)}]"
+    bounds = interval(one.difference_low, one.difference_high)
     return f", mean difference {signed(one.mean_difference)} {bounds} {one.unit}".rstrip()
 
 
@@ -122,7 +122,7 @@ def _cost(found: Recommendation, timings: Mapping[str, Any]) -> str:
     share = f" ({100 * found.share_of_model:.2g} % of the model)" if found.share_of_model else ""
     parts = [f"{plain(found.parameters)} trained parameters{share}"]
     if found.adapter_bytes:
-        parts.append(f"adapter of {_megabytes(found.adapter_bytes)}")
+        parts.append(f"adapter of {size(found.adapter_bytes)}")
     timed = [
         (timings.get("runs") or {}).get(adapter.removeprefix("adapters/")) or {} for adapter in found.adapters
     ]
@@ -135,10 +135,6 @@ def _cost(found: Recommendation, timings: Mapping[str, Any]) -> str:
     if alone:
         parts.append(f"about {seconds(sum(alone))} if trained alone (estimated)")
     return "; ".join(parts)
-
-
-def _megabytes(count: int) -> str:
-    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
 
 
 def _short(value: float | None) -> str:

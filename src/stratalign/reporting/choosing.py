@@ -1,9 +1,10 @@
 """Which condition to recommend, and in which order the others follow. Pure; knows nothing of how it is told.
 
 The rule: of the conditions that do better than base on what the preferences are meant to move (after Holm's
-correction, worse on none of it), take those that the strongest one does not beat head to head; of these, one that
-pays no tax before one that does, then the one with the fewest trained parameters, then the one whose first trained
-layer is highest, because it is the cheapest to train. Controls are never chosen.
+correction, worse on none of it), take those that head to head are not worse than the strongest one, by the interval
+alone: passing over a cheaper condition claims nothing, so it needs no correction. Of these, one that pays no tax
+before one that does, then the one with the fewest trained parameters, then the one whose first trained layer is
+highest, because it is the cheapest to train. Controls are never chosen.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from stratalign.reporting.evidence import Evidence
 from stratalign.reporting.runs import RunResult
 
 RULE = (
-    "Among conditions that do better than base and cannot be told apart head to head: one without a tax that survives "
-    "correction first, then the fewest trained parameters, then the highest first layer."
+    "Among conditions that do better than base and that no interval head to head puts below the strongest: one "
+    "without a tax that survives correction first, then the fewest trained parameters, then the highest first layer."
 )
 
 
@@ -89,7 +90,8 @@ def _strength(evidence: Evidence, condition: str) -> tuple[float, ...]:
 
 
 def _beaten(evidence: Evidence, condition: str, by: str) -> bool:
-    return any(evidence.head_to_head(condition, [by], measure).losses for measure in evidence.objective)
+    sides = [evidence.head_to_head(condition, [by], measure) for measure in evidence.objective]
+    return any(side.losses or any(one.verdict == "worse" for one in side.unsure) for side in sides)
 
 
 def _cost(evidence: Evidence, runs: Sequence[RunResult], condition: str) -> tuple[float, ...]:

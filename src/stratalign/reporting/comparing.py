@@ -114,32 +114,16 @@ def compare_pairs(table: ScoreTable, order: Sequence[str], measures: Sequence[Me
     return found
 
 
-def paired_scores(
-    table: ScoreTable, condition: str, against: str, measure: tuple[str, str, str]
-) -> PairedScores:
-    """The rows of one contrast over all seeds: what `compare_with_base` and `compare_pairs` compare.
-
-    Args:
-        table: the scores.
-        condition: whose scores are `first`.
-        against: whose scores are `second`; base may have been answered under one seed only.
-        measure: judge, protocol and dimension.
-    """
-    *protocol, dimension = measure
-    by_condition = table.cells.get((protocol[0], protocol[1]), {})
-    first, second = by_condition.get(condition, {}), by_condition.get(against, {})
-    if against == BASE:
-        second = matched_base(second, {row.seed for row in first})
-    values = {
-        row: (first[row].get(dimension, math.nan), second[row].get(dimension, math.nan))
-        for row in sorted(first.keys() & second.keys())
-    }
-    rows = [row for row, pair in values.items() if not any(map(math.isnan, pair))]
+def paired_scores(table: ScoreTable, one: Contrast, measure: Measure) -> PairedScores:
+    """The rows that `one`, a contrast over all seeds on `measure`, compares."""
+    if one.against == BASE:
+        sides = [side for group in sides_with_base(table, [one.condition], [measure]) for side in group]
+    else:
+        sides = sides_of_pairs(table, [(one.condition, one.against)], measure)
+    rows, a, b, clusters = aligned(sides, table.cluster)
+    kept = np.flatnonzero(~np.isnan(a[:, 0] - b[:, 0]))
     return PairedScores(
-        tuple(row.prompt_id for row in rows),
-        tuple(table.cluster[row.prompt_id] for row in rows),
-        np.array([values[row][0] for row in rows]),
-        np.array([values[row][1] for row in rows]),
+        tuple(rows[at].prompt_id for at in kept), tuple(clusters[at] for at in kept), a[kept, 0], b[kept, 0]
     )
 
 

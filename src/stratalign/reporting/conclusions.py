@@ -1,4 +1,4 @@
-"""What a study says, in words: who wins, what it costs elsewhere, and what the controls say. Pure.
+"""What a study says, in words: who wins, and what the controls say; `equivalences` has what it costs. Pure.
 
 The words are chosen with care: a difference that survives Holm's correction says that training some layers suffices
 for an effect under this recipe, never that the effect lives in them; anything else is "cannot tell", never "no
@@ -16,11 +16,10 @@ from stratalign.reporting.evidence import (
     Evidence,
     largest_unseen,
     several,
-    size,
     size_and_p,
     would_have_been_seen,
 )
-from stratalign.reporting.numbers import listed, signed
+from stratalign.reporting.numbers import listed
 
 
 @dataclass(frozen=True)
@@ -41,23 +40,11 @@ class Winner:
 
 
 @dataclass(frozen=True)
-class Tax:
-    """Losses outside of the objective: the dimensions on which these conditions pay after Holm's correction, and
-    those where only the uncorrected interval says so."""
-
-    conditions: tuple[str, ...]
-    pays: tuple[str, ...]
-    unsure: tuple[str, ...]
-    words: str
-
-
-@dataclass(frozen=True)
 class Conclusions:
     """`note` says what the rest does not: why there is no answer, or that other dimensions stand in."""
 
     note: str | None
     winner: tuple[Winner, ...]
-    tax: tuple[Tax, ...]
     controls: tuple[Control, ...]
 
     @property
@@ -69,14 +56,13 @@ class Conclusions:
 def conclude(evidence: Evidence, why_none: str | None) -> Conclusions:
     """The conclusions of one study; `why_none` says why nothing was compared, where nothing was."""
     if why_none is not None:
-        return Conclusions(f"No answer yet: {why_none[:1].lower()}{why_none[1:]}", (), (), ())
+        return Conclusions(f"No answer yet: {why_none[:1].lower()}{why_none[1:]}", (), ())
     if not evidence.objective:
         note = "No dimension that was judged has a better direction, so none can be won or lost."
-        return Conclusions(note, (), (), ())
+        return Conclusions(note, (), ())
     return Conclusions(
         _stand_in_note(evidence),
         tuple(_winner(evidence, measure) for measure in evidence.objective),
-        _taxes(evidence),
         control_findings(evidence),
     )
 
@@ -163,47 +149,6 @@ def _no_winner(dimension: str, group: Sequence[Contrast]) -> str:
     if seen is not None:
         clauses.append(would_have_been_seen(seen, "a difference"))
     return "; ".join(clauses) + "."
-
-
-def _taxes(evidence: Evidence) -> tuple[Tax, ...]:
-    """One finding for each condition that pays or might, and one for all that do neither."""
-    found: list[Tax] = []
-    nothing: list[tuple[str, list[Contrast]]] = []
-    for role in evidence.roles:
-        rows = evidence.against_base(role.condition, evidence.others) if role.eligible else []
-        pays = [one for one in rows if one.sure and one.gain < 0]
-        unsure = [one for one in rows if one not in pays and one.verdict == "worse"]
-        if pays or unsure:
-            found.append(_tax(role.condition, pays, unsure, rows))
-        elif rows:
-            nothing.append((role.condition, rows))
-    if nothing:
-        names = [name for name, _ in nothing]
-        seen = _would_have_seen([one for _, rows in nothing for one in rows])
-        words = f"{several(names)}: no tax that survives correction{seen}."
-        found.append(Tax(tuple(names), (), (), words))
-    return tuple(found)
-
-
-def _tax(name: str, pays: Sequence[Contrast], unsure: Sequence[Contrast], rows: Sequence[Contrast]) -> Tax:
-    if pays:
-        words = f"{name} pays on {listed([f'{one.dimension}: {size_and_p(one)}' for one in pays], 'and on')}"
-    else:
-        words = f"{name}: no tax that survives correction{_would_have_seen(rows)}"
-    if unsure:
-        words += f"; unsure: {', '.join(f'{one.dimension} {size(one)}' for one in unsure)}"
-    return Tax(
-        (name,), tuple(one.dimension for one in pays), tuple(one.dimension for one in unsure), f"{words}."
-    )
-
-
-def _would_have_seen(rows: Sequence[Contrast]) -> str:
-    seen = largest_unseen(rows)
-    if seen is None:
-        return ""
-    if seen >= 1:
-        return f"; {would_have_been_seen(seen, 'a loss')}"
-    return f"; the smallest loss that this sample would have seen is about {signed(seen, 2)[1:]}"
 
 
 def _sentence(clauses: Sequence[str], names: Sequence[str]) -> str:

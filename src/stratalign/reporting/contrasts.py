@@ -89,6 +89,11 @@ class Contrast:
         return {"higher": 1, "lower": -1}.get(self.better or "", 0) * (self.net_win_rate or 0.0)
 
     @property
+    def gain_bounds(self) -> tuple[float | None, float | None]:
+        """The interval of the net win rate, turned as `gain` is."""
+        return (_negated(self.high), _negated(self.low)) if self.better == "lower" else (self.low, self.high)
+
+    @property
     def sure(self) -> bool:
         """Whether the difference survives the correction of its family."""
         return self.p_holm is not None and self.p_holm <= ALPHA

@@ -182,32 +182,44 @@ def tax_tests(
 
 
 def tax_in_words(tests: Sequence[TaxTest]) -> tuple[str, ...]:
-    """One sentence for each condition: where it pays, where it is shown to lose no more than the margin, and where
-    neither can be told."""
-    found = []
+    """Where each condition pays, where it is shown to lose no more than the margin, and where neither can be told: one
+    sentence for conditions of which the same is true."""
+    alike: dict[str, list[str]] = {}
     for condition in dict.fromkeys(one.condition for one in tests):
-        mine = [one for one in tests if one.condition == condition]
-        by_verdict = {
-            verdict: [one.dimension for one in mine if one.verdict == verdict]
-            for verdict in (PAYS, NO_LARGER, CANNOT_TELL)
-        }
-        clauses = [
-            f"{lead} {_dimensions(by_verdict[verdict], len(mine))}"
-            for verdict, lead in (
-                (PAYS, "pays on"),
-                (NO_LARGER, f"loses no more than {plain(MARGIN, 2)} of a net win rate on"),
-                (CANNOT_TELL, f"this sample cannot tell whether it loses {plain(MARGIN, 2)} or more on"),
-            )
-            if by_verdict[verdict]
+        alike.setdefault(tax_clauses([one for one in tests if one.condition == condition]), []).append(
+            condition
+        )
+    return tuple(f"{listed(names)}: {clauses}." for clauses, names in alike.items())
+
+
+def tax_clauses(tests: Sequence[TaxTest]) -> str:
+    """What the tests of one condition say, without its name."""
+    by_verdict = {
+        verdict: [one for one in tests if one.verdict == verdict]
+        for verdict in (PAYS, NO_LARGER, CANNOT_TELL)
+    }
+    margin = plain(MARGIN, 2)
+    clauses = [
+        f"{lead} {_dimensions(mine, len(tests))}"
+        for mine, lead in (
+            (by_verdict[NO_LARGER], f"no loss beyond {margin} of a net win rate on"),
+            (by_verdict[CANNOT_TELL], f"this sample cannot tell whether {margin} or more is lost on"),
+        )
+        if mine
+    ]
+    if by_verdict[PAYS]:
+        paid = [
+            f"{one.dimension} ({signed(one.gain, 2)}, Holm p {p_value(one.pays_p_holm)})"
+            for one in by_verdict[PAYS]
         ]
-        found.append(f"{condition}: {'; '.join(clauses)}.")
-    return tuple(found)
+        clauses.insert(0, f"pays on {listed(paid)}")
+    return "; ".join(clauses)
 
 
-def _dimensions(names: Sequence[str], of: int) -> str:
-    if len(names) <= NAMED:
-        return listed(names)
-    return f"all {of} dimensions" if len(names) == of else f"{len(names)} of {of} dimensions"
+def _dimensions(tests: Sequence[TaxTest], of: int) -> str:
+    if len(tests) <= NAMED:
+        return listed([one.dimension for one in tests])
+    return f"all {of} other dimensions" if len(tests) == of else f"{len(tests)} of {of} other dimensions"
 
 
 def _claim(
@@ -261,15 +273,15 @@ def _concluded(one: Equivalence, p_holm: float | None, pairs: Sequence[Contrast]
         within += f" and {plain(one.difference_margin, 2)} points"
         bounds = interval(one.difference_low, one.difference_high, 2)
         numbers += f"; mean difference {signed(one.difference, 2)} {bounds}"
-    numbers += f"; Holm p {p_value(p_holm)}"
+    numbers += f"; two one-sided tests, Holm p {p_value(p_holm)}"
     who = f"{one.condition} matches {one.against} ({one.why}) on {one.dimension}"
     if matches:
         though = f", although it is {differs} than it head to head" if differs else ""
         words = f"{who} within {within}{though} ({numbers})."
     elif differs:
         words = (
-            f"{one.condition} does not match {one.against} ({one.why}) on {one.dimension} within {within}: "
-            f"it is {differs} ({numbers})."
+            f"{one.condition} is {differs} than {one.against} ({one.why}) on {one.dimension} head to head, and not "
+            f"shown to match it within {within} ({numbers})."
         )
     else:
         words = f"This sample cannot tell whether {who} within {within} ({numbers})."

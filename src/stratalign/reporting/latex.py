@@ -6,7 +6,8 @@ Knows nothing of what the tables say. The files need `\\usepackage{booktabs}` an
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+
+from stratalign.reporting.sheets import TextTable
 
 SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -34,15 +35,6 @@ SPECIAL = {
 LONGEST = 200
 
 
-class LatexTable(NamedTuple):
-    """Cells as plain text; the columns from `numbers_from` on are aligned to the right."""
-
-    caption: str
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    numbers_from: int
-
-
 def escaped(text: str) -> str:
     """Text for LaTeX: special characters as commands that print them, no control characters, on one line."""
     line = " ".join(text.split())
@@ -50,7 +42,7 @@ def escaped(text: str) -> str:
     return "".join(SPECIAL.get(one, one if one.isprintable() else "") for one in line)
 
 
-def tabular(table: LatexTable) -> str:
+def tabular(table: TextTable) -> str:
     """A complete table environment."""
     columns = "".join("l" if at < table.numbers_from else "r" for at in range(len(table.header)))
     lines = [_row(row) for row in table.rows]

@@ -19,6 +19,7 @@ from markupsafe import Markup
 from stratalign.reporting import numbers, pictures, svg
 from stratalign.reporting.across import Across
 from stratalign.reporting.contrasts import ALPHA, RESAMPLES
+from stratalign.reporting.equivalences import MARGIN
 from stratalign.reporting.sections import StudyView
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -33,7 +34,15 @@ def render(views: Sequence[StudyView], groups: Sequence[Across] = (), alone: Seq
         alone: folders of the studies that are in no group, where there are groups.
     """
     environment = _environment()
-    content = {"views": views, "groups": groups, "alone": alone, "resamples": RESAMPLES, "alpha": ALPHA}
+    content = {
+        "views": views,
+        "groups": groups,
+        "alone": alone,
+        "resamples": RESAMPLES,
+        "alpha": ALPHA,
+        "margin": MARGIN,
+        "families": _families(views),
+    }
     body = environment.get_template("body.html.j2").render(
         content, png=pictures.can_draw(), install=pictures.INSTALL
     )
@@ -49,6 +58,15 @@ def render(views: Sequence[StudyView], groups: Sequence[Across] = (), alone: Seq
     )
     # A lone surrogate in a model's answer has no UTF-8 form.
     return page.encode("utf-8", "replace").decode("utf-8")
+
+
+def _families(views: Sequence[StudyView]) -> list[dict[str, object]]:
+    """Every family of any study; how many tests it has where there is one study only."""
+    found = {one.name: one for view in views for one in view.results.families}
+    return [
+        {"name": one.name, "about": one.about, "tests": one.tests if len(views) == 1 else None}
+        for one in found.values()
+    ]
 
 
 def _environment() -> jinja2.Environment:

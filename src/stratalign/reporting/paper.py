@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from stratalign.reporting.grids import Spread
-from stratalign.reporting.latex import LatexTable, tabular
+from stratalign.reporting.latex import tabular
 from stratalign.reporting.numbers import interval, p_value, plain, signed
 from stratalign.reporting.ranking import Judging, one_unit, primary, ranks, strategies
 from stratalign.reporting.results import Results
-from stratalign.reporting.sheets import csv_text
+from stratalign.reporting.sheets import TextTable, csv_text
 
 
 def paper_csv(studies: Sequence[Judging], pooled: bool = True) -> dict[str, str]:
@@ -59,9 +59,9 @@ def paper_latex(studies: Sequence[Judging], pooled: bool = True) -> dict[str, st
     ]
     told = f"{', pooled over models' * pooled}, each model's mean and sd" if several else ""
     return {
-        "strategies.tex": tabular(LatexTable(f"{name} by condition{told}.", header, rows, 1)),
+        "strategies.tex": tabular(TextTable(f"{name} by condition{told}.", header, rows, 1)),
         "ranks.tex": tabular(
-            LatexTable(f"Ranks by mean {name}.", ["Rank", "Model", "Condition", "Mean", "Count"], ranked, 3)
+            TextTable(f"Ranks by mean {name}.", ["Rank", "Model", "Condition", "Mean", "Count"], ranked, 3)
         ),
     }
 
@@ -74,7 +74,7 @@ def study_latex(results: Results) -> dict[str, str]:
     for measure in measures:
         cells = []
         for run in shown:
-            its = next((m for m in run.means if (m.judge, m.protocol, m.dimension) == measure.key), None)
+            its = run.mean_of(measure)
             cells.append(_with_error(its.mean, its.standard_error) if its else "–")
         means.append([measure.dimension, measure.unit, *cells])
     rows = [
@@ -101,7 +101,7 @@ def study_latex(results: Results) -> dict[str, str]:
     ]
     return {
         "means.tex": tabular(
-            LatexTable(
+            TextTable(
                 "Mean of every run with its standard error.",
                 ["Dimension", "Unit", *(run.run for run in shown)],
                 means,
@@ -109,7 +109,7 @@ def study_latex(results: Results) -> dict[str, str]:
             )
         ),
         "comparisons.tex": tabular(
-            LatexTable("Every condition against base, clustered by prompt.", header, rows, 2)
+            TextTable("Every condition against base, clustered by prompt.", header, rows, 2)
         ),
     }
 

@@ -27,6 +27,7 @@ class PooledRow(NamedTuple):
     each: tuple[Contrast | None, ...]
     pooled: stats.Comparison
     verdict: str
+    smallest_detectable: float | None
 
 
 class Pooling(NamedTuple):
@@ -56,7 +57,13 @@ def pool(studies: Sequence[Judging]) -> Pooling:
         comparison = stats.compare(first, second, clusters, resamples=RESAMPLES, seed=SEED, level=LEVEL)
         each = tuple(_own(one, condition, measure) for one in studies)
         rows.append(
-            PooledRow(condition, each, comparison, in_words(stats.verdict(comparison), measure.better))
+            PooledRow(
+                condition,
+                each,
+                comparison,
+                in_words(stats.verdict(comparison), measure.better),
+                stats.smallest_detectable(comparison),
+            )
         )
     return Pooling(
         measure, len(shared), tuple(rows), None if rows else "No condition is in two of these studies."

@@ -6,6 +6,7 @@ whoever shows it adds those. A gain says that training some layers suffices for 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -15,13 +16,14 @@ from stratalign.reporting.choosing import RULE, Choice, choose, objective_gains
 from stratalign.reporting.commands import study_command
 from stratalign.reporting.contrasts import Contrast
 from stratalign.reporting.controls import Control
-from stratalign.reporting.evidence import Evidence, gather, size, size_and_p
+from stratalign.reporting.equivalences import CANNOT_TELL, MARGIN, NO_LARGER, tax_clauses
+from stratalign.reporting.evidence import Evidence, size, size_and_p
 from stratalign.reporting.inputs import StudyRecords
 from stratalign.reporting.numbers import listed, plain, signed, spans
 from stratalign.reporting.peft_config import PeftConfig, peft_config
 from stratalign.reporting.progress import unfinished
 from stratalign.reporting.reach import Question, Reach, reach
-from stratalign.reporting.results import Results
+from stratalign.reporting.results import Results, evidence_of
 from stratalign.reporting.runs import Estimate, RunResult
 
 Verdict = Literal["train", "cannot tell", "nothing", "controls fail", "unfinished"]
@@ -77,13 +79,13 @@ class Size:
 
 @dataclass(frozen=True)
 class Price:
-    """Losses outside of the objective. On dimensions that do not pay, the 95 % intervals (one at a time) exclude a
-    loss of more than `excluded_beyond`, which is the bound on `least_sure`."""
+    """Losses outside of the objective, as tested (`equivalences.TaxTest`): the contrasts that pay; the dimensions on
+    which a loss of `margin` (a net win rate) or more is excluded, and on which it is not."""
 
     pays: tuple[Size, ...]
-    unsure: tuple[Size, ...]
-    excluded_beyond: float | None
-    least_sure: str | None
+    margin: float
+    no_larger: tuple[str, ...]
+    cannot_tell: tuple[str, ...]
     words: str
 
 
@@ -138,14 +140,7 @@ class Recommendation:
 
 def recommend(records: StudyRecords, results: Results) -> Recommendation:
     """The recommendation of one study."""
-    evidence = gather(
-        results.roles,
-        results.judged,
-        results.measures,
-        results.study.objective,
-        results.comparisons,
-        results.pairs,
-    )
+    evidence = evidence_of(records, results)
     choice = choose(evidence, results.runs)
     reached = reach(records, evidence, choice.chosen or choice.strongest)
     verdict, reasons = _verdict(records, results, evidence, choice)
@@ -252,10 +247,9 @@ def _base_is_as_good(evidence: Evidence, names: Sequence[str]) -> tuple[str, ...
 
 
 def _gain_bounds(one: Contrast) -> tuple[float, float]:
-    """The interval of the net win rate, turned so that above 0 is better; no bounds where it is undefined."""
-    if one.low is None or one.high is None:
-        return float("-inf"), float("inf")
-    return (one.low, one.high) if one.better != "lower" else (-one.high, -one.low)
+    """`gain_bounds`, infinite where they are undefined."""
+    low, high = one.gain_bounds
+    return (-math.inf, math.inf) if low is None or high is None else (low, high)
 
 
 def _needed(reached: Reach) -> int | None:
@@ -326,7 +320,7 @@ def _recommended(
     entry: Mapping[str, Any] = entries.get(runs[0].run) or {}
     training = _training(condition, runs[0], entry)
     gains = objective_gains(evidence, condition)
-    tax = _price(evidence, condition)
+    tax = _price(results, evidence, condition)
     held = _held(condition, results, evidence)
     random = [one for one in held if one.kind == "random layers" and one.outcome != "not compared"]
     any_layers = any(one.outcome != "better" for one in random) if random else None
@@ -400,31 +394,18 @@ def _size(one: Contrast) -> Size:
     )
 
 
-def _price(evidence: Evidence, condition: str) -> Price:
-    rows = evidence.against_base(condition, evidence.others)
-    pays = [one for one in rows if one.sure and one.gain < 0]
-    unsure = [one for one in rows if one not in pays and one.verdict == "worse"]
-    bounds = [
-        (-_gain_bounds(one)[0], one.dimension) for one in rows if one not in pays and one.low is not None
-    ]
-    worst = max(bounds, default=None)
-    if pays:
-        words = f"pays on {listed([f'{one.dimension} ({size(one)})' for one in pays])}"
-    elif rows:
-        words = "no tax that survives correction"
-    else:
-        words = "no other dimension was judged, so the tax is not known"
-    if unsure:
-        words += f"; unsure: {', '.join(f'{one.dimension} {size(one)}' for one in unsure)}"
-    if worst is not None:
-        words += f"; {'elsewhere ' if pays else ''}a net loss beyond {max(worst[0], 0.0):.2f} is excluded"
-        words += f" (least surely on {worst[1]})"
+def _price(results: Results, evidence: Evidence, condition: str) -> Price:
+    tests = [one for one in results.tax_tests if one.condition == condition]
     return Price(
-        tuple(map(_size, pays)),
-        tuple(map(_size, unsure)),
-        max(worst[0], 0.0) if worst else None,
-        worst[1] if worst else None,
-        words,
+        tuple(
+            _size(one)
+            for one in evidence.against_base(condition, evidence.others)
+            if one.sure and one.gain < 0
+        ),
+        MARGIN,
+        tuple(one.dimension for one in tests if one.verdict == NO_LARGER),
+        tuple(one.dimension for one in tests if one.verdict == CANNOT_TELL),
+        tax_clauses(tests) or "no other dimension was judged, so the tax is not known",
     )
 
 

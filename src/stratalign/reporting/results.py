@@ -32,14 +32,16 @@ from stratalign.reporting.equivalences import (
     tax_in_words,
     tax_tests,
 )
-from stratalign.reporting.evidence import gather, objective_measures
+from stratalign.reporting.evidence import Evidence, gather, objective_measures
 from stratalign.reporting.families import Family, correct_against_base, correct_pairs, families
+from stratalign.reporting.grids import score_grid
 from stratalign.reporting.inputs import StudyRecords
 from stratalign.reporting.levels import SeedLevels, seed_levels
 from stratalign.reporting.matched import ASSUMPTION, Matched, matched_pairs
 from stratalign.reporting.progress import unfinished
 from stratalign.reporting.roles import Role, condition_roles
 from stratalign.reporting.runs import RunResult, mean_scores, ordered_runs, run_result
+from stratalign.reporting.spreads import DimensionSpread, dimension_spreads
 from stratalign.reporting.states import RunStates, run_states
 
 
@@ -70,7 +72,8 @@ class Results:
     are in `equivalences` (head to head) and `tax_tests` (outside of the objective, with `tax_in_words` by condition);
     `equal_length` and `matched` hold contrasts at equal length and at equal KL to base, `seeds` those over seeds,
     `categories` those of means over dimensions; `states` counts what became of each run's answers; `agreement` holds
-    the deciding judge against itself, further judges and people.
+    the deciding judge against itself, further judges and people, `spread` how much of its scale it uses; `warnings` are
+    what judges.json says against its judges.
     """
 
     study: Study
@@ -93,6 +96,8 @@ class Results:
     categories: Categories
     states: tuple[RunStates, ...]
     agreement: tuple[Agreed, ...]
+    spread: tuple[DimensionSpread, ...]
+    warnings: tuple[str, ...]
 
     @property
     def protocols(self) -> tuple[Judged, ...]:
@@ -102,18 +107,12 @@ class Results:
 
 def summarise(records: StudyRecords) -> Results:
     """The results of one study, in the order of its recipe."""
-    every, second = records, second_judges(records.judges)
-    # Repeats, and judges of a share, are there to show agreement; one judgement of each answer decides.
-    records = replace(
-        records,
-        scores=tuple(s for s in every.scores if s.repeat == 0 and (s.judge, s.protocol) not in second),
-        judges=tuple(one for one in every.judges if not one.get("second")),
-    )
+    every, records = records, that_decide(records)
     runs = ordered_runs(records)
     conditions = {run: condition for run, condition, _ in runs}
     measures = _measures(records)
     judged = Judged(*measures[0].key[:2]) if measures else None
-    tasks = {key for key, kind in _kinds(records).items() if kind == "tasks" and key != judged}
+    tasks = _tasks(records, judged)
     study = _study(records)
     order = list(dict.fromkeys(condition for _, condition, _ in runs))
     roles = condition_roles(records, order)
@@ -167,6 +166,32 @@ def summarise(records: StudyRecords) -> Results:
         categories=grouped,
         states=run_states(records.scores, list(conditions)),
         agreement=agreements(every.scores, every.judges, judged),
+        spread=dimension_spreads(score_grid(records.scores, of_judge)),
+        warnings=tuple(dict.fromkeys(str(one["warning"]) for one in every.judges if one.get("warning"))),
+    )
+
+
+def that_decide(records: StudyRecords) -> StudyRecords:
+    """The records without repeats and judges of a share, which are there to show agreement: one judgement of each
+    answer decides."""
+    second = second_judges(records.judges)
+    return replace(
+        records,
+        scores=tuple(s for s in records.scores if s.repeat == 0 and (s.judge, s.protocol) not in second),
+        judges=tuple(one for one in records.judges if not one.get("second")),
+    )
+
+
+def evidence_of(records: StudyRecords, results: Results) -> Evidence:
+    """What the conclusions were drawn from, to be asked once more."""
+    return gather(
+        results.roles,
+        results.judged,
+        results.measures,
+        results.study.objective,
+        results.comparisons,
+        results.pairs,
+        _tasks(records, results.judged),
     )
 
 
@@ -238,8 +263,9 @@ def _judges(records: StudyRecords) -> list[tuple[tuple[str, str], Mapping[str, A
     return [((str(one.get("judge", "")), str(one.get("protocol", ""))), one) for one in records.judges]
 
 
-def _kinds(records: StudyRecords) -> dict[tuple[str, str], str]:
-    return {key: str(judge.get("kind") or "") for key, judge in _judges(records)}
+def _tasks(records: StudyRecords, judged: Judged | None) -> set[tuple[str, str]]:
+    """Tasks that everyone scores alike (judge, protocol), unless they decide."""
+    return {key for key, judge in _judges(records) if judge.get("kind") == "tasks" and key != judged}
 
 
 def _scale(value: object) -> tuple[float, float] | None:

@@ -33,6 +33,10 @@ class MeanScore:
     clusters: int
     missing: int
 
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return self.judge, self.protocol, self.dimension
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -69,6 +73,9 @@ class RunResult:
     kl_to_base: Estimate | None
     proven: bool | None
     means: tuple[MeanScore, ...]
+
+    def mean_of(self, measure: Measure) -> MeanScore | None:
+        return next((mean for mean in self.means if mean.key == measure.key), None)
 
 
 def ordered_runs(records: StudyRecords) -> list[tuple[str, str, int]]:
@@ -134,7 +141,7 @@ def mean_scores(scores: Sequence[Score], measures: Sequence[Measure]) -> tuple[M
         rows[score.judge, score.protocol, score.dimension].append(score)
     found = []
     for measure in measures:
-        mine = rows.get((measure.judge, measure.protocol, measure.dimension))
+        mine = rows.get(measure.key)
         if mine:
             mean = stats.clustered_mean([valid(score) for score in mine], [score.cluster for score in mine])
             found.append(MeanScore(*measure[:5], **asdict(mean)))

@@ -34,9 +34,10 @@ from stratalign.reporting.limits import limits
 from stratalign.reporting.progress import unfinished
 from stratalign.reporting.ranking import Judging, RankRow, StrategyRow, one_unit, primary, ranks, strategies
 from stratalign.reporting.reproducing import Reproducing, reproducing
-from stratalign.reporting.results import Judged, Results
+from stratalign.reporting.results import Judged, Results, that_decide
 from stratalign.reporting.runs import MeanScore
 from stratalign.reporting.states import States, state_rows
+from stratalign.reporting.sureness import Part, could_see, how_sure
 from stratalign.reporting.svg import Drawing
 from stratalign.reporting.tradeoff import Tradeoff, tradeoffs
 
@@ -49,11 +50,13 @@ class MeanRow(NamedTuple):
 
 
 class ProtocolView(NamedTuple):
-    """What one judge's protocol says: the judged one decides, any other is shown below it."""
+    """What one judge's protocol says: the judged one decides, any other is shown below it. `seen` says what the sample
+    could see on its comparisons."""
 
     name: str
     forest: Drawing | None
     comparisons: tuple[Contrast, ...]
+    seen: str | None
     by_seed: tuple[Contrast, ...]
     means: tuple[MeanRow, ...]
 
@@ -97,6 +100,8 @@ class StudyView:
     figures: Figures
     times_figure: Drawing | None
     protocols: tuple[ProtocolView, ...]
+    pairs_seen: str | None
+    sure: tuple[Part, ...]
     tradeoffs: tuple[Tradeoff, ...]
     paper: PaperView
     proof: tuple[ProofRow, ...]
@@ -141,6 +146,8 @@ def view(records: StudyRecords, results: Results, answer: AnswerBox, anchor: str
         figures=draw(results, member),
         times_figure=time_bars([(member.judging.model, member.costs)]),
         protocols=tuple(_protocol(results, protocol) for protocol in results.protocols),
+        pairs_seen=could_see(results.pairs),
+        sure=how_sure(results),
         tradeoffs=tradeoffs(results),
         paper=_paper(member.judging),
         proof=_proof(records, results),
@@ -161,8 +168,8 @@ def view(records: StudyRecords, results: Results, answer: AnswerBox, anchor: str
 
 def _member(records: StudyRecords, results: Results, folder: str) -> Member:
     """What is kept of a study for tables and figures over several."""
+    records = that_decide(records)
     first = records.judges[0] if records.judges else {}
-    scale = first.get("scale")
     mine = [measure for measure in results.measures if measure.key[:2] == results.judged]
     judged = results.judged
     prompts = {str(row["prompt_id"]): str(row.get("prompt") or "") for row in records.responses}
@@ -175,12 +182,8 @@ def _member(records: StudyRecords, results: Results, folder: str) -> Member:
             score_grid(records.scores, mine),
             {prompt: digest(text) for prompt, text in prompts.items()},
         ),
-        categories={
-            str(one.get("name")): str(one.get("category") or "")
-            for one in first.get("dimensions") or ()
-            if one.get("category")
-        },
-        scale=(float(scale[0]), float(scale[1])) if isinstance(scale, list) and len(scale) == 2 else None,
+        categories={one.dimension: one.category for one in mine if one.category},
+        scale=next((one.scale for one in mine), None),
         panels=tuple(loss_kinds(records, results)),
         costs=costs_of(records, results),
     )
@@ -217,6 +220,7 @@ def _protocol(results: Results, protocol: Judged) -> ProtocolView:
         name=name,
         forest=forest_plot(results, protocol),
         comparisons=tuple(one for one in rows if one.seed is None),
+        seen=could_see(one for one in rows if one.seed is None),
         by_seed=tuple(one for one in rows if one.seed is not None),
         means=_means(results, measures),
     )
@@ -225,10 +229,7 @@ def _protocol(results: Results, protocol: Judged) -> ProtocolView:
 def _means(results: Results, measures: Sequence[Measure]) -> tuple[MeanRow, ...]:
     rows = []
     for measure in measures:
-        means = tuple(
-            next((m for m in run.means if (m.judge, m.protocol, m.dimension) == measure.key), None)
-            for run in results.runs
-        )
+        means = tuple(run.mean_of(measure) for run in results.runs)
         if any(means):
             rows.append(MeanRow(measure, means))
     return tuple(rows)

@@ -1,4 +1,4 @@
-"""CSV text. Knows nothing of what the cells say.
+"""Tables of text, and CSV. Knows nothing of what the cells say.
 
 Text that a spreadsheet would read as a formula is defused with a leading apostrophe; numbers stay numbers.
 """
@@ -8,8 +8,18 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+class TextTable(NamedTuple):
+    """Cells as people read them, for a page or LaTeX; the columns from `numbers_from` on are aligned to the right."""
+
+    caption: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    numbers_from: int
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Iterable[object]]) -> str:

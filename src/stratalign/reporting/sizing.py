@@ -18,7 +18,7 @@ from stratalign import stats
 from stratalign.errors import UserError
 from stratalign.reporting.comparing import paired_scores, score_table
 from stratalign.reporting.inputs import StudyRecords, read_study
-from stratalign.reporting.results import summarise
+from stratalign.reporting.results import summarise, that_decide
 from stratalign.reporting.runs import ordered_runs
 
 Floats = NDArray[np.float64]
@@ -260,10 +260,12 @@ def _observed(records: StudyRecords, prompts: int | None, power: float, alpha: f
         )
     tests = Counter(one.family for one in contrasts)
     objective = {name.casefold() for name in results.study.objective}
+    measures = {measure.key: measure for measure in results.measures}
+    records = that_decide(records)
     table = score_table(records.scores, {run: condition for run, condition, _ in ordered_runs(records)})
     found = []
     for one in contrasts:
-        paired = paired_scores(table, one.condition, one.against, one.key)
+        paired = paired_scores(table, one, measures[one.key])
         count = len(set(paired.prompt_ids))
         full = prompts or max(count, _held_out(records))
         difference = paired.first - paired.second

@@ -4,22 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, fields
+from typing import TYPE_CHECKING
 
+from stratalign.reporting.agreement import Agreed
+from stratalign.reporting.categories import Correlations
 from stratalign.reporting.contrasts import Contrast
 from stratalign.reporting.costs import CostRow
+from stratalign.reporting.equal_length import EqualLength
+from stratalign.reporting.equivalences import Equivalence, TaxTest
+from stratalign.reporting.families import Family
+from stratalign.reporting.levels import SeedEffects
+from stratalign.reporting.matched import Matched
 from stratalign.reporting.results import Results
 from stratalign.reporting.runs import MeanScore
 from stratalign.reporting.sheets import csv_text
+from stratalign.reporting.spreads import DimensionSpread
 from stratalign.reporting.states import States
 from stratalign.reporting.tradeoff import Tradeoff
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
 def csv_tables(results: Results) -> dict[str, str]:
     """File name -> content."""
     return {
         "means.csv": _means(results),
-        "comparisons.csv": _contrasts(results.comparisons),
-        "pairs.csv": _contrasts(results.pairs),
+        "comparisons.csv": _table(Contrast, results.comparisons),
+        "pairs.csv": _table(Contrast, results.pairs),
+        "families.csv": _table(Family, results.families),
+        "equivalences.csv": _table(Equivalence, results.equivalences),
+        "tax.csv": _table(TaxTest, results.tax_tests),
+        "matched_kl.csv": _table(Matched, results.matched),
+        "equal_length.csv": _table(EqualLength, results.equal_length),
+        "seeds.csv": _table(SeedEffects, results.seeds.effects),
+        "categories.csv": _table(
+            Contrast, [*results.categories.comparisons, *results.categories.all_but_overall]
+        ),
+        "correlations.csv": _correlations(results.categories.correlations),
+        "agreement.csv": _table(Agreed, results.agreement),
+        "spread.csv": _table(DimensionSpread, results.spread),
         "runs.csv": _runs(results),
     }
 
@@ -36,8 +60,22 @@ def _means(results: Results) -> str:
     )
 
 
-def _contrasts(contrasts: Sequence[Contrast]) -> str:
-    return csv_text([field.name for field in fields(Contrast)], (asdict(one).values() for one in contrasts))
+def _table(kind: type[DataclassInstance], rows: Sequence[DataclassInstance]) -> str:
+    """One line for each record; what a record has several of stands in one cell, with spaces between."""
+    return csv_text(
+        [field.name for field in fields(kind)],
+        (
+            [" ".join(map(str, cell)) if isinstance(cell, tuple) else cell for cell in asdict(one).values()]
+            for one in rows
+        ),
+    )
+
+
+def _correlations(found: Correlations | None) -> str:
+    if found is None:
+        return csv_text(["dimension"], [])
+    rows = ([name, *row] for name, row in zip(found.dimensions, found.matrix, strict=True))
+    return csv_text(["dimension", *found.dimensions], rows)
 
 
 def _runs(results: Results) -> str:

@@ -62,11 +62,8 @@ def tradeoffs(results: Results) -> tuple[Tradeoff, ...]:
 
 
 def turned(one: Contrast) -> Bound:
-    """The contrast's net win rate and interval, negated where lower is better."""
-    rate = one.net_win_rate or 0.0
-    if one.better == "lower":
-        return Bound(-rate, None if one.high is None else -one.high, None if one.low is None else -one.low)
-    return Bound(rate, one.low, one.high)
+    """The contrast's net win rate and interval, turned so that above 0 is better."""
+    return Bound(one.gain, *one.gain_bounds)
 
 
 def tradeoff_plot(points: Sequence[Tradeoff]) -> svg.Drawing | None:

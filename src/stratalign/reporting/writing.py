@@ -15,6 +15,7 @@ from stratalign.reporting.across import Across
 from stratalign.reporting.cards import model_card
 from stratalign.reporting.diagnoses import diagnosis_figures
 from stratalign.reporting.inputs import StudyRecords
+from stratalign.reporting.latex import tabular
 from stratalign.reporting.paper import paper_csv, paper_latex, study_latex
 from stratalign.reporting.pictures import png
 from stratalign.reporting.recommendation import Recommendation
@@ -46,6 +47,7 @@ def write_study(
         **paper_csv([shown.member.judging]),
         **paper_latex([shown.member.judging]),
         **study_latex(results),
+        **{f"{part.name}.tex": tabular(part.table) for part in shown.sure if part.table is not None},
     }
     _write_tables(study.tables, tables)
     _write_figures(study.figures, shown.figures.known() | diagnosis_figures(shown.diagnoses))

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from stratalign.records import Score
 from stratalign.reporting.contrasts import BASE, Contrast
-from stratalign.reporting.evidence import Evidence, gather
+from stratalign.reporting.evidence import Evidence
 from stratalign.reporting.inputs import StudyRecords
-from stratalign.reporting.results import Results
+from stratalign.reporting.results import Results, evidence_of, that_decide
 from stratalign.reporting.runs import RunResult
 
 
@@ -42,10 +43,12 @@ class Case:
 
     @cached_property
     def evidence(self) -> Evidence:
-        found = self.results
-        return gather(
-            found.roles, found.judged, found.measures, found.study.objective, found.comparisons, found.pairs
-        )
+        return evidence_of(self.records, self.results)
+
+    @cached_property
+    def scores(self) -> Sequence[Score]:
+        """Without repeats and further judges."""
+        return that_decide(self.records).scores
 
     @cached_property
     def trained(self) -> list[RunResult]:

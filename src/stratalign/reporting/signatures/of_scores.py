@@ -81,7 +81,7 @@ def ceiling(case: Case) -> Signature | None:
         if judged is not None and (judge.get("judge"), judge.get("protocol")) == judged
     )
     values: dict[str, Counter[float]] = defaultdict(Counter)
-    for score in case.records.scores:
+    for score in case.scores:
         if judged is not None and (score.judge, score.protocol) == judged and score.state == "ok":
             values[score.dimension][valid(score)] += 1
     asked = (*case.evidence.objective, *(case.evidence.others if scaled else ()))
@@ -119,7 +119,7 @@ def ceiling(case: Case) -> Signature | None:
 def missing_scores(case: Case) -> Signature | None:
     """Runs of which many answers have no valid score."""
     states: dict[str, Counter[str]] = defaultdict(Counter)
-    for score in case.records.scores:
+    for score in case.scores:
         states[score.run][score.state] += 1
     seen = []
     for run in case.results.runs:
