@@ -123,6 +123,7 @@ def test_every_verb_of_the_command_line_is_a_public_function():
         "judge",
         "pairs",
         "report",
+        "diagnose",
         "verify",
         "audit",
         "merge",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from stratalign.models import audit, merge
     from stratalign.pipeline import (
         calibrate_judge,
+        diagnose,
         estimate_judging,
         generate,
         judge,
@@ -44,6 +45,7 @@ _HOMES = {
     "calibrate_judge": "pipeline",
     "catalogues": "listing",
     "demo": "showcase",
+    "diagnose": "pipeline",
     "estimate_judging": "pipeline",
     "generate": "pipeline",
     "init": "starting",
@@ -73,6 +75,7 @@ __all__ = [
     "calibrate_judge",
     "catalogues",
     "demo",
+    "diagnose",
     "estimate_judging",
     "generate",
     "init",

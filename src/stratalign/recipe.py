@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from stratalign.blocks import ConditionSpec, PartitionSettings, expand_conditions
+from stratalign.diagnostics import DiagnosticsSettings
 from stratalign.errors import UserError
 from stratalign.generation import GenerationSettings
 from stratalign.judging import JudgeSettings
@@ -39,6 +40,7 @@ class Recipe(BaseModel):
     training: TrainingSettings = TrainingSettings()
     generation: GenerationSettings = GenerationSettings()
     judge: JudgeSettings = JudgeSettings()
+    diagnostics: DiagnosticsSettings = DiagnosticsSettings()
     scorers: list[ScorerSettings] = Field(
         [],
         description="scorers of your own beside the judge: {reward: MODEL}, {function: module:function}, "

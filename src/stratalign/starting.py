@@ -39,6 +39,8 @@ CONDITIONS = """\
 #   thin: {block: full, parameters_like: mid}                     all layers with about as many parameters as mid
 #   shuffled: {block: full, labels: shuffled}                     control: a coin decides which response is chosen
 #   base_again: {block: none, sampling_seed: 1}                   control: the base, sampled anew
+#   significant: {by: diagnostics/significance.json, keep: 0.25}  the modules that `stratalign diagnose` ranks first
+#   chance: {by: diagnostics/significance.json, keep: 0.25, ranking: shuffled, seed: [1, 2]}   control: as many, drawn
 #   staged: {phases: [{block: local, steps: 50}, {block: mid}]}   one after the other
 """
 
@@ -109,11 +111,14 @@ def _conditions(given: Any) -> str:
     return "conditions:\n" + "".join(lines)
 
 
-def _section(settings: type[BaseModel], given: Mapping[str, Any]) -> str:
+def _section(settings: type[BaseModel], given: Mapping[str, Any], indent: str = "  ") -> str:
     lines = []
     for key, field in settings.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            lines.append(f"{indent}{key}:\n" + _section(field.annotation, given.get(key, {}), indent + "  "))
+            continue
         value = given.get(key, _default(field))
-        lines.append(_field(key, field, None if value is PydanticUndefined else value, indent="  "))
+        lines.append(_field(key, field, None if value is PydanticUndefined else value, indent=indent))
     return "".join(lines)
 
 

@@ -93,7 +93,7 @@ def test_init_marks_every_default_that_is_not_the_papers(tmp_path):
 def test_list_names_everything_and_can_be_asked_twice():
     found = printed("list")
     every = {"partitions", "conditions", "targets", "losses", "preference_sets", "protocols", "dimensions"}
-    assert set(found) == every | {"models", "refused_models"}
+    assert set(found) == every | {"models", "refused_models", "diagnoses"}
     assert {"even", "explicit"} <= set(found["partitions"])
     assert "sigmoid" in found["losses"]
     assert {"microworld:fluency", "microworld:minimal"} <= set(found["preference_sets"])

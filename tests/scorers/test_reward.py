@@ -4,9 +4,9 @@ import json
 
 import pytest
 import torch
-from reward_models import make_reward_model
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from reward_models import make_reward_model
 from stratalign.errors import UserError
 from stratalign.models import hushed
 from stratalign.scorers import Exchange, ScorerSettings, reward_dimensions, reward_scorer

@@ -3,6 +3,16 @@
 from stratalign.blocks.conditions import Condition, Phase, resolve_condition
 from stratalign.blocks.families import FAMILIES, REFUSALS, Family, Refusal, describe_family
 from stratalign.blocks.partitions import PARTITIONS, Blocks, PartitionSettings, partition
+from stratalign.blocks.selectors import (
+    Signals,
+    diagnose_command,
+    drop_share,
+    hard_mask,
+    keep_share,
+    modules_by,
+    ranked,
+    shuffled_within,
+)
 from stratalign.blocks.sites import (
     DEFAULT_TARGETS,
     WORDS,
@@ -28,14 +38,22 @@ __all__ = [
     "PartitionSettings",
     "Phase",
     "Refusal",
+    "Signals",
     "Site",
     "adapter_parameters",
     "describe_family",
     "describe_layers",
+    "diagnose_command",
+    "drop_share",
     "expand_conditions",
+    "hard_mask",
+    "keep_share",
     "kinds",
+    "modules_by",
     "name_targets",
     "partition",
+    "ranked",
     "resolve_condition",
     "select_sites",
+    "shuffled_within",
 ]

@@ -12,7 +12,15 @@ from typing import Any
 import numpy as np
 
 from stratalign.blocks.partitions import Blocks, check_layers, parse_layers
-from stratalign.blocks.sites import Site, adapter_parameters, describe_layers, name_targets, select_sites
+from stratalign.blocks.selectors import Signals, modules_by, shuffled_within
+from stratalign.blocks.sites import (
+    Site,
+    adapter_parameters,
+    describe_layers,
+    name_kinds,
+    name_targets,
+    select_sites,
+)
 from stratalign.blocks.specs import SELECTORS, ConditionSpec, is_count
 from stratalign.errors import UserError, unknown_name
 from stratalign.records import keyed_seed
@@ -53,6 +61,7 @@ def resolve_condition(
     learning_rate: float | Mapping[str, float],
     targets: Sequence[str],
     rank: int,
+    records: Mapping[str, Signals] | None = None,
 ) -> Condition:
     """Turn a condition into exact modules.
 
@@ -63,15 +72,27 @@ def resolve_condition(
         learning_rate: one rate, or one for each block that the condition names.
         targets: module kinds that get an adapter, or words that stand for them (`WORDS`).
         rank: LoRA rank; replaced by the nearest one where the condition says `parameters_like`.
+        records: numbers for modules by the name of the record that they come from, for conditions that are chosen by
+            one. Such a condition trains modules of any kind, unless it says `targets` itself.
 
     Raises:
-        UserError: nothing selected, a layer out of range, a layer or module matched twice, an unknown block.
+        UserError: nothing selected, a layer out of range, a layer or module matched twice, an unknown block, a record
+            that is not there or is of another model.
     """
     n_layers = 1 + max(site.layer for site in sites)
     parts = _phase_parts(spec) if "phases" in spec.selection else [(spec.selection, None)]
     phases: list[Phase] = []
     layers: set[int] = set()
     for selection, steps in parts:
+        if "by" in selection:
+            chosen_sites = _sites_by(spec, sites, records or {}, targets)
+            if isinstance(learning_rate, Mapping):
+                raise UserError(
+                    f"conditions.{spec.name} is chosen by a record and not by blocks, so it takes one learning_rate."
+                )
+            phases.append(Phase({site.name: learning_rate for site in chosen_sites}, steps))
+            layers.update(site.layer for site in chosen_sites)
+            continue
         chosen = _layers(spec.name, selection, blocks, n_layers)
         if not chosen:
             if steps is not None or len(parts) > 1:
@@ -94,12 +115,47 @@ def resolve_condition(
         phases=tuple(phases),
         layers=tuple(sorted(layers)),
         modules=tuple(site.name for site in modules),
-        targets=tuple(name_targets(sites, layers, targets, spec.name)),
+        targets=tuple(
+            name_kinds(sites, modules)
+            if "by" in spec.selection
+            else name_targets(sites, layers, targets, spec.name)
+        ),
         rank=rank,
         parameters=adapter_parameters(modules, rank),
         labels=spec.labels,
         sampling_seed=int(spec.selection.get("sampling_seed", 0)),
     )
+
+
+def _sites_by(
+    spec: ConditionSpec, sites: Sequence[Site], records: Mapping[str, Signals], targets: Sequence[str]
+) -> list[Site]:
+    """The sites that a record chooses; of these kinds alone where the condition names its targets itself.
+
+    With `ranking: shuffled` as many of each kind, but drawn.
+    """
+    by = spec.selection["by"]
+    if "ranking" in spec.selection and by in records:
+        kinds = {site.name: site.kind for site in sites}
+        seed = spec.selection.get("seed", 0)
+        records = {by: {key: shuffled_within(scores, kinds, seed) for key, scores in records[by].items()}}
+    if "targets" in spec.overrides and by in records:
+        allowed = {site.name for site in select_sites(sites, {s.layer for s in sites}, targets, spec.name)}
+        records = {
+            by: {
+                signal: {name: value for name, value in scores.items() if name in allowed}
+                for signal, scores in records[by].items()
+            }
+        }
+    chosen = modules_by(spec.name, spec.selection, records)
+    known = {site.name for site in sites if site.frozen is None}
+    if not chosen or not chosen <= known:
+        foreign = next(iter(sorted(chosen - known)), "none")
+        raise UserError(
+            f"Condition {spec.name!r} is chosen by the record {by}, which is of another model: it names {foreign}, "
+            "which takes no adapter here. Make the record with this recipe."
+        )
+    return [site for site in sites if site.name in chosen]
 
 
 def _phase_parts(spec: ConditionSpec) -> list[tuple[Mapping[str, Any], int | None]]:

@@ -103,9 +103,14 @@ def name_targets(sites: Sequence[Site], layers: Iterable[int], targets: Sequence
         if target not in WORDS:
             named.append(target)
             continue
-        selected = dict.fromkeys(site.kind for site in select_sites(sites, chosen, [target], who))
-        named += [_shortest(kind, {site.kind for site in sites}) for kind in selected]
+        named += name_kinds(sites, select_sites(sites, chosen, [target], who))
     return named
+
+
+def name_kinds(sites: Sequence[Site], chosen: Iterable[Site]) -> list[str]:
+    """The kinds of the chosen sites, each by the shortest end of its name that no other kind of the model shares."""
+    kinds_of_model = {site.kind for site in sites}
+    return [_shortest(kind, kinds_of_model) for kind in dict.fromkeys(site.kind for site in chosen)]
 
 
 def adapter_parameters(sites: Iterable[Site], rank: int) -> int:

@@ -14,9 +14,14 @@ from typing import Any
 from stratalign.errors import UserError, unknown_name
 from stratalign.records import SAFE_NAME
 
-SELECTORS = ("block", "blocks", "layers", "random", "phases")
-EXTRAS = ("seed", "contiguous", "parameters_like", "labels", "sampling_seed")
+SELECTORS = ("block", "blocks", "layers", "random", "phases", "by")
+SHARES = ("keep", "drop")
+"""Of a record's modules, the top share that trains, or the bottom share that does not; a list makes one condition
+each."""
+EXTRAS = ("seed", "contiguous", "parameters_like", "labels", "sampling_seed", "signal", "ranking", *SHARES)
 LABELS = ("given", "shuffled")
+SHUFFLED = "shuffled"
+"""The value of `ranking` that deals a record's numbers out at random among modules of each kind: the control."""
 LIST_KEYS = ("targets", "betas")
 """Training keys whose value is itself a list: a list of lists makes one condition each."""
 
@@ -86,7 +91,7 @@ def _sweep(name: str, settings: dict[str, Any]) -> list[tuple[str, dict[str, Any
     listed = {
         key: value
         for key, value in settings.items()
-        if key not in (*SELECTORS, *EXTRAS)
+        if (key in (*SHARES, "seed") or key not in (*SELECTORS, *EXTRAS))
         and isinstance(value, list)
         and (key not in LIST_KEYS or (value and isinstance(value[0], list)))
     }
@@ -125,11 +130,23 @@ def _spec(name: str, settings: dict[str, Any], override_keys: Sequence[str]) -> 
             f"Condition {name!r} must select layers in exactly one way, got {', '.join(ways) or 'none'}. "
             f"Known: {', '.join(SELECTORS)}."
         )
-    for key, owner in (("seed", "random"), ("contiguous", "random")):
+    for key, owner in (
+        ("contiguous", "random"),
+        ("signal", "by"),
+        ("ranking", "by"),
+        ("keep", "by"),
+        ("drop", "by"),
+    ):
         if key in settings and owner not in settings:
             raise UserError(
-                f"conditions.{name}.{key} belongs to `random`, which this condition does not use."
+                f"conditions.{name}.{key} belongs to `{owner}`, which this condition does not use."
             )
+    if "seed" in settings and not {"random", "ranking"} & set(settings):
+        raise UserError(
+            f"conditions.{name}.seed belongs to `random` or `ranking`, which this condition does not use."
+        )
+    if "by" in settings:
+        _check_by(name, settings)
     if settings.get("labels", "given") not in LABELS:
         raise unknown_name(f"value of conditions.{name}.labels", settings["labels"], LABELS)
     if not is_count(settings.get("sampling_seed", 0), least=0):
@@ -139,6 +156,20 @@ def _spec(name: str, settings: dict[str, Any], override_keys: Sequence[str]) -> 
     selection = {key: value for key, value in settings.items() if key in (*SELECTORS, *EXTRAS)}
     overrides = {key: value for key, value in settings.items() if key not in selection}
     return ConditionSpec(name, selection, overrides)
+
+
+def _check_by(name: str, settings: Mapping[str, Any]) -> None:
+    given = [key for key in SHARES if key in settings]
+    if not isinstance(settings["by"], str) or len(given) != 1:
+        raise UserError(
+            f"conditions.{name} is chosen by a record: name its file and either the share to keep or the one to drop, "
+            "such as {by: diagnostics/significance.json, keep: 0.25}."
+        )
+    if settings.get("ranking", SHUFFLED) != SHUFFLED:
+        raise unknown_name(f"value of conditions.{name}.ranking", settings["ranking"], [SHUFFLED])
+    share = settings[given[0]]
+    if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share < 1:
+        raise UserError(f"conditions.{name}.{given[0]} must be a share between 0 and 1, got {share!r}.")
 
 
 def is_count(value: object, least: int) -> bool:

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from stratalign.blocks import diagnose_command
 from stratalign.records import Progress as Report
 from stratalign.records import silent
 from stratalign.reporting.commands import located
@@ -114,6 +115,10 @@ def plan(planned: Mapping[str, Any]) -> None:
             name, layers, str(run["modules"]), str(run["rank"]), f"{run['parameters']:,}", run["labels"]
         )
     console.print(table)
+    for name, selection in planned["unresolved"].items():
+        say(
+            f"{name}: by record {selection['by']}, which is not there yet: {diagnose_command(selection['by'])}"
+        )
     if "base" not in {run["condition"] for run in planned["runs"].values()}:
         say("Without a condition named base nothing will be compared.")
     say(f"Folder: {planned['out']}")

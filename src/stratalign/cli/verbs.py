@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 import stratalign as sa
-from stratalign.cli import judges, printing
+from stratalign.cli import diagnoses, judges, printing
 from stratalign.records import StudyFolder
 
 app = typer.Typer(
@@ -195,6 +195,48 @@ def report(
         printing.recommendation(answer, study.path, study.path.resolve().name if len(folders) > 1 else "")
         printing.signatures(json.loads(study.results.read_text())["signatures"], study.path)
     printing.say(f"Report: {page}")
+
+
+@app.command()
+def diagnose(
+    kind: Annotated[
+        str, typer.Argument(metavar="KIND", help="What to look at; `stratalign list diagnoses`.")
+    ],
+    recipe: RecipeFile,
+    changes: Changes = [],  # noqa: B006
+    out: Out = None,
+    run: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Look at this trained run of the study.")
+    ] = None,
+    adapter: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Look at this PEFT adapter in place of a run.")
+    ] = None,
+    tuned: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="significance: a fully trained checkpoint in place of a run."),
+    ] = None,
+    against: Annotated[
+        list[str],
+        typer.Option(
+            "--against", metavar="SOURCE", help="gradients: another preference source beside; repeatable."
+        ),
+    ] = [],  # noqa: B006
+    compare: Annotated[
+        Path | None,
+        typer.Option(metavar="OTHER.json", help="significance: how far another record agrees."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Look into the model: gradients by block, or the significance of modules; leaves a record for selectors."""
+    folder = None if adapter is None else str(adapter)
+    options = {"run": run, "adapter": folder, "tuned": tuned, "against": against}
+    given = {key: value for key, value in options.items() if value}
+    with printing.progress(quiet=as_json) as progress:
+        found = sa.diagnose(kind, recipe, changes, out, progress, compare=compare, **given)
+    if as_json:
+        printing.json_out(found.record if found.agreement is None else found.agreement)
+        return
+    diagnoses.show(found)
 
 
 @app.command()

@@ -1,6 +1,13 @@
 """Base models: loading, finding their parts, attaching adapters, proving what was trained, merging."""
 
-from stratalign.models.adapters import AdapterBank, AdapterSpec, draw_a, load_tensors, module_names
+from stratalign.models.adapters import (
+    AdapterBank,
+    AdapterSpec,
+    draw_a,
+    load_tensors,
+    module_names,
+    read_adapter_config,
+)
 from stratalign.models.anatomy import (
     Anatomy,
     Captured,
@@ -20,6 +27,7 @@ from stratalign.models.classifying import (
     inspect_classifier,
     load_classifier,
 )
+from stratalign.models.digesting import weights_digest
 from stratalign.models.hushing import hushed
 from stratalign.models.linears import list_sites
 from stratalign.models.loading import (
@@ -38,7 +46,9 @@ from stratalign.models.merging import merge
 from stratalign.models.mixing import Mixture, Unmixable
 from stratalign.models.packing import check_packing, lay_out, packed_inputs, packed_length
 from stratalign.models.soundness import check_support
+from stratalign.models.tapping import tapped, weight_norm
 from stratalign.models.tree_attention import Spans
+from stratalign.models.updates import Difference, WholeUpdates, read_difference
 
 __all__ = [
     "AdapterBank",
@@ -47,12 +57,14 @@ __all__ = [
     "Audit",
     "Captured",
     "Classifier",
+    "Difference",
     "LoadedModel",
     "Mixture",
     "ModelSettings",
     "ModelShape",
     "Spans",
     "Unmixable",
+    "WholeUpdates",
     "advance",
     "audit",
     "base_files",
@@ -78,9 +90,14 @@ __all__ = [
     "module_names",
     "packed_inputs",
     "packed_length",
+    "read_adapter_config",
+    "read_difference",
     "read_tokenizer",
     "replay",
     "resolve_folder",
     "rounding",
+    "tapped",
     "to_logits",
+    "weight_norm",
+    "weights_digest",
 ]

@@ -12,7 +12,7 @@ import math
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from stratalign.errors import StudyFailure, UserError
 from stratalign.models.hushing import hushed
 from stratalign.models.lora import LoraLinear
 from stratalign.models.mixing import Delta, Mixture
+from stratalign.models.updates import Gate, WholeUpdates
 from stratalign.records import keyed_seed, told, write_bytes, write_json
 
 PREFIX = "base_model.model."
@@ -61,6 +62,7 @@ class AdapterBank:
         self._layers: dict[str, LoraLayer] = {}
         self._parameters: dict[str, dict[str, nn.Parameter]] = {}
         self._everywhere = dict(model.named_modules())
+        self._whole: dict[str, WholeUpdates] = {}
 
     def attach(self, spec: AdapterSpec) -> None:
         """Add a run's adapter: B zero, A drawn from (seed, module name); nothing else of the model changes.
@@ -107,6 +109,16 @@ class AdapterBank:
             }
         self.deactivate()
 
+    def attach_whole(self, run: str, updates: Mapping[str, Tensor]) -> None:
+        """Add a run whose updates are whole matrices, as another checkpoint's difference; it is never trained or saved.
+
+        Args:
+            updates: module -> update, shaped as the module's weight.
+        """
+        self.specs[run] = AdapterSpec(run, tuple(updates), 0, 0.0)
+        self._parameters[run] = {}
+        self._whole[run] = WholeUpdates(self.model, updates)
+
     def parameters(self, run: str) -> dict[str, nn.Parameter]:
         """The run's tensors by name ("<module>.lora_A.weight"), in model order; fixed by name, never by flags."""
         return self._parameters[run]
@@ -120,7 +132,7 @@ class AdapterBank:
         """
         self.current = run
         name = _peft_name(run)
-        for layer in self._layers.values():
+        for layer in self._layers.values() if run not in self._whole else ():
             layer.enable_adapters(True)
             layer.set_adapter(name)
         if trainable is not None:
@@ -128,9 +140,33 @@ class AdapterBank:
             for tensor, parameter in self._parameters[run].items():
                 parameter.requires_grad_(_module_of(tensor) in wanted)
         try:
-            yield
+            with self._whole[run].hooked() if run in self._whole else nullcontext():
+                yield
         finally:
             self.deactivate()
+
+    @contextmanager
+    def gated(self, run: str, gates: Mapping[str, Gate]) -> Iterator[None]:
+        """Within the block the run's update of each named module is multiplied by its gate.
+
+        A gate is a number, or a tensor of one number, by which the gradient can then be taken. Nothing of the adapter
+        is written to.
+        """
+        name = _peft_name(run)
+        # where each module's factor stands: in one mapping of whole updates, or in PEFT's mapping of its own layer
+        whole = self._whole.get(run)
+        places: dict[str, tuple[dict[str, Gate], str]] = {
+            module: (self._layers[module].scaling, name) if whole is None else (whole.gates, module)
+            for module in gates
+        }
+        before = {module: place[key] for module, (place, key) in places.items()}
+        for module, (place, key) in places.items():
+            place[key] = before[module] * gates[module]
+        try:
+            yield
+        finally:
+            for module, (place, key) in places.items():
+                place[key] = before[module]
 
     @contextmanager
     def mixed(self, runs: Sequence[str]) -> Iterator[Mixture]:

@@ -5,8 +5,8 @@ as the layer for each of them. Here the update is accumulated into the base's ou
 gradient of the input. The numbers are the same up to the order of sums. Under a base in half precision A and B are
 used in that precision, as under autocast in TRL, and stay float32 themselves.
 
-Everything that is not plain LoRA on a plain linear layer (dropout, variants, merged or several active adapters) goes
-to PEFT's own forward.
+Everything that is not plain LoRA on a plain linear layer (dropout, variants, merged or several active adapters, a gate
+that takes a gradient) goes to PEFT's own forward.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ class LoraLinear(Linear):  # type: ignore[misc]
         if self.disable_adapters or self.merged or len(here) != 1 or type(self.base_layer) is not nn.Linear:
             return None
         (name,) = here
+        if isinstance(self.scaling[name], Tensor):
+            return None
         drop = self.lora_dropout[name]
         plain = isinstance(drop, nn.Identity) or not drop.training
         return name if plain and name not in self.lora_variant else None

@@ -1,6 +1,7 @@
 """plan(recipe), then the stages of a study; verify, which holds our training against stock TRL; and pairs, which makes
 preferences."""
 
+from stratalign.pipeline.diagnosing import Diagnosis, compare_records, diagnose
 from stratalign.pipeline.pairing import PairsMade, pairs
 from stratalign.pipeline.parity import Agreement, Parity, verify
 from stratalign.pipeline.planning import Plan
@@ -17,10 +18,13 @@ from stratalign.pipeline.verbs import (
 
 __all__ = [
     "Agreement",
+    "Diagnosis",
     "PairsMade",
     "Parity",
     "Plan",
     "calibrate_judge",
+    "compare_records",
+    "diagnose",
     "estimate_judging",
     "generate",
     "judge",

@@ -29,7 +29,7 @@ def check_fresh(folder: StudyFolder, wanted: Fingerprints) -> None:
     stored: Fingerprints = read_json(folder.fingerprints) if folder.fingerprints.is_file() else {}
     alike: dict[tuple[str, str], list[str]] = {}  # a learning rate changes in every module at once
     for stage, values in wanted.items():
-        for key, before, now in _changes(stored[stage], _as_stored(values)) if stage in stored else ():
+        for key, before, now in _changes(stored[stage], as_stored(values)) if stage in stored else ():
             alike.setdefault((stage, f"was {_short(before)}, now {_short(now)}"), []).append(key)
     differences = [
         f"{stage}: {keys[0]}{f' (and {len(keys) - 1} more)' if len(keys) > 1 else ''} {change}"
@@ -48,7 +48,7 @@ def check_fresh(folder: StudyFolder, wanted: Fingerprints) -> None:
 def add_fingerprints(folder: StudyFolder, new: Fingerprints) -> None:
     """Store the fingerprints of results that are about to be made."""
     stored: Fingerprints = read_json(folder.fingerprints) if folder.fingerprints.is_file() else {}
-    merged = stored | {stage: _as_stored(values) for stage, values in new.items()}
+    merged = stored | {stage: as_stored(values) for stage, values in new.items()}
     if merged != stored:
         write_json(folder.fingerprints, dict(sorted(merged.items())))
 
@@ -67,11 +67,11 @@ def _changes(
             yield place, old, new
 
 
-def _as_stored(value: Any) -> Any:
-    """As JSON gives it back: tuples become lists, keys strings."""
+def as_stored(value: Any) -> Any:
+    """A value as JSON gives it back: tuples become lists, keys strings."""
     if isinstance(value, Mapping):
-        return {str(key): _as_stored(item) for key, item in value.items()}
-    return [_as_stored(item) for item in value] if isinstance(value, (list, tuple)) else value
+        return {str(key): as_stored(item) for key, item in value.items()}
+    return [as_stored(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _short(value: Any) -> str:

@@ -151,6 +151,10 @@ def _comparable(planned: Plan, learning_rate: float) -> tuple[list[Run], dict[st
         settings = run.settings.overridden({"learning_rate": learning_rate, "rank": condition.rank})
         settings = settings.overridden({"alpha": run.settings.alpha})
         runs.append(replace(run, condition=replace(condition, phases=(phase,)), settings=settings))
+    skipped |= {
+        spec.name: f"it is chosen by the record {spec.selection['by']} of a study's folder"
+        for spec in planned.unresolved
+    }
     return runs, skipped
 
 

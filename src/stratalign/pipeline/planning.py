@@ -8,14 +8,22 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from stratalign.blocks import Blocks, describe_layers, partition, resolve_condition
+from stratalign.blocks import (
+    Blocks,
+    ConditionSpec,
+    Signals,
+    describe_layers,
+    modules_by,
+    partition,
+    resolve_condition,
+)
 from stratalign.errors import StudyFailure, UserError
 from stratalign.generation import Prompt
 from stratalign.judging import check_judge, judged_dimensions
@@ -24,6 +32,7 @@ from stratalign.models import ModelShape, inspect_model, load_tokenizer
 from stratalign.pipeline.execution import Execution, resolve_execution
 from stratalign.pipeline.fingerprints import Fingerprints, check_fresh
 from stratalign.pipeline.scoring import check_scorers
+from stratalign.pipeline.selecting import check_records, selector_records
 from stratalign.preferences import (
     Asked,
     BadRow,
@@ -65,6 +74,7 @@ class Plan:
     runs: tuple[Run, ...]
     parts: Split
     train_trees: tuple[Tree, ...]
+    validation_trees: tuple[Tree, ...]
     held_out_trees: tuple[Tree, ...]
     prompts: tuple[Prompt, ...]
     stop: tuple[str, ...]
@@ -74,6 +84,8 @@ class Plan:
     execution: Execution
     tokenizer: PreTrainedTokenizerBase
     fingerprints: Fingerprints
+    unresolved: tuple[ConditionSpec, ...] = ()
+    """Conditions chosen by a record that is not there yet."""
 
     def describe(self) -> dict[str, Any]:
         """The plan in numbers and names; what `stratalign plan --json` prints."""
@@ -114,7 +126,13 @@ class Plan:
                 }
                 for run in self.runs
             },
+            "unresolved": {spec.name: dict(spec.selection) for spec in self.unresolved},
         }
+
+    def check_resolved(self) -> None:
+        """Raise a UserError, with the command to run, if a condition waits for a record."""
+        for spec in self.unresolved:
+            modules_by(spec.name, spec.selection, {})
 
 
 def make_plan(recipe: Recipe, out: Path) -> Plan:
@@ -130,14 +148,22 @@ def make_plan(recipe: Recipe, out: Path) -> Plan:
     shape = inspect_model(recipe.model)
     _check_length(recipe, shape)
     blocks = partition(shape.n_layers, recipe.partition.method, recipe.partition.blocks)
-    runs = resolve_runs(recipe, shape, blocks)
+    records, unresolved = selector_records(recipe, folder)
+    runs = resolve_runs(recipe, shape, blocks, records)
     tokenizer = load_tokenizer(recipe.model)
     imitates = not any(LOSSES[run.settings.loss].needs_pairs for run in runs if run.condition.trains)
     found = load(recipe.preferences, demonstrations=imitates)
     fingerprints = _fingerprints(recipe, shape, runs, found.digest)
     check_fresh(folder, fingerprints)
-    parts, train, held_out, bad, about = _read_preferences(recipe, found, tokenizer, folder)
-    train, held_out = _needed_branches(runs, train, held_out)
+    check_records(recipe, folder, fingerprints)
+    parts, trees, bad, about = read_preferences(recipe, found, tokenizer, folder)
+    train, validation, held_out = _needed_branches(
+        runs,
+        *(
+            tuple(trees[row.row_id] for row in part)
+            for part in (parts.train, parts.validation, parts.held_out)
+        ),
+    )
     steps = plan_steps(len(train), recipe.training, recipe.preferences.seed)
     for run in runs:
         if run.condition.trains:
@@ -161,6 +187,7 @@ def make_plan(recipe: Recipe, out: Path) -> Plan:
         runs=runs,
         parts=parts,
         train_trees=train,
+        validation_trees=validation,
         held_out_trees=held_out,
         prompts=prompts,
         stop=stop_texts(recipe, parts.held_out),
@@ -170,13 +197,24 @@ def make_plan(recipe: Recipe, out: Path) -> Plan:
         execution=resolve_execution(folder, recipe.training),
         tokenizer=tokenizer,
         fingerprints=fingerprints,
+        unresolved=unresolved,
     )
 
 
-def resolve_runs(recipe: Recipe, shape: ModelShape, blocks: Blocks) -> tuple[Run, ...]:
-    """Every condition under every seed, resolved to exact modules."""
+def resolve_runs(
+    recipe: Recipe, shape: ModelShape, blocks: Blocks, records: Mapping[str, Signals | None] | None = None
+) -> tuple[Run, ...]:
+    """Every condition under every seed, resolved to exact modules; those that wait for a record are left out.
+
+    Args:
+        records: the records that conditions name, None for one that is not there.
+    """
     runs: list[Run] = []
+    known = {} if records is None else records
+    there = {by: signals for by, signals in known.items() if signals is not None}
     for spec in recipe.specs():
+        if spec.selection.get("by") in known.keys() - there.keys():
+            continue
         settings = recipe.settings_of(spec)
         condition = resolve_condition(
             spec,
@@ -185,6 +223,7 @@ def resolve_runs(recipe: Recipe, shape: ModelShape, blocks: Blocks) -> tuple[Run
             learning_rate=settings.learning_rate,
             targets=settings.targets,
             rank=settings.rank,
+            records=there,
         )
         if condition.rank != settings.rank:
             settings = settings.overridden({"rank": condition.rank})
@@ -229,9 +268,10 @@ def check_writable(out: Path) -> None:
             probe.unlink(missing_ok=True)
 
 
-def _read_preferences(
+def read_preferences(
     recipe: Recipe, found: Preferences, tokenizer: PreTrainedTokenizerBase, folder: StudyFolder
-) -> tuple[Split, tuple[Tree, ...], tuple[Tree, ...], tuple[BadRow, ...], dict[str, Any]]:
+) -> tuple[Split, dict[str, Tree], tuple[BadRow, ...], dict[str, Any]]:
+    """The parts of the preferences, the trees of all their rows by name, bad rows, and an account of all this."""
     settings = recipe.preferences
     tokenized = tokenize(found.rows, tokenizer, settings, recipe.training.max_length, recipe.training.on_long)
     bad = (*found.bad, *tokenized.bad)
@@ -246,33 +286,32 @@ def _read_preferences(
         )
     if leaks(parts):
         raise StudyFailure(f"The split leaks the clusters {', '.join(leaks(parts)[:5])}. Please report this.")
-    train = tuple(trees[row.row_id] for row in parts.train)
-    held_out = tuple(trees[row.row_id] for row in parts.held_out)
-    return parts, train, held_out, bad, describe(parts, found, tokenized.bad)
+    return parts, trees, bad, describe(parts, found, tokenized.bad)
 
 
 def _needed_branches(
-    runs: Sequence[Run], train: tuple[Tree, ...], held_out: tuple[Tree, ...]
-) -> tuple[tuple[Tree, ...], tuple[Tree, ...]]:
+    runs: Sequence[Run], train: tuple[Tree, ...], validation: tuple[Tree, ...], held_out: tuple[Tree, ...]
+) -> tuple[tuple[Tree, ...], tuple[Tree, ...], tuple[Tree, ...]]:
     """Trees of one batch have as many branches as each other, and no more than some condition learns from.
 
-    Held-out pairs keep both responses, so that preferences can be measured whatever was trained.
+    Validation and held-out pairs keep both responses, so that preferences can be measured whatever was trained.
 
     Raises:
         UserError: labels are to be shuffled where nothing is rejected.
     """
     trained = [run for run in runs if run.condition.trains]
     shuffling = next((run.id for run in trained if run.condition.labels == "shuffled"), None)
-    if any(len(tree.branches) == 1 for tree in (*train, *held_out)):
+    if any(len(tree.branches) == 1 for tree in (*train, *validation, *held_out)):
         if shuffling is not None:
             raise UserError(
                 f"Condition {shuffling!r} shuffles labels, but the preferences hold demonstrations, which have no "
                 "rejected response to exchange. Leave it out, or give pairs."
             )
-        return tuple(map(without_rejected, train)), tuple(map(without_rejected, held_out))
+        alone = [tuple(map(without_rejected, part)) for part in (train, validation, held_out)]
+        return alone[0], alone[1], alone[2]
     if trained and shuffling is None and all(run.settings.loss == "sft" for run in trained):
-        return tuple(map(without_rejected, train)), held_out
-    return train, held_out
+        return tuple(map(without_rejected, train)), validation, held_out
+    return train, validation, held_out
 
 
 def write_bad_rows(folder: StudyFolder, bad: Sequence[BadRow]) -> None:

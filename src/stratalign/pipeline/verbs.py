@@ -146,6 +146,7 @@ def _ready(recipe: Source, changes: Sequence[str], out: str | Path | None) -> Pl
 def _run(
     stages: Sequence[Callable[[Plan, Progress], None]], planned: Plan, progress: Progress
 ) -> StudyFolder:
+    planned.check_resolved()
     with locked(planned.folder.path):
         for stage in stages:
             stage(planned, progress)

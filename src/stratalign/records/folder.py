@@ -49,6 +49,10 @@ class StudyFolder:
         return self.path / "bad_rows.jsonl"
 
     @property
+    def diagnostics(self) -> Path:
+        return self.path / "diagnostics"
+
+    @property
     def adapters(self) -> Path:
         return self.path / "adapters"
 

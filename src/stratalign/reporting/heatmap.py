@@ -32,9 +32,15 @@ class HeatColumn(NamedTuple):
 
 
 def heatmap(
-    columns: Sequence[HeatColumn], rows: Sequence[HeatRow], scale: tuple[float, float] | None = None
+    columns: Sequence[HeatColumn],
+    rows: Sequence[HeatRow],
+    scale: tuple[float, float] | None = None,
+    about: str = "Mean scores",
 ) -> svg.Drawing | None:
-    """The map, or None without a mean; `scale` is the judge's, where the rows are on it and colours should be."""
+    """The map, or None without a mean; `scale` is the judge's, where the rows are on it and colours should be.
+
+    `about` begins what is told to whoever cannot see it.
+    """
     rows = [row for row in rows if any(mean is not None for mean in row.means)]
     if not rows or not columns:
         return None
@@ -66,7 +72,7 @@ def heatmap(
         f"{row.name}: {', '.join(f'{name} {plain(mean, 2)}' for name, mean in zip(names, row.means, strict=True))}"
         for row in rows
     )
-    return svg.Drawing(left + cell * len(columns) + tail, y + 4, f"Mean scores. {told}.", "\n".join(parts))
+    return svg.Drawing(left + cell * len(columns) + tail, y + 4, f"{about}. {told}.", "\n".join(parts))
 
 
 def _range(means: Sequence[float | None]) -> tuple[float, float] | None:

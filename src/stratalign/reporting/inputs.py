@@ -35,6 +35,7 @@ class StudyRecords:
     execution: Mapping[str, Any] = field(default_factory=dict)
     adapter_bytes: Mapping[str, int] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
+    diagnoses: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def study_folder(folder: Path) -> StudyFolder:
@@ -79,6 +80,7 @@ def read_study(folder: Path) -> StudyRecords:
         execution=_mapping(study.execution),
         adapter_bytes=_adapter_bytes(study.adapters),
         missing=tuple(absent),
+        diagnoses={path.stem: _mapping(path) for path in sorted(study.diagnostics.glob("*.json"))},
     )
     return of_recipe(read)
 

@@ -14,6 +14,7 @@ from stratalign.reporting.across import Member
 from stratalign.reporting.answer_box import AnswerBox
 from stratalign.reporting.contrasts import Contrast, Measure
 from stratalign.reporting.costs import CostRow, costs_of
+from stratalign.reporting.diagnoses import DiagnosisView, diagnosis_views
 from stratalign.reporting.drawings import loss_kinds, time_bars
 from stratalign.reporting.evidence import objective_measures
 from stratalign.reporting.excerpts import (
@@ -112,6 +113,7 @@ class StudyView:
     scored: tuple[str, ...]
     examples: tuple[Example, ...]
     states: States | None
+    diagnoses: tuple[DiagnosisView, ...]
     reproducing: Reproducing
     limits: tuple[str, ...]
     member: Member
@@ -157,6 +159,7 @@ def view(records: StudyRecords, results: Results, answer: AnswerBox, anchor: str
         scored=tuple(measure.dimension for measure in grid.measures),
         examples=side_by_side(records.responses, results, grid, _chosen_by(results, grid.measures)),
         states=found,
+        diagnoses=diagnosis_views(records.diagnoses),
         reproducing=reproducing(records),
         limits=limits(results, records.judges[0] if records.judges else {}, found),
         member=member,

@@ -13,6 +13,7 @@ from pathlib import Path
 from stratalign.records import SAFE_NAME, StudyFolder, write_bytes, write_json, write_text
 from stratalign.reporting.across import Across
 from stratalign.reporting.cards import model_card
+from stratalign.reporting.diagnoses import diagnosis_figures
 from stratalign.reporting.inputs import StudyRecords
 from stratalign.reporting.latex import tabular
 from stratalign.reporting.paper import paper_csv, paper_latex, study_latex
@@ -49,7 +50,7 @@ def write_study(
         **{f"{part.name}.tex": tabular(part.table) for part in shown.sure if part.table is not None},
     }
     _write_tables(study.tables, tables)
-    _write_figures(study.figures, shown.figures.known())
+    _write_figures(study.figures, shown.figures.known() | diagnosis_figures(shown.diagnoses))
     if shown.times_figure is not None:
         # Times differ between machines and resumed runs, so they lie apart from what must not.
         _write_tables(study.path / "timings", {"times.csv": time_table(shown.costs)})

@@ -44,6 +44,7 @@ from stratalign.stats.missing import (
 from stratalign.stats.multiplicity import (
     holm,
 )
+from stratalign.stats.overlap import Overlap, overlap, rank_correlation
 from stratalign.stats.paired import (
     Comparison,
     DifferenceTests,
@@ -93,6 +94,7 @@ __all__ = [
     "LengthControlled",
     "MarginTest",
     "MatchedGains",
+    "Overlap",
     "SeedLevel",
     "Spread",
     "Statistic",
@@ -118,8 +120,10 @@ __all__ = [
     "length_controlled",
     "matched_gains",
     "missing_bounds",
+    "overlap",
     "prompts_needed",
     "quadratic_kappa",
+    "rank_correlation",
     "seed_level",
     "sign_deviation",
     "sign_flip_p_values",

@@ -7,7 +7,7 @@ tensors get its gradients, only they change in its step, and no step is applied 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -113,6 +113,7 @@ def train(
     checkpoint: Path,
     checkpoint_every: int | Literal["auto"] = "auto",
     reference: Tensor | None = None,
+    after_step: Callable[[int], None] | None = None,
     progress: Progress = silent,
 ) -> Trained:
     """Train all runs together, continuing from the checkpoint if one is there.
@@ -126,6 +127,7 @@ def train(
         checkpoint: the file to continue from and to write.
         reference: the base's log-probabilities of all trees [trees, branches] in nats, if they are known; else every
             base pass computes those of its own trees.
+        after_step: called with the number of steps done, after each; it may look at the adapters, not change them.
 
     Raises:
         StudyFailure: a loss or gradient is not finite, or a tensor moved that should not have.
@@ -138,6 +140,8 @@ def train(
     for number, micro_batches in enumerate(steps[first:], start=first):
         sums = joint.accumulate(number, micro_batches)
         append_jsonl(log, joint.apply(number, sums))
+        if after_step is not None:
+            after_step(number + 1)
         progress("training", number + 1, len(steps))
         if number + 1 < len(steps) and saves.due(number + 1):
             joint.clock.start()

@@ -1,0 +1,336 @@
+"""diagnose: make the record of a diagnosis. Plans, loads, attaches what is to be looked at, and hands it on.
+
+A record says in full what it was made from. If that is what is asked for again, it stands; else it is made anew.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ValidationError
+
+from stratalign.blocks import Site
+from stratalign.diagnostics import (
+    KINDS,
+    GradientSettings,
+    SignificanceSettings,
+    compare_important,
+    gradient_signals,
+    measure_gradients,
+    measure_significance,
+)
+from stratalign.engine import JointEngine, padded_size, plan_memory
+from stratalign.errors import UserError, unknown_name
+from stratalign.models import (
+    AdapterBank,
+    Difference,
+    LoadedModel,
+    base_files,
+    load_model,
+    packed_length,
+    read_difference,
+)
+from stratalign.pipeline.fingerprints import as_stored
+from stratalign.pipeline.planning import Plan, make_plan, read_preferences
+from stratalign.pipeline.stage_one import train_everywhere
+from stratalign.pipeline.subjects import Subject, find_subject
+from stratalign.preferences import Tree, load, without_rejected
+from stratalign.recipe import Recipe, load_recipe
+from stratalign.records import SCHEMA, Progress, locked, read_json, silent, write_json
+
+STAGE_ONE = "all-linear-modules"
+"""The condition that a diagnosis plans with; ILA's first stage trains it."""
+
+_SUBJECTS = ("run", "adapter", "tuned")
+
+DIGITS = 8
+"""Significant digits of the numbers in a record."""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """The record of a diagnosis, the file that holds it, and how it agrees with another one, where that was asked."""
+
+    kind: str
+    path: Path
+    record: dict[str, Any]
+    agreement: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a diagnosis is made on: the plan, the loaded model, and the run or adapter to look at, if it is given."""
+
+    plan: Plan
+    subject: Subject
+    loaded: LoadedModel
+    bank: AdapterBank
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """The linear modules that may have an adapter."""
+        return tuple(site for site in self.plan.shape.sites if site.frozen is None)
+
+    def engine(self, run: str, first_layer: int, share: float = 1.0) -> JointEngine:
+        """An engine for one run. Activations are kept, not recomputed; `share` leaves memory for what else is."""
+        size = packed_length if self.loaded.packs else padded_size
+        sizes = [size(tree) for tree in self.plan.train_trees]
+        tokens = plan_memory(self.loaded.anatomy, sizes, checkpointing=False).pack_tokens
+        return JointEngine(
+            self.loaded.anatomy,
+            self.bank,
+            {run: first_layer},
+            pack_tokens=max(max(sizes), int(tokens * share)),
+        )
+
+    def attach_subject(self) -> Difference | None:
+        """Attach the subject's adapter with its tensors, or a checkpoint's difference, which is given back."""
+        run = self.subject.adapter.run
+        if self.subject.tuned is not None:
+            names = [site.name for site in self.sites]
+            found = read_difference(self.loaded.model, names, self.subject.tuned)
+            self.bank.attach_whole(run, found.updates)
+            return found
+        self.bank.attach(self.subject.adapter)
+        if self.subject.folder is not None:
+            self.bank.load(run, self.subject.folder)
+        return None
+
+
+def diagnose(
+    kind: str,
+    recipe: str | Path | Recipe,
+    changes: tuple[str, ...] | list[str] = (),
+    out: str | Path | None = None,
+    progress: Progress = silent,
+    *,
+    compare: str | Path | None = None,
+    **options: Any,
+) -> Diagnosis:
+    """Make the record OUT/diagnostics/<kind>.json, or take the one that is there, if it was made from the same.
+
+    Args:
+        kind: a name in `KINDS`.
+        recipe: a recipe file, or a `Recipe`.
+        changes: `key.path=value` changes to a recipe file.
+        out: the study's folder; `studies/<name of the recipe file>` if not given.
+        compare: for significance, another record of it: how far the important modules agree.
+        options: settings of this kind in place of the recipe's, such as run="mid" or pairs=64. With another run or
+            adapter to look at, the record is <kind>@<its name>.json.
+
+    Raises:
+        UserError: an unknown kind or option, a run that is not trained, or what `plan` refuses.
+    """
+    if kind not in KINDS:
+        raise unknown_name("diagnosis", kind, KINDS)
+    read = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, changes)
+    name = "study" if isinstance(recipe, Recipe) else Path(recipe).stem
+    settings = _with_options(kind, getattr(read.diagnostics, kind), options)
+    if compare is not None and kind != "significance":
+        raise UserError(
+            f"Only records of significance are compared, not those of {kind}. Leave --compare out."
+        )
+    planned = _plan(read, Path(out) if out is not None else Path("studies") / name, settings)
+    with locked(planned.folder.path):
+        subject = find_subject(planned, *(getattr(settings, key, None) for key in _SUBJECTS))
+        at = "" if subject.label is None else f"@{subject.label}"
+        path = planned.folder.diagnostics / f"{kind}{at}.json"
+        wanted = as_stored(_fingerprint(kind, planned, subject, settings))
+        record = read_json(path) if path.is_file() else {}
+        if record.get("fingerprint") != wanted:
+            record = _made(kind, planned, subject, settings, wanted, progress)
+            write_json(path, record)
+    agreement = None if compare is None else compare_records(record, read_json(Path(compare)))
+    return Diagnosis(kind, path, record, agreement)
+
+
+def compare_records(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """How far two records of significance agree on what is important, beside chance.
+
+    Raises:
+        UserError: one of them is no such record, or they are about different modules.
+    """
+    for record in (one, other):
+        if record.get("kind") != "significance":
+            raise UserError(
+                f"A record of significance is compared with another, got one of {record.get('kind')!r}."
+            )
+    share = one["settings"]["important"]
+    return compare_important(one["scores"]["score"], other["scores"]["score"], share)
+
+
+def _with_options(kind: str, settings: BaseModel, options: Mapping[str, Any]) -> Any:
+    known = type(settings).model_fields
+    given = {key: value for key, value in options.items() if value is not None and value != []}
+    for key in given:
+        if key not in known:
+            raise unknown_name(f"option of diagnose {kind}", key, known)
+    try:
+        return type(settings).model_validate(settings.model_dump() | given)
+    except ValidationError as error:
+        (first, *_) = error.errors()
+        raise UserError(
+            f"diagnostics.{kind}.{'.'.join(map(str, first['loc']))}: {first['msg']}, got {first['input']!r}."
+        ) from None
+
+
+def _plan(recipe: Recipe, out: Path, settings: Any) -> Plan:
+    """A plan whose only condition trains every linear module: ILA's first stage, and the check of all the rest."""
+    rate = recipe.training.learning_rate
+    everywhere: dict[str, Any] = {"block": "full", "targets": ["linear"]}
+    if isinstance(rate, dict):
+        everywhere["learning_rate"] = max(rate.values())
+    changed = {"conditions": {STAGE_ONE: everywhere}, "seeds": [getattr(settings, "seed", 0)]}
+    return make_plan(recipe.model_copy(update=changed), out)
+
+
+def _fingerprint(kind: str, plan: Plan, subject: Subject, settings: BaseModel) -> dict[str, Any]:
+    """Everything that a record depends on."""
+    (run,) = plan.runs
+    execution = plan.execution
+    return {
+        "kind": kind,
+        "model": plan.fingerprints["model"],
+        "files": base_files(plan.recipe.model),
+        "preferences": plan.fingerprints["preferences"],
+        "partition": {name: list(layers) for name, layers in plan.blocks.items()},
+        "training": plan.fingerprints["training"] | plan.fingerprints[f"run {run.id}@{run.seed}"]["training"],
+        "rank": run.condition.rank,
+        "learning_rate": next(iter(run.condition.phases[0].modules.values())),
+        "settings": settings.model_dump(mode="json", exclude=set(_SUBJECTS)),
+        "subject": subject.digest,
+        "arithmetic": {
+            "device": execution.device,
+            "precision": execution.precision,
+            "threads": execution.threads,
+        },
+    }
+
+
+def _made(
+    kind: str,
+    plan: Plan,
+    subject: Subject,
+    settings: Any,
+    fingerprint: dict[str, Any],
+    progress: Progress,
+) -> dict[str, Any]:
+    torch.set_num_threads(plan.execution.threads)
+    execution = plan.execution
+    loaded = load_model(
+        plan.recipe.model,
+        dtype=execution.dtype,
+        device=execution.torch_device,
+        attention=execution.attention,
+    )
+    loaded = loaded if execution.batches == "packed" else loaded.padded()
+    bench = Bench(plan, subject, loaded, AdapterBank(loaded.model))
+    about = {
+        "schema": SCHEMA,
+        "kind": kind,
+        "model": plan.recipe.model.base,
+        "subject": subject.label or subject.name,
+        "loss": plan.recipe.training.loss,
+        "source": plan.recipe.preferences.source,
+        "partition": {name: list(layers) for name, layers in plan.blocks.items()},
+        "settings": settings.model_dump(mode="json"),
+    }
+    found = _MEASURED[kind](bench, settings, progress)
+    return rounded({**about, **found, "fingerprint": fingerprint})  # type: ignore[no-any-return]
+
+
+def _gradients(bench: Bench, settings: GradientSettings, progress: Progress) -> dict[str, Any]:
+    plan = bench.plan
+    bench.attach_subject()
+    run = bench.subject.adapter.run
+    engine = bench.engine(run, 0, share=0.5)  # taps keep the modules' inputs beside what autograd keeps
+    sources = {plan.recipe.preferences.source: plan.train_trees} | {
+        source: _other_trees(plan, source) for source in settings.against
+    }
+    measured = measure_gradients(
+        engine,
+        run,
+        bench.sites,
+        plan.blocks,
+        sources,
+        plan.recipe.training.objective,
+        settings,
+        seed=plan.recipe.preferences.seed,
+        progress=progress,
+    )
+    return {**measured, "scores": gradient_signals(next(iter(measured["sources"].values())))}
+
+
+def _significance(bench: Bench, settings: SignificanceSettings, progress: Progress) -> dict[str, Any]:
+    plan = bench.plan
+    training = difference = None
+    if not bench.subject.given:
+        run = plan.runs[0].id
+        engine = bench.engine(run, 0)
+        training = train_everywhere(plan, engine, settings, progress)
+        modules = set(plan.runs[0].condition.modules)
+    else:
+        run = bench.subject.adapter.run
+        difference = bench.attach_subject()
+        modules = set(bench.bank.specs[run].modules)
+        engine = bench.engine(run, min(site.layer for site in bench.sites if site.name in modules))
+    others = plan.validation_trees or plan.train_trees
+    if plan.recipe.training.loss == "sft":
+        others = tuple(map(without_rejected, others))
+    found = measure_significance(
+        engine,
+        run,
+        [site for site in bench.sites if site.name in modules],
+        plan.blocks,
+        plan.train_trees,
+        others,
+        plan.recipe.training.objective,
+        settings,
+        progress,
+    )
+    looked_at = {} if training is None else {"subject": run}
+    return {
+        **looked_at,
+        "training": training,
+        "difference": None if difference is None else _told(difference, bench.sites),
+        "losses_of": "validation" if plan.validation_trees else "train",
+        **found,
+    }
+
+
+def _told(difference: Difference, sites: Sequence[Site]) -> dict[str, Any]:
+    """What of a checkpoint is gated, and what differs beside and is not: the base's is taken there."""
+    return {
+        "gated": len(difference.updates),
+        "unchanged": [site.name for site in sites if site.name not in difference.updates],
+        "not_gated": difference.others,
+    }
+
+
+_MEASURED: dict[str, Callable[[Bench, Any, Progress], dict[str, Any]]] = {
+    "gradients": _gradients,
+    "significance": _significance,
+}
+
+
+def _other_trees(plan: Plan, source: str) -> tuple[Tree, ...]:
+    """Training pairs of another source, read as the recipe's own are."""
+    settings = plan.recipe.preferences.model_copy(update={"source": source})
+    recipe = plan.recipe.model_copy(update={"preferences": settings})
+    found = load(settings, demonstrations=plan.recipe.training.loss == "sft")
+    parts, trees, _bad, _about = read_preferences(recipe, found, plan.tokenizer, plan.folder)
+    return tuple(trees[row.row_id] for row in parts.train)
+
+
+def rounded(value: Any) -> Any:
+    """Numbers to `DIGITS` significant digits; what is not finite becomes None, which JSON can say."""
+    if isinstance(value, float):
+        return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: rounded(item) for key, item in value.items()}
+    return [rounded(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -1,0 +1,110 @@
+"""What a diagnosis looks at: the base, a trained run of the study's folder, any LoRA adapter of the model, or the
+difference of another checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stratalign.blocks import Site
+from stratalign.errors import UserError, unknown_name
+from stratalign.models import (
+    AdapterSpec,
+    ModelSettings,
+    base_files,
+    load_tensors,
+    module_names,
+    read_adapter_config,
+)
+from stratalign.pipeline.planning import Plan
+from stratalign.records import SAFE_NAME, digest, file_digest, read_json
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is looked at. `label` tells its record from that of the base; `digest` changes when the adapter does.
+
+    Of a checkpoint in `tuned` the modules are known once it is loaded; `adapter` names none before.
+    """
+
+    name: str
+    label: str | None
+    adapter: AdapterSpec
+    folder: Path | None
+    digest: str | None
+    tuned: str | None = None
+
+    @property
+    def given(self) -> bool:
+        """Whether there is something trained to look at."""
+        return self.folder is not None or self.tuned is not None
+
+
+def find_subject(plan: Plan, run: str | None, adapter: str | None, tuned: str | None = None) -> Subject:
+    """The run, the adapter or the checkpoint that is named; the base if none is.
+
+    Raises:
+        UserError: several are named, or what is named is not there, not trained, or no plain LoRA of this model.
+    """
+    if sum(given is not None for given in (run, adapter, tuned)) > 1:
+        raise UserError("Name a run of the study, an adapter folder or a tuned checkpoint, not both.")
+    if run is not None:
+        return _of_run(plan, run)
+    if adapter is not None:
+        return _of_folder(plan.shape.sites, Path(adapter).expanduser())
+    if tuned is not None:
+        return _of_checkpoint(tuned)
+    return Subject("base", None, AdapterSpec("base", (), 1, 1.0), None, None)
+
+
+def _of_run(plan: Plan, run: str) -> Subject:
+    stored: dict[str, Any] = read_json(plan.folder.manifest)["runs"] if plan.folder.manifest.is_file() else {}
+    if run == "base":
+        return find_subject(plan, None, None)
+    trained = [name for name, entry in stored.items() if "trained" in entry]
+    folder = plan.folder.adapters / run
+    if run not in trained:
+        raise unknown_name(
+            f"trained run of {plan.folder.path}",
+            run,
+            ["base", *trained],
+            "`stratalign train` trains the others.",
+        )
+    entry = stored[run]
+    spec = AdapterSpec(run, tuple(entry["modules"]), entry["rank"], entry["alpha"])
+    return Subject(run, run, spec, folder, _digest(folder))
+
+
+def _of_folder(sites: tuple[Site, ...], folder: Path) -> Subject:
+    config, tensors = read_adapter_config(folder), load_tensors(folder)
+    modules = module_names(tensors)
+    known = {site.name for site in sites if site.frozen is None}
+    foreign = [name for name in modules if name not in known]
+    others = [name for name in tensors if ".lora_A.weight" not in name and ".lora_B.weight" not in name]
+    plain = not any(config.get(key) for key in ("rank_pattern", "alpha_pattern", "use_rslora", "use_dora"))
+    ranks = {tensor.shape[0] for name, tensor in tensors.items() if ".lora_A." in name}
+    if not modules or foreign or others or not plain or ranks != {config.get("r")}:
+        odd = [*foreign, *others, *(() if plain else ("its ranks, scales or form",))]
+        raise UserError(
+            f"{folder} is not a plain LoRA adapter of this model: {', '.join(odd[:3]) or 'it has no such tensors'}. "
+            f"`stratalign audit {folder}` lists what it holds."
+        )
+    ordered = tuple(site.name for site in sites if site.name in modules)
+    spec = AdapterSpec("adapter", ordered, config["r"], config["lora_alpha"])
+    label = _label(folder.resolve().name, "adapter")
+    return Subject(label, label, spec, folder, _digest(folder))
+
+
+def _of_checkpoint(tuned: str) -> Subject:
+    label = _label(Path(tuned).expanduser().resolve().name, "tuned")
+    files = digest(base_files(ModelSettings(base=tuned)))
+    return Subject(label, label, AdapterSpec("tuned", (), 0, 0.0), None, files, tuned)
+
+
+def _label(name: str, otherwise: str) -> str:
+    return name if SAFE_NAME.fullmatch(name) else otherwise
+
+
+def _digest(folder: Path) -> str:
+    return file_digest(folder / "adapter_model.safetensors")
