@@ -19,6 +19,10 @@ from stratalign.reporting.numbers import interval, signed
 LENGTH = "length"
 
 
+SHRUNK = 0.75
+"""A rate that keeps this share of its size at equal length is not said to be explained by length (our choice)."""
+
+
 @dataclass(frozen=True)
 class EqualLength:
     """One contrast with base at equal length. Lengths in tokens, `slope` in net win rate per standard deviation of the
@@ -117,9 +121,15 @@ def _words(raw: Contrast, found: stats.LengthControlled) -> str | None:
     turned = rate.value * (raw.net_win_rate or 0) < 0
     if told and (undecided or turned):
         tokens = abs(found.mean_length_difference or 0)
+        shrunk = turned or abs(rate.value) < SHRUNK * abs(raw.net_win_rate or 0)
+        said = (
+            "length may explain it"
+            if shrunk
+            else "the size hardly moves, but this sample cannot tell it from 0"
+        )
         return (
             f"{who} is {raw.verdict} by {signed(raw.net_win_rate, 2)} with answers {tokens:.1f} tokens {longer}, "
-            f"and {at_equal}: length may explain it.{beyond}"
+            f"and {at_equal}: {said}.{beyond}"
         )
     if not told and not undecided:
         return f"{who} cannot be told as it is, but {at_equal}.{beyond}"
