@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from stratalign.blocks import FAMILIES, PARTITIONS, REFUSALS, WORDS, describe_family
 from stratalign.diagnostics import KINDS
-from stratalign.judging import PROTOCOLS
+from stratalign.judging import PROTOCOLS, load_protocol, packaged_protocols
 from stratalign.losses import LOSSES
 from stratalign.microworld import NAME, PREFERENCE_SETS
 from stratalign.records import Dimension
@@ -25,15 +25,21 @@ CONDITIONS = {
 
 def catalogues() -> dict[str, dict[str, str]]:
     """Catalogue -> name -> what it is."""
+    asked = {name: load_protocol(name) for name in packaged_protocols()}
     dimensions: list[Dimension] = [
-        dimension for found in PROTOCOLS.values() for dimension in found.dimensions
+        *(dimension for found in PROTOCOLS.values() for dimension in found.dimensions),
+        *(dimension for found in asked.values() for dimension in found.dimensions),
     ]
     return {
         "partitions": {name: _first_line(function) for name, function in PARTITIONS.items()},
         "conditions": dict(CONDITIONS),
         "losses": {name: _first_line(loss.value) for name, loss in LOSSES.items()},
         "preference_sets": {f"{NAME}:{name}": one.about for name, one in PREFERENCE_SETS.items()},
-        "protocols": {name: f"{len(found.dimensions)} dimensions" for name, found in PROTOCOLS.items()},
+        "protocols": {name: f"{len(found.dimensions)} dimensions" for name, found in PROTOCOLS.items()}
+        | {
+            name: f"{len(found.dimensions)} dimensions, asked of a language model"
+            for name, found in asked.items()
+        },
         "dimensions": {
             d.name: f"{d.about} ({d.unit}; {d.better or 'no direction is'} better)" for d in dimensions
         },

@@ -34,6 +34,9 @@ class StubProtocol:
             {"role": "user", "content": f"{item.prompt}\n---\n{item.responses[0]}"},
         ]
 
+    def allows(self, scores):
+        return set(scores) == set(NAMES) and all(type(v) is int and 1 <= v <= 5 for v in scores.values())
+
     def response_format(self, mode):
         return None if mode == "none" else {"type": mode}
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import sqlite3
 import sys
 from collections import Counter
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -210,3 +212,29 @@ def test_a_judge_of_the_studied_models_family_is_warned_of():
     assert "warning" not in with_warning(judge, "01-ai/Yi-6B", "qwen2")
     assert "warning" not in with_warning(judge, "meta-llama/Llama-3-8B", "llama")
     assert "warning" not in with_warning(judge | {"kind": "scorer"}, "Qwen/Qwen2.5-7B", "qwen2")
+
+
+def test_a_judge_that_says_nothing_leaves_the_table_of_another(judged, tmp_path) -> None:
+    with FakeServer() as server:
+        folder = sa.judge(judged(server), out=tmp_path / "out")
+        before = folder.scores.read_bytes()
+        monday = {"input": 1, "output": 1, "date": date(2026, 11, 2)}  # as YAML reads an unquoted day
+        with pytest.raises(sa.UserError, match="max_cost"):
+            sa.judge(judged(server, model="another", price=monday, max_cost=0.0), out=tmp_path / "out")
+    assert folder.scores.read_bytes() == before
+
+
+def test_a_store_that_was_changed_from_outside_is_refused(judged, tmp_path) -> None:
+    with FakeServer() as server:
+        folder = sa.judge(judged(server), out=tmp_path / "out")
+        with sqlite3.connect(folder.judgements) as store:
+            store.execute("UPDATE judgements SET scores = replace(scores, '3', '9')")
+        with pytest.raises(sa.UserError, match="changed from outside"):
+            sa.judge(judged(server), out=tmp_path / "out")
+
+
+def test_comparing_with_base_needs_a_base(judged, tmp_path, recipe) -> None:
+    with FakeServer() as server:
+        settings = judged(server, "pairs").judge.model_dump(mode="json")
+    with pytest.raises(sa.UserError, match="no condition is named base"):
+        sa.plan(parse_recipe(recipe(conditions=["mid"], judge=settings)), out=tmp_path / "out")

@@ -129,6 +129,16 @@ def test_controls_are_never_recommended(tmp_path: Path) -> None:
     assert [one["condition"] for one in found["alternatives"]] == ["mid"]
 
 
+@pytest.mark.parametrize(("prompts", "verdict"), [(24, "cannot tell"), (40, "nothing")])
+def test_few_prompts_that_all_tie_do_not_say_that_base_is_as_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prompts: int, verdict: str
+) -> None:
+    # If one prompt in ten gained, all of 24 would tie with probability 0.9^24 = 0.08, all of 40 with 0.015.
+    monkeypatch.setattr("answered_studies.PROMPTS", prompts)
+    found = answer_of(answered_study(tmp_path, {"mid": {"fluency": (0,) * prompts}}))
+    assert found["verdict"] == verdict
+
+
 def test_what_cannot_be_told_says_how_many_prompts_would(tmp_path: Path) -> None:
     found = answer_of(answered_study(tmp_path, {"mid": {"fluency": FEW}}))
     assert (found["verdict"], found["train"], found["peft"]) == ("cannot tell", None, None)

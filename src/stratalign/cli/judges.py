@@ -46,7 +46,7 @@ def calibration(found: Calibration) -> None:
         say(f"  {'mean difference':<20} {found.difference:.3f} points between two judgements of one answer")
     if found.anchor is not None:
         say(
-            "  the anchor example  "
+            "  the anchor example, which should have the protocol's anchor everywhere: "
             + (", ".join(f"{name} {score}" for name, score in found.anchor.items()) or "no scores")
         )
     elif found.anchor_state is not None:

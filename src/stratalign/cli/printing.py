@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 WIDTH = 100
 """Columns of running text, and of tables that no terminal shows."""
 
+ACROSS = 8
+"""With more dimensions than this beside the objective, each has a line and each condition a column."""
+
 console = Console(highlight=False)
 if not console.is_terminal:
     console = Console(highlight=False, width=WIDTH)
@@ -198,14 +201,25 @@ def _elsewhere(rows: Sequence[Mapping[str, Any]]) -> None:
     """All other dimensions, one line for each condition: net win rates, marked by how sure they are."""
     if not rows:
         return
-    dimensions = list(dict.fromkeys(row["dimension"] for row in rows))
+    conditions = list(dict.fromkeys(row["condition"] for row in rows))
+    lower = {row["dimension"] for row in rows if row["better"] == "lower"}
+    dimensions = {
+        name: name.replace("_", " ") + (" (lower is better)" if name in lower else "")
+        for name in dict.fromkeys(row["dimension"] for row in rows)
+    }
+    cells = {(row["condition"], row["dimension"]): _marked(row) for row in rows}
     table = Table(box=None, pad_edge=False)
     table.add_column("elsewhere")
-    for dimension in dimensions:
-        table.add_column(dimension.replace("_", " "), justify="right")
-    for condition in dict.fromkeys(row["condition"] for row in rows):
-        own = {row["dimension"]: row for row in rows if row["condition"] == condition}
-        table.add_row(condition, *(_marked(own[name]) if name in own else "" for name in dimensions))
+    if len(dimensions) <= ACROSS:
+        for said in dimensions.values():
+            table.add_column(said, justify="right")
+        for condition in conditions:
+            table.add_row(condition, *(cells.get((condition, name), "") for name in dimensions))
+    else:  # too many to stand beside each other
+        for condition in conditions:
+            table.add_column(condition, justify="right")
+        for name, said in dimensions.items():
+            table.add_row(said, *(cells.get((condition, name), "") for condition in conditions))
     console.print(table)
     say("* survives Holm's correction; ~ only the uncorrected interval excludes 0")
 

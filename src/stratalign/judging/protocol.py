@@ -100,6 +100,13 @@ class JudgeProtocol:
             {"role": "user", "content": user},
         ]
 
+    def allows(self, scores: Mapping[str, Any]) -> bool:
+        """Whether these are exactly the dimensions, each with an integer of the scale."""
+        low, high = self.scale
+        return set(scores) == {one.name for one in self.dimensions} and all(
+            type(value) is int and low <= value <= high for value in scores.values()
+        )
+
     def response_format(self, mode: ResponseMode) -> dict[str, Any] | None:
         """The request's `response_format`; None leaves the server's output free, which is the default.
 

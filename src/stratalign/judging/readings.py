@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from stratalign.errors import UserError
 from stratalign.judging.keys import Row, judgements_of
 from stratalign.judging.protocol import JudgeProtocol
 from stratalign.judging.replies import State
@@ -48,6 +49,11 @@ def scores_from(
         # Read one after the other: a judgement that became valid in between is not told as valid without scores.
         if state == "ok" and one.key not in scores:
             state = "pending"
+        if state == "ok" and not protocol.allows(scores[one.key]):
+            raise UserError(
+                f"{store} holds a judgement that no reply can have given: {scores[one.key]!r:.100}. It was changed "
+                "from outside. Restore it from a copy, or delete it to judge anew."
+            )
         found.append(
             Judgement(
                 rows[one.row], one.repeat, state, scores.get(one.key) if state == "ok" else None, reason

@@ -79,9 +79,7 @@ def judge_reply(protocol: JudgeProtocol, reply: Reply, item: Item | None) -> Ver
     except (ValueError, RecursionError) as error:
         # A hostile reply can break a JSON parser: brackets too deep, numbers too long.
         return Verdict("invalid", reason=f"the reply cannot be read ({type(error).__name__})")
-    low, high = protocol.scale
-    names = {dimension.name for dimension in protocol.dimensions}
-    if set(scores) != names or not all(type(v) is int and low <= v <= high for v in scores.values()):
+    if not protocol.allows(scores):
         return Verdict("invalid", reason="the protocol's reader gave other scores than its dimensions")
     return Verdict("ok", scores)
 

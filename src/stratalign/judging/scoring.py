@@ -112,6 +112,11 @@ def _asked_protocol(settings: JudgeSettings) -> JudgeProtocol:
     return load_protocol(settings.protocol)
 
 
+def compares_with_base(settings: JudgeSettings) -> bool:
+    """Whether the protocol shows each answer beside base's."""
+    return asks_a_model(settings) and _asked_protocol(settings).kind == "pairwise"
+
+
 def check_judge(
     settings: JudgeSettings, prompts: Iterable[str], objective: Sequence[str], further: Sequence[str] = ()
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -21,6 +22,12 @@ class Price(BaseModel):
     date: str = Field(
         min_length=4, description="the day on which you looked the price up, such as 2026-11-03"
     )
+
+    @field_validator("date", mode="before")
+    @classmethod
+    def _as_text(cls, value: Any) -> Any:
+        """YAML reads an unquoted day as a date."""
+        return value.isoformat() if isinstance(value, date) else value
 
 
 class LabelTable(BaseModel):

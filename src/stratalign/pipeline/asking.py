@@ -23,6 +23,7 @@ from stratalign.judging import (
     model_judges,
     write_label_template,
 )
+from stratalign.judging.readings import scores_from
 from stratalign.pipeline.planning import Plan
 from stratalign.records import Progress, Response, read_jsonl
 from stratalign.training import Run
@@ -83,6 +84,15 @@ def ask_judges(
             tally = judge_rows(judge.settings, judge.protocol, rows, store, progress=tell)
         tallies.append(tally)
     return tallies
+
+
+def has_judged(
+    settings: JudgeSettings, responses: Sequence[Response], bases: Mapping[str, str], store: Path
+) -> bool:
+    """Whether the first judge has a valid judgement of any of the answers."""
+    judge = model_judges(settings)[0]
+    rows = judge.rows([one for one in responses if one.run in bases], bases)
+    return any(one.state == "ok" for one in scores_from(store, judge.settings, judge.protocol, rows))
 
 
 def estimate_judging(plan: Plan) -> dict[str, Estimate]:

@@ -26,7 +26,7 @@ from stratalign.blocks import (
 )
 from stratalign.errors import StudyFailure, UserError
 from stratalign.generation import Prompt
-from stratalign.judging import check_judge, judged_dimensions
+from stratalign.judging import check_judge, compares_with_base, judged_dimensions
 from stratalign.losses import LOSSES
 from stratalign.models import ModelShape, inspect_model, load_tokenizer
 from stratalign.pipeline.execution import Execution, resolve_execution
@@ -150,6 +150,11 @@ def make_plan(recipe: Recipe, out: Path) -> Plan:
     blocks = partition(shape.n_layers, recipe.partition.method, recipe.partition.blocks)
     records, unresolved = selector_records(recipe, folder)
     runs = resolve_runs(recipe, shape, blocks, records)
+    if compares_with_base(recipe.judge) and not any(run.condition.name == "base" for run in runs):
+        raise UserError(
+            f"The protocol {recipe.judge.protocol!r} shows each answer beside base's, but no condition is named base. "
+            "Add base to conditions, or use another protocol."
+        )
     tokenizer = load_tokenizer(recipe.model)
     imitates = not any(LOSSES[run.settings.loss].needs_pairs for run in runs if run.condition.trains)
     found = load(recipe.preferences, demonstrations=imitates)

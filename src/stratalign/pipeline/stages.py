@@ -23,7 +23,7 @@ from stratalign.errors import StudyFailure, UserError
 from stratalign.generation import Answer, Prompt, answer_mixed, batches, divergence_from_base
 from stratalign.models import AdapterBank, AdapterSpec, LoadedModel, base_files, load_model, load_tokenizer
 from stratalign.pipeline.answering import AnswerBatch, answered, begin_batches, end_batches
-from stratalign.pipeline.asking import ask_judges, base_of
+from stratalign.pipeline.asking import ask_judges, base_of, has_judged
 from stratalign.pipeline.execution import begin_execution, settle_memory
 from stratalign.pipeline.fingerprints import add_fingerprints
 from stratalign.pipeline.manifest import Manifest
@@ -151,6 +151,10 @@ def judge_stage(plan: Plan, progress: Progress, batch: bool = False) -> None:
             ask_judges(plan.recipe.judge, answers, bases, folder.judgements, progress, batch)
         except (UserError, StudyFailure) as error:
             stopped = error
+            if folder.scores.exists() and not has_judged(
+                plan.recipe.judge, answers, bases, folder.judgements
+            ):
+                raise  # a judge that never said anything does not replace what others said
         scores, judges = score_answers(
             plan.recipe,
             answers,

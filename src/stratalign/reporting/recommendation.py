@@ -14,7 +14,7 @@ from typing import Any, Literal
 from stratalign.records import SCHEMA
 from stratalign.reporting.choosing import RULE, Choice, choose, objective_gains
 from stratalign.reporting.commands import study_command
-from stratalign.reporting.contrasts import Contrast
+from stratalign.reporting.contrasts import ALPHA, Contrast
 from stratalign.reporting.controls import Control
 from stratalign.reporting.equivalences import CANNOT_TELL, MARGIN, NO_LARGER, tax_clauses
 from stratalign.reporting.evidence import Evidence, size, size_and_p
@@ -28,10 +28,6 @@ from stratalign.reporting.runs import Estimate, RunResult
 
 Verdict = Literal["train", "cannot tell", "nothing", "controls fail", "unfinished"]
 
-AS_GOOD = 0.1
-"""Base counts as at least as good where every interval excludes a net win rate of this or more: one answer in ten."""
-FEW_CLUSTERS = 20
-"""Below this, percentile intervals are too narrow to say that base is as good."""
 BYTES = 4
 """Bytes of one trained number: adapters are saved in float32."""
 MOST_PROMPTS = 1_000_000
@@ -230,8 +226,9 @@ def _base_is_as_good(evidence: Evidence, names: Sequence[str]) -> tuple[str, ...
     """Why base is as good as every candidate, or better; empty where that cannot be said."""
     rows = [one for name in names for one in objective_gains(evidence, name)]
     losing = [one for one in rows if one.sure and one.gain < 0]
-    enough = all(one.clusters >= FEW_CLUSTERS and one.high is not None for one in rows)
-    if not all(one in losing or (enough and _gain_bounds(one)[1] < AS_GOOD) for one in rows):
+    # If one cluster in ten gained, none of C would do so by chance with probability 0.9^C, whatever the interval says.
+    enough = all((1 - MARGIN) ** one.clusters <= ALPHA / len(rows) and one.high is not None for one in rows)
+    if not all(one in losing or (enough and _gain_bounds(one)[1] < MARGIN) for one in rows):
         return ()
     words = [f"{one.condition} does worse than base on {one.dimension} ({size(one)})." for one in losing]
     rest = [one for one in rows if one not in losing]
