@@ -71,12 +71,14 @@ def test_the_joint_training_equals_stock_trl(agreements):
         assert found.same_tokens, name
 
 
+@pytest.mark.peer
 def test_a_learning_rate_off_by_a_tenth_is_noticed(agreements, monkeypatch):
     stock = runs.rate_factor
     monkeypatch.setattr(runs, "rate_factor", lambda *args: 1.1 * stock(*args))
     assert not any(found.agrees for found in agreements().values())
 
 
+@pytest.mark.peer
 def test_a_beta_off_by_a_tenth_is_noticed(agreements, monkeypatch):
     stock = loop.preference_loss
     monkeypatch.setattr(
@@ -87,6 +89,7 @@ def test_a_beta_off_by_a_tenth_is_noticed(agreements, monkeypatch):
     assert not any(found.agrees for found in agreements().values())
 
 
+@pytest.mark.peer
 def test_clipping_all_runs_by_one_norm_is_noticed(agreements, monkeypatch):
     """The norm over both runs together is larger than each run's own, so both would be clipped too hard."""
     trainers = []
