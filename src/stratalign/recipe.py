@@ -20,7 +20,7 @@ from stratalign.generation import GenerationSettings
 from stratalign.judging import JudgeSettings
 from stratalign.models import ModelSettings
 from stratalign.preferences import PairsSettings, PreferenceSettings
-from stratalign.records import StrictLoader
+from stratalign.records import StrictLoader, read_mapping
 from stratalign.scorers import ScorerSettings
 from stratalign.training import OVERRIDE_KEYS, TrainingSettings
 
@@ -104,26 +104,14 @@ def load_recipe(path: str | Path, changes: Sequence[str] = ()) -> Recipe:
         UserError: the file is missing, is no YAML mapping, has an unknown key or a value that is not allowed.
     """
     file = Path(path)
-    try:
-        written = yaml.load(file.read_text(encoding="utf-8"), Loader=StrictLoader)
-    except FileNotFoundError:
-        raise UserError(
-            f"The recipe {file} does not exist. `stratalign init {file}` writes one to start from."
-        ) from None
-    except IsADirectoryError:
-        raise UserError(
-            f"{file} is a folder. Give the recipe file, such as {file / 'recipe.yaml'}."
-        ) from None
-    except OSError as error:
-        raise UserError(
-            f"Cannot read the recipe {file}: {error.strerror or error}. Check the path."
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} is not YAML: {' '.join(str(error).split())}. Mend it there.") from None
-    if not isinstance(written, dict):
-        raise UserError(
-            f"{file} must be a mapping of keys such as model and preferences, got {type(written).__name__}."
-        )
+    if file.is_dir():
+        raise UserError(f"{file} is a folder. Give the recipe file, such as {file / 'recipe.yaml'}.")
+    written = read_mapping(
+        file,
+        "recipe",
+        keys="model and preferences",
+        missing=f"`stratalign init {file}` writes one to start from.",
+    )
     for change in changes:
         change_key(written, change)
     return parse_recipe(written, beside=file.parent)

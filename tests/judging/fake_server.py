@@ -186,6 +186,8 @@ class FakeServer:
             return 401, {}, json.dumps(error).encode()
         if fault == "html":
             return 200, {"Content-Type": "text/html"}, b"<html>login</html>"
+        if fault == "no-json":
+            return 200, {}, b"<html>login</html>"
         if fault == "no-choices":
             return 200, {}, b'{"id": "x", "choices": []}'
         refused = refusal(fault)

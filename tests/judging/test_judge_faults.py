@@ -25,6 +25,7 @@ TABLE = {
     "late,ok": ("ok", 2),
     "drop,ok": ("ok", 2),
     "html,no-choices,ok": ("ok", 3),
+    "no-json,ok": ("ok", 2),
     "length-once": ("ok", 2),  # the second call may be twice as long
     "missing,ok": ("ok", 2),
     "prose,cut,ok": ("ok", 3),

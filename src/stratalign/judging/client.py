@@ -56,6 +56,11 @@ class Client:
             return Trouble("retry", f"no answer within {self.settings.timeout:g} s")
         except openai.OpenAIError as error:
             return self.trouble(error)
+        except ValueError:
+            # The library parses what calls itself JSON, and lets the parser's error through.
+            return Trouble(
+                "retry", "the answer is no JSON: does judge.base_url name the API, such as .../v1?"
+            )
 
     def trouble(self, error: openai.OpenAIError) -> Trouble:
         """What an error of the library means."""

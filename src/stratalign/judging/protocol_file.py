@@ -10,11 +10,10 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from stratalign.errors import UserError
-from stratalign.records import SAFE_NAME, StrictLoader
+from stratalign.records import SAFE_NAME, read_mapping
 
 PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 ITEM_TEXTS = {"single": ("response",), "pairwise": ("first", "second")}
@@ -133,21 +132,7 @@ def read_protocol_file(path: Path) -> ProtocolFile:
     Raises:
         UserError: the file is missing, is no YAML mapping, has an unknown key or a value that is not allowed.
     """
-    try:
-        written = yaml.load(path.read_text(encoding="utf-8"), Loader=StrictLoader)
-    except FileNotFoundError:
-        raise UserError(f"The protocol file {path} does not exist. Check the path.") from None
-    except OSError as error:
-        raise UserError(
-            f"Cannot read the protocol {path}: {error.strerror or error}. Check the path."
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}. Mend it there.") from None
-    if not isinstance(written, dict):
-        raise UserError(
-            f"The protocol {path} must be a mapping of keys such as id and dimensions, "
-            f"got {type(written).__name__}."
-        )
+    written = read_mapping(path, "protocol file", keys="id and dimensions", missing="Check the path.")
     try:
         return ProtocolFile.model_validate(written)
     except ValidationError as error:

@@ -19,7 +19,7 @@ from stratalign.records.kinds import (
     silent,
 )
 from stratalign.records.lines import append_jsonl, keep_jsonl, read_jsonl
-from stratalign.records.strict_yaml import StrictLoader
+from stratalign.records.strict_yaml import StrictLoader, read_mapping
 from stratalign.records.table import read_scores, write_scores
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "locked",
     "read_json",
     "read_jsonl",
+    "read_mapping",
     "read_scores",
     "restored_cell",
     "silent",

@@ -26,10 +26,6 @@ class RunStates:
     states: dict[str, int]
     undefined: int
 
-    @property
-    def missing_share(self) -> float:
-        return 1 - self.ok / self.answers
-
 
 def run_states(scores: Iterable[Score], runs: Sequence[str]) -> tuple[RunStates, ...]:
     """Counts per run, judge and protocol, in the order of `runs`; repeats count as answers of their own."""
