@@ -37,8 +37,8 @@ demo-full: $(READY) ## the same with all four preference sets and three seeds (a
 microworld: $(READY) ## rebuild the micro-world's base model and preference sets in place (about half an hour)
 	HF_HUB_OFFLINE=1 $(BIN)/python -m stratalign.microworld_build
 
-test: $(READY) ## run the tests that every change must pass
-	$(PYTEST) $(ARGS)
+test: $(READY) ## run the tests that every change must pass, on as many processes as there are cores (ARGS="-n 0": on one)
+	OMP_NUM_THREADS=1 $(PYTEST) -n auto --dist worksteal $(ARGS)
 
 test-slow: $(READY) ## run the tests that take minutes
 	$(PYTEST) -m slow $(ARGS)
