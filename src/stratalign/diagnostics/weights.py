@@ -63,7 +63,7 @@ def measure_weights(
         "heatmap": heatmap(sites, {row["module"]: row["snr"] for row in rows}),
         "heatmap_in_kind": heatmap(sites, {row["module"]: row["snr_in_kind"] for row in rows}),
         "missing": {row["module"]: row["missing"] for row in rows if row["missing"] is not None},
-        "agreement": _agreement(scores),
+        "agreement": _agreement(rows),
         "scores": scores,
     }
 
@@ -121,12 +121,14 @@ def _means(rows: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
     return {key: float(np.mean(values)) if values else None for key, values in known.items()}
 
 
-def _agreement(scores: Mapping[str, Mapping[str, float]]) -> dict[str, float | None]:
-    """Rank correlations, within kinds, between the two ratios over the modules that have both."""
-    one, other = (scores[f"{signal}_in_kind"] for signal in SIGNALS)
-    both = [name for name in one if name in other]
-    return {
-        "snr_and_spectrum": rank_correlation([one[n] for n in both], [other[n] for n in both])
-        if len(both) > 1
-        else None
+def _agreement(rows: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    """Rank correlations within kinds: between the two ratios, and between Spectrum's and a small spectral norm."""
+    both = [row for row in rows if row["snr"] is not None and row["spectrum"] is not None]
+    kinds = {row["module"]: row["kind"] for row in both}
+    small = places_in_kind({row["module"]: -row["spectral_norm"] for row in both}, kinds)
+    theirs = [row["spectrum_in_kind"] for row in both]
+    others = {
+        "snr_and_spectrum": [row["snr_in_kind"] for row in both],
+        "spectrum_and_small_norm": list(small.values()),
     }
+    return {name: rank_correlation(theirs, own) if len(both) > 1 else None for name, own in others.items()}
