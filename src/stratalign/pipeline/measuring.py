@@ -47,7 +47,8 @@ def deltas(bench: Bench, _settings: DeltaSettings, progress: Progress) -> dict[s
     scores = {name: relative_sizes(measured) for name, measured in found.items()}
     if len(scores) == 1:
         scores = {"relative": next(iter(scores.values()))}
-    return {"subject": ", ".join(found), "runs": found, "scores": scores}
+    who = next(iter(found)) if len(found) == 1 else f"{len(found)} runs"
+    return {"subject": who, "runs": found, "scores": scores}
 
 
 def _updates(bench: Bench, subject: Subject) -> tuple[dict[str, Update], dict[str, float]]:
