@@ -54,7 +54,8 @@ def signal_to_noise(values: Floats, shape: tuple[int, int]) -> Signal:
         return Signal(None, None, None, None, None, "not finite")
     if values[0] == 0:
         return Signal(None, None, None, None, None, "zero")
-    spread = float(np.quantile(values, 0.75) - np.quantile(values, 0.25))
+    # singular values of noise lie evenly, so the n-th of k is the quantile (n - 1/2) / k
+    spread = float(np.subtract(*np.quantile(values, [0.75, 0.25], method="hazen")))
     if spread <= np.finfo(np.float64).eps * large * values[0]:
         return Signal(None, None, None, None, None, "its middle singular values do not spread")
     noise = spread / (_law_quartiles(small / large) * math.sqrt(large))

@@ -39,7 +39,7 @@ from stratalign.pipeline import measuring
 from stratalign.pipeline.fingerprints import as_stored
 from stratalign.pipeline.planning import Plan, make_plan, read_preferences
 from stratalign.pipeline.stage_one import train_everywhere
-from stratalign.pipeline.subjects import Subject, find_subject, kept_stages, trained_runs
+from stratalign.pipeline.subjects import Subject, find_subject, kept_stages, trained_runs, training_of
 from stratalign.preferences import Tree, load, without_rejected
 from stratalign.recipe import Recipe, load_recipe
 from stratalign.records import SCHEMA, Progress, locked, read_json, silent, write_json
@@ -228,7 +228,6 @@ def _subjects(kind: str, plan: Plan, settings: Any) -> tuple[tuple[Subject, ...]
 
 def _fingerprint(kind: str, plan: Plan, subjects: Sequence[Subject], settings: BaseModel) -> dict[str, Any]:
     """Everything that a record depends on."""
-    (run,) = plan.runs
     execution = plan.execution
     arithmetic = {
         "device": execution.device,
@@ -246,11 +245,9 @@ def _fingerprint(kind: str, plan: Plan, subjects: Sequence[Subject], settings: B
     }
     if kind in _WITHOUT_DATA:
         return alone
-    return alone | {
-        "preferences": plan.fingerprints["preferences"],
-        "training": plan.fingerprints["training"] | plan.fingerprints[f"run {run.id}@{run.seed}"]["training"],
-        "rank": run.condition.rank,
-        "learning_rate": next(iter(run.condition.phases[0].modules.values())),
+    return {
+        **alone,
+        **training_of(plan),
         "subject": digests if len(digests) > 1 else subjects[0].digest,
     }
 

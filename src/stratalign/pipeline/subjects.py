@@ -89,12 +89,9 @@ def kept_stages(plan: Plan) -> tuple[Subject, ...]:
     folders = {share: stage_folder(plan.folder, share) for share in KEPT}
     record = plan.folder.diagnostics / "significance.json"
     made_from = read_json(record)["fingerprint"] if record.is_file() else {}
-    (run,) = plan.runs
-    of_run = as_stored(plan.fingerprints[f"run {run.id}@{run.seed}"])
-    wanted = {"preferences": plan.fingerprints["preferences"], "model": plan.fingerprints["model"]}
-    same = all(made_from.get(key) == value for key, value in as_stored(wanted).items())
-    trained = {**as_stored(plan.fingerprints["training"]), **of_run["training"]}
-    if not (same and made_from["training"] == trained and all(one.is_dir() for one in folders.values())):
+    wanted = as_stored({"model": plan.fingerprints["model"], **training_of(plan)})
+    same = all(made_from.get(key) == value for key, value in wanted.items())
+    if not (same and all(folder.is_dir() for folder in folders.values())):
         raise UserError(
             f"The stages are the adapters that `diagnose significance` keeps while it trains, and those of this recipe "
             f"are not in {plan.folder.diagnostics}. Make them first: stratalign diagnose significance RECIPE.yaml "
@@ -105,6 +102,17 @@ def kept_stages(plan: Plan) -> tuple[Subject, ...]:
         for share, folder in folders.items()
     ]
     return (find_subject(plan, None, None), *adapters)
+
+
+def training_of(plan: Plan) -> dict[str, Any]:
+    """What the training of a plan's only run depends on beside the model: data, settings, rank and rate."""
+    (run,) = plan.runs
+    return {
+        "preferences": plan.fingerprints["preferences"],
+        "training": plan.fingerprints["training"] | plan.fingerprints[f"run {run.id}@{run.seed}"]["training"],
+        "rank": run.condition.rank,
+        "learning_rate": next(iter(run.condition.phases[0].modules.values())),
+    }
 
 
 def _stored_runs(plan: Plan) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def _lines(panel: StagePanel, names: Sequence[str], count: int, right: float, to
             if point.low is not None and point.high is not None:
                 low, high = _y(point.low, top), _y(point.high, top)
                 parts.append(svg.path([(x, low), (x, high)], f"f-series {kind}", words))
-            parts.append(svg.circle(x, _y(point.value, top), 2.5, kind, words))
+            parts.append(svg.circle(x, _y(point.value, top), 2.5, f"f-b{index % COLOURS}", words))
         ends[name] = _y(known[-1][1].value, top)
     for name, y in svg.apart(ends, top, top + PLOT).items():
         kind = f"f-c{names.index(name) % COLOURS} f-d{names.index(name) // COLOURS % 4}"

@@ -100,7 +100,9 @@ def _told(run: str, own: Record) -> str:
 
 def stages(name: str, record: Record) -> Shown:
     """Lines over the stages, a panel for each loss; and how far each block's share moved, with a reading."""
-    labels = ["before" if stage["share"] == 0 else percent(stage["share"]) for stage in record["stages"]]
+    labels = [
+        "before" if stage["share"] == 0 else f"{100 * stage['share']:g} %" for stage in record["stages"]
+    ]
     panels = [
         StagePanel(
             f"{loss}: share of squared norm",
