@@ -21,7 +21,7 @@ QUICK = {
 
 @pytest.fixture(scope="module")
 def studied(make_model, transcripts, tmp_path_factory):
-    """A recipe, a study of it with one trained run, and both diagnoses, which the tests only look at."""
+    """A recipe, a study of it with one trained run, and every diagnosis, which the tests only look at."""
     folder = tmp_path_factory.mktemp("diagnosed")
     file = write_recipe(
         folder / "recipe.yaml",
@@ -32,8 +32,8 @@ def studied(make_model, transcripts, tmp_path_factory):
         training={"batch_size": 2},
     )
     out = folder / "out"
-    found = {kind: sa.diagnose(kind, file, out=out) for kind in KINDS}
     sa.train(file, out=out)
+    found = {kind: sa.diagnose(kind, file, out=out) for kind in KINDS}
     return file, out, found
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-
+from stratalign.cli import weight_tables
 from stratalign.cli.printing import console, paragraph, say
+from stratalign.cli.tabling import interval as _interval
+from stratalign.cli.tabling import number as _number
+from stratalign.cli.tabling import table as _table
 
 if TYPE_CHECKING:
     from stratalign.pipeline import Diagnosis
@@ -26,6 +28,9 @@ def show(found: Diagnosis) -> None:
 
 def gradients(record: Mapping[str, Any]) -> None:
     """Norms and shares by block for every source and loss, and the verdict on Hypothesis 2."""
+    if "stages" in record:
+        weight_tables.stages(record)
+        return
     ratio = record["settings"]["ratio"]
     say(
         f"Gradients by the weights of {record['subject']}; mean over training pairs, 95 % intervals over chunks"
@@ -164,26 +169,9 @@ def agreement(found: Mapping[str, Any]) -> None:
 _TABLES: dict[str, Callable[[Mapping[str, Any]], None]] = {
     "gradients": gradients,
     "significance": significance,
+    "weights": weight_tables.weights,
+    "deltas": weight_tables.deltas,
 }
-
-
-def _table(*names: str) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for name in names:
-        table.add_column(
-            name,
-            justify="left" if name in ("loss", "block", "module", "gradient", "and") else "right",
-            no_wrap=True,
-        )
-    return table
-
-
-def _interval(row: Mapping[str, Any], form: str) -> str:
-    return f"[{_number(row['low'], form)}, {_number(row['high'], form)}]"
-
-
-def _number(value: float | None, form: str) -> str:
-    return "-" if value is None else form.format(value)
 
 
 def _said(verdict: str) -> str:
