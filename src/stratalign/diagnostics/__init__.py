@@ -5,9 +5,13 @@ what recipes, folders and runs are, it does not know. To add a kind: write its f
 `DiagnosticsSettings`, and tell `pipeline/diagnosing.py` what it is to be given.
 """
 
+from stratalign.diagnostics.activations import States, pooled_states
+from stratalign.diagnostics.chunks import draw_rows
 from stratalign.diagnostics.consecutive import GateStep, describe_gate_step, gate_steps
 from stratalign.diagnostics.gates import gate_slopes, gated_losses
 from stratalign.diagnostics.gradients import GradientSettings, gradient_signals, measure_gradients
+from stratalign.diagnostics.patching import PatchingSettings, measure_patching
+from stratalign.diagnostics.probes import ProbeSettings, Task, measure_probes
 from stratalign.diagnostics.settings import KINDS, DiagnosticsSettings
 from stratalign.diagnostics.significance import (
     SignificanceSettings,
@@ -17,15 +21,23 @@ from stratalign.diagnostics.significance import (
     measure_significance,
     minibatches,
 )
+from stratalign.diagnostics.similarity import SimilaritySettings, measure_similarity
+from stratalign.diagnostics.world_labels import world_tasks
 
 __all__ = [
     "KINDS",
     "DiagnosticsSettings",
     "GateStep",
     "GradientSettings",
+    "PatchingSettings",
+    "ProbeSettings",
     "SignificanceSettings",
+    "SimilaritySettings",
+    "States",
+    "Task",
     "compare_important",
     "describe_gate_step",
+    "draw_rows",
     "gate_slopes",
     "gate_steps",
     "gated_losses",
@@ -33,6 +45,11 @@ __all__ = [
     "heatmap",
     "learn_scores",
     "measure_gradients",
+    "measure_patching",
+    "measure_probes",
     "measure_significance",
+    "measure_similarity",
     "minibatches",
+    "pooled_states",
+    "world_tasks",
 ]

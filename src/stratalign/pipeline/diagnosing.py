@@ -35,13 +35,15 @@ from stratalign.models import (
     packed_length,
     read_difference,
 )
+from stratalign.pipeline.diagnosing_states import patching, probes, similarity
 from stratalign.pipeline.fingerprints import as_stored
 from stratalign.pipeline.planning import Plan, make_plan, read_preferences
+from stratalign.pipeline.probe_labels import labels_file
 from stratalign.pipeline.stage_one import train_everywhere
 from stratalign.pipeline.subjects import Subject, find_subject
 from stratalign.preferences import Tree, load, without_rejected
 from stratalign.recipe import Recipe, load_recipe
-from stratalign.records import SCHEMA, Progress, locked, read_json, silent, write_json
+from stratalign.records import SCHEMA, Progress, file_digest, locked, read_json, silent, write_json
 
 STAGE_ONE = "all-linear-modules"
 """The condition that a diagnosis plans with; ILA's first stage trains it."""
@@ -204,12 +206,20 @@ def _fingerprint(kind: str, plan: Plan, subject: Subject, settings: BaseModel) -
         "learning_rate": next(iter(run.condition.phases[0].modules.values())),
         "settings": settings.model_dump(mode="json", exclude=set(_SUBJECTS)),
         "subject": subject.digest,
+        **_labels(settings),
         "arithmetic": {
             "device": execution.device,
             "precision": execution.precision,
             "threads": execution.threads,
         },
     }
+
+
+def _labels(settings: Any) -> dict[str, str]:
+    """What the user's labels for probes hold, where there are some."""
+    if getattr(settings, "labels", None) is None:
+        return {}
+    return {"labels": file_digest(labels_file(settings.labels))}
 
 
 def _made(
@@ -315,6 +325,9 @@ def _told(difference: Difference, sites: Sequence[Site]) -> dict[str, Any]:
 _MEASURED: dict[str, Callable[[Bench, Any, Progress], dict[str, Any]]] = {
     "gradients": _gradients,
     "significance": _significance,
+    "similarity": similarity,
+    "probes": probes,
+    "patching": patching,
 }
 
 
