@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-
+from stratalign.cli import state_tables
 from stratalign.cli.printing import console, paragraph, say
+from stratalign.cli.tabling import interval as _interval
+from stratalign.cli.tabling import number as _number
+from stratalign.cli.tabling import table as _table
 
 if TYPE_CHECKING:
     from stratalign.pipeline import Diagnosis
@@ -164,26 +166,10 @@ def agreement(found: Mapping[str, Any]) -> None:
 _TABLES: dict[str, Callable[[Mapping[str, Any]], None]] = {
     "gradients": gradients,
     "significance": significance,
+    "similarity": state_tables.similarity,
+    "probes": state_tables.probes,
+    "patching": state_tables.patching,
 }
-
-
-def _table(*names: str) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for name in names:
-        table.add_column(
-            name,
-            justify="left" if name in ("loss", "block", "module", "gradient", "and") else "right",
-            no_wrap=True,
-        )
-    return table
-
-
-def _interval(row: Mapping[str, Any], form: str) -> str:
-    return f"[{_number(row['low'], form)}, {_number(row['high'], form)}]"
-
-
-def _number(value: float | None, form: str) -> str:
-    return "-" if value is None else form.format(value)
 
 
 def _said(verdict: str) -> str:

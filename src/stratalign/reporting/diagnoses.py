@@ -9,7 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from stratalign.reporting import state_views
 from stratalign.reporting.bars import Bar, Group, grouped_bars
+from stratalign.reporting.diagnosis_picture import Picture
 from stratalign.reporting.heatmap import HeatColumn, HeatRow, heatmap
 from stratalign.reporting.numbers import percent, plain
 from stratalign.reporting.svg import Drawing
@@ -19,6 +21,7 @@ Record = Mapping[str, Any]
 TITLES = {
     "gradients": "Where the gradients lie",
     "significance": "Which modules' updates the loss needs",
+    **state_views.TITLES,
 }
 NOTES = {
     "gradients": "Shares of the squared norm of the mean gradient by the effective weights, with 95 % intervals over "
@@ -26,16 +29,8 @@ NOTES = {
     "about preferences. A block's share counts its size and its heaviest layer.",
     "significance": "The learned score of every module, darker is higher: how much the loss needs that module's "
     "update in this one adapter. That it is needed here does not say that training it is needed, or would suffice.",
+    **state_views.NOTES,
 }
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure, the name of its file and what stands above it, if anything."""
-
-    name: str
-    caption: str
-    drawing: Drawing
 
 
 class CosineRow(NamedTuple):
@@ -184,4 +179,10 @@ def _significance(name: str, record: Record) -> tuple[tuple[Picture, ...], tuple
     return pictures, tuple(words)
 
 
-_SHOWN = {"gradients": _gradients, "significance": _significance}
+_SHOWN = {
+    "gradients": _gradients,
+    "significance": _significance,
+    "similarity": state_views.similarity,
+    "probes": state_views.probes,
+    "patching": state_views.patching,
+}

@@ -1,0 +1,29 @@
+"""Tables of diagnoses on the terminal: columns, numbers and intervals. Knows no kind of diagnosis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Table
+
+WORDS = ("loss", "block", "module", "gradient", "and", "run", "kind", "stage")
+"""Columns of words, aligned to the left; all others are numbers."""
+
+
+def table(*names: str) -> Table:
+    """An empty table with these columns."""
+    found = Table(box=None, pad_edge=False)
+    for name in names:
+        found.add_column(name, justify="left" if name in WORDS else "right", no_wrap=True)
+    return found
+
+
+def interval(row: Mapping[str, Any], form: str) -> str:
+    """'[0.2, 0.3]', from `low` and `high`."""
+    return f"[{number(row['low'], form)}, {number(row['high'], form)}]"
+
+
+def number(value: float | None, form: str) -> str:
+    """The number in this form, or a dash."""
+    return "-" if value is None else form.format(value)
