@@ -41,8 +41,8 @@ def debiased_cka(one: Floats, other: Floats | None = None) -> Floats:
     """
     rows = _centred(one)
     columns = rows if other is None else _centred(other)
-    own = np.einsum("ij,ij->i", rows, rows)
-    others = own if other is None else np.einsum("ij,ij->i", columns, columns)
+    own = _lengths(one, rows)
+    others = own if other is None else _lengths(other, columns)
     with np.errstate(divide="ignore", invalid="ignore"):
         found: Floats = rows @ columns.T / np.sqrt(own[:, None] * others[None, :])
     return found
@@ -58,6 +58,13 @@ def _centred(gram: Floats) -> Floats:
     centred += sums.sum(axis=-1)[..., None, None] / ((n - 1) * (n - 2))
     centred[..., np.arange(n), np.arange(n)] = 0.0
     found: Floats = centred.reshape(len(gram), -1)
+    return found
+
+
+def _lengths(gram: Floats, centred: Floats) -> Floats:
+    """Squared lengths [a] of U-centred matrices; 0 where only rounding is left of the Gram matrix."""
+    lengths = np.einsum("ij,ij->i", centred, centred)
+    found: Floats = np.where(lengths > 1e-24 * (gram**2).sum(axis=(-2, -1)), lengths, 0.0)
     return found
 
 

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
 
 from stratalign.blocks import Site
 from stratalign.diagnostics.gates import Gates
@@ -52,26 +53,44 @@ def open_layers(sites: Sequence[Site], layers: Sequence[int]) -> dict[str, float
     return {site.name: float(site.layer in layers) for site in sites}
 
 
-@torch.no_grad()
 def gated_margins(
     engine: JointEngine,
     run: str,
+    sites: Sequence[Site],
     settings: Mapping[str, Gates],
     trees: Sequence[Tree],
     progress: Progress = silent,
 ) -> dict[str, Floats]:
-    """Setting -> margin [pairs] in nats of every pair, in the order of `trees`, under each setting of gates."""
+    """Setting -> margin [pairs] in nats of every pair, in the order of `trees`, under each setting of gates 0 and 1.
+
+    A setting that begins as the base or as the tuned model goes on from that model's states; both models' states of one
+    batch at all depths are held at a time, which is less than training keeps.
+    """
     found = {name: np.zeros(len(trees)) for name in settings}
     parts = engine.cut(trees)
     for number, part in enumerate(parts):
         batch = engine.collate([trees[i] for i in part])
-        passed = engine.base(batch)
-        for name, gates in settings.items():
-            with engine.active(run, frozenset()), engine.bank.gated(run, gates):
-                both = engine.forward(batch, run, passed)
-            found[name][part] = (both[:, 0] - both[:, 1]).cpu().numpy()
+        passed = engine.base(batch, torch.zeros(len(part), batch.branches, dtype=torch.float64))
+        states: dict[str, dict[int, Tensor]] = {"base": {}, "tuned": {}}
+        engine.walk(batch, passed, states["base"].__setitem__)
+        with engine.active(run, frozenset()):
+            engine.walk(batch, passed, states["tuned"].__setitem__)
+            for name, gates in settings.items():
+                model, layer = _beginning(sites, gates, len(engine.anatomy.layers))
+                with engine.bank.gated(run, gates):
+                    both = engine.resume(batch, passed, layer, states[model][layer])
+                found[name][part] = (both[:, 0] - both[:, 1]).cpu().numpy()
         progress("patching", number + 1, len(parts))
     return found
+
+
+def _beginning(sites: Sequence[Site], gates: Gates, n_layers: int) -> tuple[str, int]:
+    """Which of the two models these gates begin as, and the first layer at which they part from it."""
+    first = {
+        value: min((site.layer for site in sites if gates[site.name] == value), default=n_layers)
+        for value in (0.0, 1.0)
+    }
+    return ("base", first[1.0]) if first[1.0] > first[0.0] else ("tuned", first[0.0])
 
 
 def measure_patching(
@@ -89,7 +108,7 @@ def measure_patching(
     """Everything that a record of patching holds, as plain numbers.
 
     Args:
-        engine: with the run attached.
+        engine: with the run attached, its replay starting at layer 0.
         sites: of the run's modules.
         blocks: of the partition, name -> layers.
         n_layers: of the model.
@@ -112,7 +131,9 @@ def measure_patching(
     # many of these are the same model where the adapter has few layers
     gates = {name: open_layers(sites, own) for name, own in parts.items()}
     distinct = {tuple(own.values()): name for name, own in reversed(gates.items())}
-    margins = gated_margins(engine, run, {name: gates[name] for name in distinct.values()}, trees, progress)
+    margins = gated_margins(
+        engine, run, sites, {name: gates[name] for name in distinct.values()}, trees, progress
+    )
     values = {name: margins[distinct[tuple(own.values())]] for name, own in gates.items()}
     scaled = _Scaled(values, values["below 0"], values["from 0"], trees, settings.resamples, seed)
     total = scaled.total()

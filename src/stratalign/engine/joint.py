@@ -153,6 +153,15 @@ class JointEngine(nn.Module):
         visit(len(self.anatomy.layers), states)
         return self._log_probabilities(states[batch.rows, batch.positions], batch)
 
+    @torch.no_grad()
+    def resume(self, batch: Batch, passed: BasePass, layer: int, hidden: Tensor) -> Tensor:
+        """Log-probabilities [items, branches] in nats of whatever is active, with these hidden states [rows, T,
+        width] on entry to a layer, or after the last one; `passed` as in `walk`."""
+        captured = Captured({layer: hidden}, passed.captured.arguments)
+        return self._log_probabilities(
+            replay(self.anatomy, captured, layer, at=(batch.rows, batch.positions)), batch
+        )
+
     def _inputs(self, batch: Batch) -> dict[str, Any]:
         if batch.spans is None:
             return {"input_ids": batch.ids, "attention_mask": batch.mask}

@@ -82,7 +82,7 @@ def patching(bench: Bench, settings: PatchingSettings, progress: Progress) -> di
     modules = set(subject.adapter.modules)
     own = [site for site in bench.sites if site.name in modules]
     return measure_patching(
-        bench.engine(subject.adapter.run, min(site.layer for site in own)),
+        bench.engine(subject.adapter.run, 0),
         subject.adapter.run,
         own,
         plan.blocks,
