@@ -41,7 +41,13 @@ def curves(accuracy, spread=0.01, **changes):
             4,
         ),  # layer 5 is 4 away from layer 1
         ([0.5, 0.5, 0.5, 0.5, 0.5, 0.9, 0.5], 0.01, [0, 1], "not misaligned", 3),  # 3 is not more than 3
-        ([0.9, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5], 0.01, [0, 1], "not misaligned", 0),  # embeddings enter layer 0
+        (
+            [0.9, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5],
+            0.01,
+            [0, 1],
+            "cannot tell",
+            0,
+        ),  # the words alone: no layer is to be judged by it
         ([0.8, 0.5, 0.5, 0.5, 0.5, 0.5, 0.8], 0.05, [0, 1], "cannot tell", None),  # two peaks
         ([0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.51], 0.2, [0, 1], "cannot tell", None),  # nothing decodable
     ],

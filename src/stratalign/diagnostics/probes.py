@@ -215,7 +215,7 @@ def _expected(curves: Curves, peak: Mapping[str, Any], layers: Sequence[int]) ->
     """How many layers the peak is away from the nearest of `layers` (0 inside), and whether that is more than 3."""
     drawn = np.array([_away(_layer(int(state)), layers) for state in curves.selectivities.argmax(axis=1)])
     reach = percentile_interval(drawn.astype(np.float64), LEVEL)
-    if not peak["decodable"]:
+    if not peak["decodable"] or peak["state"] == 0:  # no layer, or none beyond the words themselves
         verdict = "cannot tell"
     elif reach.low > MISALIGNED:
         verdict = "misaligned"

@@ -41,7 +41,7 @@ def similarity(name: str, record: Record) -> Shown:
     matrix, found = record["layer_similarity"], record["boundaries"]
     blocks = found["blocks"]
     block_of = {
-        layer: f"block {at}" for at, (first, last) in enumerate(blocks, 1) for layer in range(first, last + 1)
+        layer: str(at) for at, (first, last) in enumerate(blocks, 1) for layer in range(first, last + 1)
     }
     layers = range(len(matrix))
     columns = [HeatColumn(block_of[layer], str(layer)) for layer in layers]
@@ -97,18 +97,18 @@ def patching(name: str, record: Record) -> Shown:
     windows = record["windows"]
     size = windows[0]["layers"][1] - windows[0]["layers"][0] + 1
     curves = {
-        "tuned below, base from here": [
+        "tuned below": [
             *(_point(row["denoising"]) for row in layers),
             _point(record["top"]["denoising"]),
         ],
-        "base below, tuned from here": [
+        "base below": [
             *(_point(row["noising"]) for row in layers),
             _point(record["top"]["noising"]),
         ],
     }
     steps = {
         "made by the layer": [_point(row["made"]) for row in layers],
-        "lost without it, base below": [_point(row["lost"]) for row in layers],
+        "lost without it": [_point(row["lost"]) for row in layers],
     }
     places = [str(row["layer"]) for row in layers]
     edges = _edges(record)
@@ -116,7 +116,7 @@ def patching(name: str, record: Record) -> Shown:
     one = depth_lines(
         [*places, "out"],
         edges,
-        [DepthPanel("States exchanged on entry to a layer", curves, {}, LIMITS)],
+        [DepthPanel("One model below a layer, the other from it on", curves, {}, LIMITS)],
         told,
     )
     other = depth_lines(
@@ -166,6 +166,8 @@ def _peak(task: str, own: Record) -> str:
     )
     if not peak["decodable"]:
         said += " That is not told from the control."
+    elif peak["state"] == 0:
+        said += " No layer adds to what the words alone say."
     expected = own["expected"]
     if expected is None:
         return said
