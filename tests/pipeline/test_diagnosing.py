@@ -16,7 +16,12 @@ from stratalign.records import read_json
 QUICK = {
     "gradients": {"pairs": 12, "chunks": 4},
     "significance": {"steps": 4, "batch": 4},
+    "similarity": {"halves": 20},
+    "probes": {"folds": 3, "controls": 1, "resamples": 200},
+    "patching": {"resamples": 200},
 }
+OF_THE_BASE = [kind for kind in KINDS if kind != "patching"]
+"""Patching takes something trained."""
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +38,7 @@ def studied(make_model, transcripts, tmp_path_factory):
     )
     out = folder / "out"
     sa.train(file, out=out)
-    found = {kind: sa.diagnose(kind, file, out=out) for kind in KINDS}
+    found = {kind: sa.diagnose(kind, file, out=out) for kind in OF_THE_BASE}
     return file, out, found
 
 

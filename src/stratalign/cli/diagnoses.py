@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from stratalign.cli import weight_tables
+from stratalign.cli import state_tables, weight_tables
 from stratalign.cli.printing import console, paragraph, say
 from stratalign.cli.tabling import interval as _interval
 from stratalign.cli.tabling import number as _number
@@ -171,6 +171,9 @@ _TABLES: dict[str, Callable[[Mapping[str, Any]], None]] = {
     "significance": significance,
     "weights": weight_tables.weights,
     "deltas": weight_tables.deltas,
+    "similarity": state_tables.similarity,
+    "probes": state_tables.probes,
+    "patching": state_tables.patching,
 }
 
 

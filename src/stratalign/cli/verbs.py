@@ -229,15 +229,26 @@ def diagnose(
             "--against", metavar="SOURCE", help="gradients: another preference source beside; repeatable."
         ),
     ] = [],  # noqa: B006
+    labels: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="probes: a .jsonl of prompt_id or text, and label, to probe for."),
+    ] = None,
     compare: Annotated[
         Path | None,
         typer.Option(metavar="OTHER.json", help="significance: how far another record agrees."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Look into the model: gradients, significance, weights, updates; leaves a record for selectors."""
+    """Look into the model with an instrument (`stratalign list diagnoses`); leaves a record for selectors."""
     folder = None if adapter is None else str(adapter)
-    options = {"run": run, "adapter": folder, "tuned": tuned, "against": against, "stages": stages}
+    options = {
+        "run": run,
+        "adapter": folder,
+        "tuned": tuned,
+        "against": against,
+        "stages": stages,
+        "labels": labels,
+    }
     given = {key: value for key, value in options.items() if value}
     with printing.progress(quiet=as_json) as progress:
         found = sa.diagnose(kind, recipe, changes, out, progress, compare=compare, **given)

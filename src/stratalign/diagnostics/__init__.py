@@ -5,11 +5,47 @@ what recipes, folders and runs are, it does not know. To add a kind: write its f
 `DiagnosticsSettings`, and tell `pipeline/diagnosing.py` what it is to be given.
 """
 
-from stratalign.diagnostics.consecutive import GateStep, describe_gate_step, gate_steps
-from stratalign.diagnostics.deltas import DeltaSettings, LowRank, Update, measure_deltas, relative_sizes
-from stratalign.diagnostics.gates import gate_slopes, gated_losses
-from stratalign.diagnostics.gradients import GradientSettings, gradient_signals, measure_gradients
-from stratalign.diagnostics.settings import KINDS, DiagnosticsSettings
+from stratalign.diagnostics.activations import (
+    States,
+    pooled_states,
+)
+from stratalign.diagnostics.chunks import (
+    draw_rows,
+)
+from stratalign.diagnostics.consecutive import (
+    GateStep,
+    describe_gate_step,
+    gate_steps,
+)
+from stratalign.diagnostics.deltas import (
+    DeltaSettings,
+    LowRank,
+    Update,
+    measure_deltas,
+    relative_sizes,
+)
+from stratalign.diagnostics.gates import (
+    gate_slopes,
+    gated_losses,
+)
+from stratalign.diagnostics.gradients import (
+    GradientSettings,
+    gradient_signals,
+    measure_gradients,
+)
+from stratalign.diagnostics.patching import (
+    PatchingSettings,
+    measure_patching,
+)
+from stratalign.diagnostics.probes import (
+    ProbeSettings,
+    Task,
+    measure_probes,
+)
+from stratalign.diagnostics.settings import (
+    KINDS,
+    DiagnosticsSettings,
+)
 from stratalign.diagnostics.significance import (
     SignificanceSettings,
     compare_important,
@@ -18,8 +54,20 @@ from stratalign.diagnostics.significance import (
     measure_significance,
     minibatches,
 )
-from stratalign.diagnostics.stages import measure_stages
-from stratalign.diagnostics.weights import WeightSettings, measure_weights
+from stratalign.diagnostics.similarity import (
+    SimilaritySettings,
+    measure_similarity,
+)
+from stratalign.diagnostics.stages import (
+    measure_stages,
+)
+from stratalign.diagnostics.weights import (
+    WeightSettings,
+    measure_weights,
+)
+from stratalign.diagnostics.world_labels import (
+    world_tasks,
+)
 
 __all__ = [
     "KINDS",
@@ -28,11 +76,17 @@ __all__ = [
     "GateStep",
     "GradientSettings",
     "LowRank",
+    "PatchingSettings",
+    "ProbeSettings",
     "SignificanceSettings",
+    "SimilaritySettings",
+    "States",
+    "Task",
     "Update",
     "WeightSettings",
     "compare_important",
     "describe_gate_step",
+    "draw_rows",
     "gate_slopes",
     "gate_steps",
     "gated_losses",
@@ -41,9 +95,14 @@ __all__ = [
     "learn_scores",
     "measure_deltas",
     "measure_gradients",
+    "measure_patching",
+    "measure_probes",
     "measure_significance",
+    "measure_similarity",
     "measure_stages",
     "measure_weights",
     "minibatches",
+    "pooled_states",
     "relative_sizes",
+    "world_tasks",
 ]

@@ -15,27 +15,35 @@ FEWEST_CHUNKS = 4
 """With fewer, an interval over chunks says nothing."""
 
 
-def cut_chunks(trees: Sequence[Tree], pairs: int, count: int, seed: int) -> list[list[Tree]]:
-    """At most `count` chunks of about equal size, with `pairs` pairs in all, or all that there are.
+def draw_rows(trees: Sequence[Tree], rows: int, seed: int) -> list[Tree]:
+    """`rows` of the trees, or all that there are, from as many clusters as can be.
 
     Clusters come in an order drawn from the seed; the first row of each is taken, then the second of each, and so on.
-    A cluster goes whole to the chunk that has the fewest rows so far.
-
-    Raises:
-        UserError: the clusters do not suffice for the fewest chunks.
     """
     members: dict[str, list[Tree]] = {}
     for tree in trees:
         members.setdefault(tree.cluster, []).append(tree)
     names = sorted(members)
+    order = np.random.default_rng(keyed_seed("chunks", seed)).permutation(len(names))
+    drawn = [members[names[i]] for i in order]
+    return [tree for layer in zip_longest(*drawn) for tree in layer if tree is not None][:rows]
+
+
+def cut_chunks(trees: Sequence[Tree], pairs: int, count: int, seed: int) -> list[list[Tree]]:
+    """At most `count` chunks of about equal size, with `pairs` pairs in all, or all that there are.
+
+    Rows are drawn by `draw_rows`. A cluster goes whole to the chunk that has the fewest rows so far.
+
+    Raises:
+        UserError: the clusters do not suffice for the fewest chunks.
+    """
+    names = {tree.cluster for tree in trees}
     if min(count, len(names)) < FEWEST_CHUNKS:
         raise UserError(
             f"An interval takes at least {FEWEST_CHUNKS} chunks of whole clusters; got {len(names)} clusters and "
             f"chunks: {count}. Give more training pairs, or more chunks."
         )
-    order = np.random.default_rng(keyed_seed("chunks", seed)).permutation(len(names))
-    drawn = [members[names[i]] for i in order]
-    taken = [tree for layer in zip_longest(*drawn) for tree in layer if tree is not None][:pairs]
+    taken = draw_rows(trees, pairs, seed)
     kept: dict[str, list[Tree]] = {}
     for tree in taken:
         kept.setdefault(tree.cluster, []).append(tree)

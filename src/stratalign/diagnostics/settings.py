@@ -6,7 +6,10 @@ from pydantic import BaseModel, ConfigDict
 
 from stratalign.diagnostics.deltas import DeltaSettings
 from stratalign.diagnostics.gradients import GradientSettings
+from stratalign.diagnostics.patching import PatchingSettings
+from stratalign.diagnostics.probes import ProbeSettings
 from stratalign.diagnostics.significance import SignificanceSettings
+from stratalign.diagnostics.similarity import SimilaritySettings
 from stratalign.diagnostics.weights import WeightSettings
 
 KINDS = {
@@ -14,6 +17,9 @@ KINDS = {
     "significance": "which modules' updates the loss needs (ILA): one learned score for each",
     "weights": "how far each weight stands out of noise (Spectrum's signal-to-noise ratio); needs no data",
     "deltas": "how large each module's trained update is, beside its weight",
+    "similarity": "how alike layers' states are, what each layer changes, and where blocks would part",
+    "probes": "at which depth what can be read off the states, beside controls",
+    "patching": "at which depth a tuned model's preference is made, by exchanging states with the base",
 }
 """Every kind of diagnosis, and what it tells."""
 
@@ -27,3 +33,6 @@ class DiagnosticsSettings(BaseModel):
     significance: SignificanceSettings = SignificanceSettings()
     weights: WeightSettings = WeightSettings()
     deltas: DeltaSettings = DeltaSettings()
+    similarity: SimilaritySettings = SimilaritySettings()
+    probes: ProbeSettings = ProbeSettings()
+    patching: PatchingSettings = PatchingSettings()

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
+from itertools import count
 from typing import Any, NamedTuple
 
 import torch
@@ -130,6 +131,36 @@ class JointEngine(nn.Module):
         """Logits of the base at the batch's labelled positions: [labels, vocabulary]; of a pass without a reference."""
         assert passed.states is not None, "the pass was given its reference and ended early"
         return to_logits(self.anatomy, passed.states)
+
+    @torch.no_grad()
+    def walk(self, batch: Batch, passed: BasePass, visit: Callable[[int, Tensor], None]) -> Tensor:
+        """Show `visit` the hidden states of all positions on entry to each layer and, as the number of layers, after
+        the last one; [rows, T, width] each, one at a time. Gives back log-probabilities [items, branches] in nats.
+
+        The model is the base, or the run that is active. `passed` is the base's, of an engine that has a run that
+        begins at layer 0; what enters layer 0 is the same for all runs.
+        """
+        numbers = count()
+
+        def watched(run_layer: Callable[..., Tensor]) -> Callable[..., Tensor]:
+            def call(layer: nn.Module, hidden: Tensor, **arguments: Any) -> Tensor:
+                visit(next(numbers), hidden)
+                return run_layer(layer, hidden, **arguments)
+
+            return call
+
+        states = replay(self.anatomy, passed.captured, 0, watched)
+        visit(len(self.anatomy.layers), states)
+        return self._log_probabilities(states[batch.rows, batch.positions], batch)
+
+    @torch.no_grad()
+    def resume(self, batch: Batch, passed: BasePass, layer: int, hidden: Tensor) -> Tensor:
+        """Log-probabilities [items, branches] in nats of whatever is active, with these hidden states [rows, T,
+        width] on entry to a layer, or after the last one; `passed` as in `walk`."""
+        captured = Captured({layer: hidden}, passed.captured.arguments)
+        return self._log_probabilities(
+            replay(self.anatomy, captured, layer, at=(batch.rows, batch.positions)), batch
+        )
 
     def _inputs(self, batch: Batch) -> dict[str, Any]:
         if batch.spans is None:

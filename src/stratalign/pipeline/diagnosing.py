@@ -36,13 +36,15 @@ from stratalign.models import (
     read_difference,
 )
 from stratalign.pipeline import measuring
+from stratalign.pipeline.diagnosing_states import patching, probes, similarity
 from stratalign.pipeline.fingerprints import as_stored
 from stratalign.pipeline.planning import Plan, make_plan, read_preferences
+from stratalign.pipeline.probe_labels import labels_file
 from stratalign.pipeline.stage_one import train_everywhere
 from stratalign.pipeline.subjects import Subject, find_subject, kept_stages, trained_runs, training_of
 from stratalign.preferences import Tree, load, without_rejected
 from stratalign.recipe import Recipe, load_recipe
-from stratalign.records import SCHEMA, Progress, locked, read_json, silent, write_json
+from stratalign.records import SCHEMA, Progress, file_digest, locked, read_json, silent, write_json
 
 STAGE_ONE = "all-linear-modules"
 """The condition that a diagnosis plans with; ILA's first stage trains it."""
@@ -249,7 +251,15 @@ def _fingerprint(kind: str, plan: Plan, subjects: Sequence[Subject], settings: B
         **alone,
         **training_of(plan),
         "subject": digests if len(digests) > 1 else subjects[0].digest,
+        **_labels(settings),
     }
+
+
+def _labels(settings: Any) -> dict[str, str]:
+    """What the user's labels for probes hold, where there are some."""
+    if getattr(settings, "labels", None) is None:
+        return {}
+    return {"labels": file_digest(labels_file(settings.labels))}
 
 
 def _made(
@@ -361,6 +371,9 @@ _MEASURED: dict[str, Callable[[Bench, Any, Progress], dict[str, Any]]] = {
     "significance": _significance,
     "weights": measuring.weights,
     "deltas": measuring.deltas,
+    "similarity": similarity,
+    "probes": probes,
+    "patching": patching,
 }
 
 

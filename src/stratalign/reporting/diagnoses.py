@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from stratalign.reporting import weight_views
+from stratalign.reporting import state_views, weight_views
 from stratalign.reporting.bars import Bar, Group, grouped_bars
 from stratalign.reporting.diagnosis_picture import Picture
 from stratalign.reporting.heatmap import HeatColumn, HeatRow, heatmap
@@ -22,6 +22,7 @@ TITLES = {
     "gradients": "Where the gradients lie",
     "significance": "Which modules' updates the loss needs",
     **weight_views.TITLES,
+    **state_views.TITLES,
 }
 NOTES = {
     "gradients": "Shares of the squared norm of the mean gradient by the effective weights, with 95 % intervals over "
@@ -30,6 +31,7 @@ NOTES = {
     "significance": "The learned score of every module, darker is higher: how much the loss needs that module's "
     "update in this one adapter. That it is needed here does not say that training it is needed, or would suffice.",
     **weight_views.NOTES,
+    **state_views.NOTES,
 }
 
 
@@ -185,4 +187,7 @@ _SHOWN = {
     "weights": weight_views.weights,
     "deltas": weight_views.deltas,
     "stages": weight_views.stages,
+    "similarity": state_views.similarity,
+    "probes": state_views.probes,
+    "patching": state_views.patching,
 }

@@ -10,6 +10,7 @@ from stratalign.stats.agreement import (
     krippendorff_alpha,
     quadratic_kappa,
 )
+from stratalign.stats.bootstrap import Interval, percentile_interval, resampled_sums
 from stratalign.stats.clustered import (
     ClusteredMean,
     clustered_mean,
@@ -91,6 +92,7 @@ __all__ = [
     "ClusteredMean",
     "Comparison",
     "DifferenceTests",
+    "Interval",
     "LengthControlled",
     "MarginTest",
     "MatchedGains",
@@ -121,9 +123,11 @@ __all__ = [
     "matched_gains",
     "missing_bounds",
     "overlap",
+    "percentile_interval",
     "prompts_needed",
     "quadratic_kappa",
     "rank_correlation",
+    "resampled_sums",
     "seed_level",
     "sign_deviation",
     "sign_flip_p_values",
