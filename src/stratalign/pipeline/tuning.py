@@ -149,6 +149,7 @@ def _choose(one: Tuned, values: Mapping[str, Floats], clusters: Sequence[str]) -
     return {
         "by": one.grid.by,
         "measured": measured,
+        "loss": one.standing[0].settings.loss,
         "better": better,
         "made_from": _made_from(one),
         "candidates": [
