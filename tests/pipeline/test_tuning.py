@@ -133,11 +133,8 @@ def test_a_study_that_stops_anywhere_around_the_choice_ends_in_the_same_bytes(
     file, whole = finished
     out = tmp_path / "out"
 
-    class Stopped(Exception):
-        pass
-
     def stop(*_args, **_options):
-        raise Stopped
+        raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
         if place == "measured":  # all trained and measured, nothing chosen
@@ -148,7 +145,7 @@ def test_a_study_that_stops_anywhere_around_the_choice_ends_in_the_same_bytes(
             patched.setattr(adopting, "_copy_adapter", stop)
         else:  # all copied, nothing proven
             patched.setattr(Manifest, "enter_proof", stop)
-        with pytest.raises(Stopped):
+        with pytest.raises(KeyboardInterrupt):
             sa.study(file, out=out)
     sa.study(file, out=out)
     assert made(out) == made(whole)
@@ -210,6 +207,17 @@ def test_the_plan_shows_candidates_apart_and_the_choice_once_it_is_made(finished
     assert [one["learning_rate"] for one in before["candidates"].values()] == RATES
     after = sa.plan(file, out=out).describe()
     assert after["runs"]["mid"]["tuned"]["values"] == {"learning_rate": 0.002}
+
+
+def test_the_page_names_the_choice_the_edge_and_every_candidate(finished):
+    _, out = finished
+    page = (out / "report.html").read_text()
+    assert "Tuned on validation" in page
+    assert "mid: the best learning rate, 0.002, is the highest tried" in page
+    assert "mid: learning rate 0.002, rank 4, loss" in page
+    assert "<svg" in (out / "figures/tuning.svg").read_text()
+    table = (out / "tables/tuning.csv").read_text().splitlines()
+    assert [line.split(",")[:3] for line in table[1:]] == [["mid", "0.0005", "4"], ["mid", "0.002", "4"]]
 
 
 def pair(run, cluster, margin):

@@ -36,6 +36,7 @@ class StudyRecords:
     adapter_bytes: Mapping[str, int] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
     diagnoses: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    tuning: Mapping[str, Any] = field(default_factory=dict)
 
 
 def study_folder(folder: Path) -> StudyFolder:
@@ -80,6 +81,7 @@ def read_study(folder: Path) -> StudyRecords:
         execution=_mapping(study.execution),
         adapter_bytes=_adapter_bytes(study.adapters),
         missing=tuple(absent),
+        tuning=_mapping(study.tuning),
         diagnoses={path.stem: _mapping(path) for path in sorted(study.diagnostics.glob("*.json"))},
     )
     return of_recipe(read)
@@ -109,11 +111,21 @@ def of_recipe(records: StudyRecords) -> StudyRecords:
     manifest = {"runs": {run: entry for run, entry in entries.items() if run in kept}} if entries else {}
     return replace(
         records,
+        tuning=records.tuning if records.recipe.get("tune") or _tunes(records.recipe) else {},
         manifest={**records.manifest, **manifest},
         training=tuple(row for row in records.training if row["run"] in kept),
         logprobs=tuple(row for row in records.logprobs if row["run"] in kept),
         responses=tuple(row for row in records.responses if row["run"] in kept),
     )
+
+
+def _tunes(recipe: Mapping[str, Any]) -> bool:
+    """Whether any condition has a grid of its own."""
+    written = recipe.get("conditions") or ()
+    listed = (
+        [written] if isinstance(written, Mapping) else [one for one in written if isinstance(one, Mapping)]
+    )
+    return any("tune" in (settings or {}) for one in listed for settings in one.values())
 
 
 def _condition_names(written: Any) -> set[str]:
