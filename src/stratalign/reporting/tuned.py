@@ -87,7 +87,7 @@ def _row(name: str, one: Record, each: Record) -> CandidateRow:
         _value(each["learning_rate"]) if "learning_rate" in each else "",
         str(each["rank"]),
         plain(each["mean"], DIGITS),
-        interval(each["low"], each["high"], DIGITS),
+        _within(each["low"], each["high"]),
         "" if behind is None else _difference(behind),
         ", ".join([*marks, *(["cannot be told from the best"] if each["candidate"] in one["tied"] else [])]),
     )
@@ -99,14 +99,15 @@ def _choice(name: str, one: Record) -> str:
     said = f"{name}: {_setting(chosen)}, {one['by']} {plain(chosen['mean'], DIGITS)}."
     if second is None:
         return f"{said} There was nothing else to choose from."
-    gap = f"{_difference(second)} from the second, {_setting(own[second['candidate']])}"
+    gap = f"the second, {_setting(own[second['candidate']])}, differs by {_difference(second)}"
     if not one["tied"]:
         return f"{said} It is the best of {len(own)}; {gap}."
     count = len(one["tied"])
     others = "one other candidate" if count == 1 else f"{count} others"
+    sure = "cannot tell" if second["verdict"] == "cannot tell" else "sure"
     return (
         f"{said} Of {len(own)}, {_setting(best)} has the best mean, but {others} cannot be told from it, and the "
-        f"smallest of these is taken. The best is {gap}: {second['verdict'].replace('behind', 'sure')}."
+        f"smallest of these is taken; {gap}: {sure}."
     )
 
 
@@ -232,6 +233,10 @@ def _value(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{block} {rate:g}" for block, rate in value.items())
     return f"{value:g}"
+
+
+def _within(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f"[{plain(low, DIGITS)}, {plain(high, DIGITS)}]"
 
 
 def _difference(one: Record) -> str:
