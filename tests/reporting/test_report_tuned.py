@@ -101,8 +101,8 @@ def view(tmp_path, monkeypatch):
 
 def test_each_choice_says_how_surely_it_is_the_best(view):
     assert view.choices == (
-        "local: learning rate 0.002, rank 8, loss 0.5000. It is the best of 2; the second, learning rate 0.001, rank 8, "
-        "differs by +0.1000 [+0.0500, +0.1500].",
+        "local: learning rate 0.002, rank 8, loss 0.5000. It is the best of 2; the second, learning rate 0.001, "
+        "rank 8, differs by +0.1000 [+0.0500, +0.1500].",
         "mid: learning rate 0.001, rank 8, loss 0.5500. Of 2, learning rate 0.002, rank 8 has the best mean, but one "
         "other candidate cannot be told from it, and the smallest of these is taken; the second, learning rate 0.001, "
         "rank 8, differs by +0.0100 [−0.0200, +0.0400]: cannot tell.",
