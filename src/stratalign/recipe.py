@@ -35,6 +35,11 @@ class Recipe(BaseModel):
     model: ModelSettings
     preferences: PreferenceSettings
     conditions: list[Any] | dict[str, Any] = Field(list(PAPER_CONDITIONS))
+    tune: dict[str, Any] | None = Field(
+        None,
+        description="conditions whose learning rate or rank is chosen on validation: {conditions: [full, mid], "
+        "learning_rate: [5e-6, 1e-5], rank: [8, 16], by: loss} (ours)",
+    )
     seeds: list[int] = Field([0], description="each trains and samples every condition once more (ours)")
     partition: PartitionSettings = PartitionSettings()
     training: TrainingSettings = TrainingSettings()
@@ -72,7 +77,7 @@ class Recipe(BaseModel):
 
     def specs(self) -> list[ConditionSpec]:
         """The conditions, lists of values expanded."""
-        return expand_conditions(self.conditions, OVERRIDE_KEYS)
+        return expand_conditions(self.conditions, OVERRIDE_KEYS, self.tune)
 
     def settings_of(self, spec: ConditionSpec) -> TrainingSettings:
         """The training settings of one condition, its overrides applied.
@@ -86,9 +91,9 @@ class Recipe(BaseModel):
             raise _explained(error, f"conditions.{spec.name}") from None
 
     def to_yaml(self) -> str:
-        """The recipe with every default written out; without scorers where there are none, and without `pairs`, which
-        no stage of a study reads."""
-        left_out = {"pairs"} if self.scorers else {"pairs", "scorers"}
+        """The recipe with every default written out; without `scorers` and `tune` where there are none, and without
+        `pairs`, which no stage of a study reads."""
+        left_out = {"pairs", *(key for key in ("scorers", "tune") if not getattr(self, key))}
         written = self.model_dump(mode="json", exclude=left_out)
         if self.scorers:
             written["scorers"] = [one.as_written() for one in self.scorers]

@@ -32,6 +32,7 @@ INTRODUCTION = """\
 CONDITIONS = """\
 # What is compared. The short form names blocks; every training key below may be overridden in the long one:
 #   tuned: {block: mid, learning_rate: [5e-6, 1e-5, 2e-5]}       a list of values makes one condition each
+#   best: {block: mid, tune: {learning_rate: [5e-6, 1e-5, 2e-5], rank: [8, 16]}}   the best of these on validation
 #   joint: {blocks: [local, global], learning_rate: {local: 1e-5, global: 5e-6}}
 #   chosen: {layers: [3, 4, "17-19"]}
 #   random: {random: mid, seed: 1}                                as many layers as mid, drawn at random

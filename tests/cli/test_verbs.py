@@ -139,6 +139,20 @@ def test_plan_says_what_would_be_trained_and_writes_nothing(make_model, transcri
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.yaml"]
 
 
+def test_plan_shows_what_is_tried_for_a_tuned_condition_and_that_it_is_not_judged(
+    make_model, transcripts, tmp_path
+):
+    file = write_recipe(tmp_path / "tiny.yaml", make_model("llama"), transcripts)
+    tune = "tune={conditions: [mid], learning_rate: [0.001, 0.002], rank: [2, 4]}"
+    shown = call("plan", file, "--set", tune, "--set", "preferences.validation=4")
+    assert (
+        "Tuned on 4 validation rows: 4 more runs, which are trained and measured, and neither answer"
+        in shown.out
+    )
+    assert "mid, by loss: learning_rate 0.001, 0.002; rank 2, 4; not chosen yet" in shown.out
+    assert len([line for line in shown.out.splitlines() if line.startswith("mid ") and "tuned" in line]) == 1
+
+
 def test_plan_prints_a_condition_for_axolotl_and_nothing_else(make_model, transcripts, tmp_path):
     file = write_recipe(tmp_path / "tiny.yaml", make_model("llama"), transcripts)
     shown = call("plan", file, "--axolotl", "mid", "--set", "training.rank=4")

@@ -174,3 +174,15 @@ def test_axolotl_gets_the_names_of_the_model_and_not_the_defaults(make_model):
     keys = yaml.safe_load(sa.axolotl_config(str(make_model("gpt_neox")), "mid"))
     assert keys["lora_target_modules"] == ["query_key_value", "dense"]
     assert keys["peft_layers_to_transform"] == [2, 3]
+
+
+def test_a_condition_tuned_by_rank_is_named_by_candidate(make_model):
+    tune = {"learning_rate": [1e-3], "rank": [2, 4]}
+    written = {"model": str(make_model("llama")), "preferences": {"source": "none"}}
+    recipe = parse_recipe({**written, "conditions": {"mid": {"block": "mid", "tune": tune}}})
+    assert sa.lora_config(recipe, "mid-0.001-4").r == 4
+    with pytest.raises(UserError, match="Name one of its candidates"):
+        sa.lora_config(recipe, "mid")
+    tune["rank"] = [4]
+    one = parse_recipe({**written, "conditions": {"mid": {"block": "mid", "tune": tune}}})
+    assert sa.lora_config(one, "mid").r == 4

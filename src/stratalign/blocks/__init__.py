@@ -2,6 +2,7 @@
 
 from stratalign.blocks.conditions import Condition, Phase, resolve_condition
 from stratalign.blocks.families import FAMILIES, REFUSALS, Family, Refusal, describe_family
+from stratalign.blocks.grids import TUNED_KEYS, Grid
 from stratalign.blocks.partitions import PARTITIONS, Blocks, PartitionSettings, partition
 from stratalign.blocks.segmentation import segment
 from stratalign.blocks.selectors import (
@@ -31,11 +32,13 @@ __all__ = [
     "FAMILIES",
     "PARTITIONS",
     "REFUSALS",
+    "TUNED_KEYS",
     "WORDS",
     "Blocks",
     "Condition",
     "ConditionSpec",
     "Family",
+    "Grid",
     "PartitionSettings",
     "Phase",
     "Refusal",

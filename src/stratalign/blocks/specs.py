@@ -7,10 +7,11 @@ are carried along, and checked by whoever owns those keys.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from stratalign.blocks.grids import Grid, read_grid, with_section
 from stratalign.errors import UserError, unknown_name
 from stratalign.records import SAFE_NAME
 
@@ -28,39 +29,59 @@ LIST_KEYS = ("targets", "betas")
 
 @dataclass(frozen=True)
 class ConditionSpec:
-    """One condition as the recipe writes it, value lists expanded: selection, and overrides of training keys."""
+    """One condition as the recipe writes it, value lists expanded: selection, and overrides of training keys.
+
+    `tune` holds the values to try where the condition is to be tuned on validation.
+    """
 
     name: str
     selection: Mapping[str, Any]
     overrides: Mapping[str, Any] = field(default_factory=dict)
+    tune: Grid | None = None
 
     @property
     def labels(self) -> str:
         return str(self.selection.get("labels", "given"))
 
+    def candidates(self) -> list[ConditionSpec]:
+        """One condition for each combination of the values to try, named by them (`mid-0.00075-16`); none without."""
+        combinations = self.tune.combinations() if self.tune else []
+        return [
+            ConditionSpec(_named(self.name, values.values()), self.selection, {**self.overrides, **values})
+            for values in combinations
+        ]
 
-def expand_conditions(written: object, override_keys: Sequence[str]) -> list[ConditionSpec]:
+
+def expand_conditions(
+    written: object, override_keys: Sequence[str], tune: object = None
+) -> list[ConditionSpec]:
     """Read `conditions` of a recipe: a list of names and one-key mappings, or a mapping of name to settings.
 
+    Args:
+        written: the recipe's `conditions`.
+        override_keys: the training keys that a condition may give values of its own.
+        tune: the recipe's section `tune`, None without one.
+
     Raises:
-        UserError: an unsafe or repeated name (also when only the case differs), an unknown key, or a condition
-            without exactly one way of selecting layers.
+        UserError: an unsafe or repeated name (also when only the case differs, and of a candidate), an unknown key, or
+            a condition without exactly one way of selecting layers.
     """
     specs: list[ConditionSpec] = []
-    for name, settings in _entries(written):
-        for full_name, values in _sweep(name, dict(settings)):
+    for name, settings in with_section(_entries(written), tune):
+        for full_name, values in _sweep(name, settings):
             specs.append(_spec(full_name, values, override_keys))
     if not specs:
         raise UserError("`conditions` is empty. The paper's five are [base, full, local, mid, global].")
     seen: dict[str, str] = {}
-    for spec in specs:
-        other = seen.get(spec.name.casefold())
+    for one in [each for spec in specs for each in (spec, *spec.candidates())]:
+        _check_name(one.name)
+        other = seen.get(one.name.casefold())
         if other is not None:
-            same = "twice" if other == spec.name else f"beside {other!r}, which differs only in case"
+            same = "twice" if other == one.name else f"beside {other!r}, which differs only in case"
             raise UserError(
-                f"Condition {spec.name!r} is named {same}. Names become folders: make them distinct."
+                f"Condition {one.name!r} is named {same}. Names become folders: make them distinct."
             )
-        seen[spec.name.casefold()] = spec.name
+        seen[one.name.casefold()] = one.name
     return specs
 
 
@@ -102,25 +123,35 @@ def _sweep(name: str, settings: dict[str, Any]) -> list[tuple[str, dict[str, Any
             raise UserError(f"conditions.{name}.{key} is an empty list: there is no value to try.")
     return [
         (
-            "-".join([name, *(_value_name(value) for value in values)]),
+            _named(name, values),
             {**settings, **dict(zip(listed, values, strict=True))},
         )
         for values in itertools.product(*listed.values())
     ]
 
 
+def _named(name: str, values: Iterable[object]) -> str:
+    return "-".join([name, *map(_value_name, values)])
+
+
 def _value_name(value: object) -> str:
+    if isinstance(value, Mapping):
+        value = list(value.values())
     if isinstance(value, (list, tuple)):
         return "+".join(_value_name(item) for item in value)
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _spec(name: str, settings: dict[str, Any], override_keys: Sequence[str]) -> ConditionSpec:
+def _check_name(name: str) -> None:
     if not SAFE_NAME.fullmatch(name):
         raise UserError(
             f"{name!r}, made from a list of values, cannot name a folder. Write these conditions out."
         )
-    known = (*SELECTORS, *EXTRAS, *override_keys)
+
+
+def _spec(name: str, settings: dict[str, Any], override_keys: Sequence[str]) -> ConditionSpec:
+    _check_name(name)
+    known = (*SELECTORS, *EXTRAS, "tune", *override_keys)
     for key in settings:
         if key not in known:
             raise unknown_name(f"key conditions.{name}", key, known)
@@ -154,8 +185,25 @@ def _spec(name: str, settings: dict[str, Any], override_keys: Sequence[str]) -> 
             f"conditions.{name}.sampling_seed must be a whole number from 0, got {settings['sampling_seed']!r}."
         )
     selection = {key: value for key, value in settings.items() if key in (*SELECTORS, *EXTRAS)}
-    overrides = {key: value for key, value in settings.items() if key not in selection}
-    return ConditionSpec(name, selection, overrides)
+    overrides = {key: value for key, value in settings.items() if key not in (*selection, "tune")}
+    return ConditionSpec(name, selection, overrides, _grid(name, settings))
+
+
+def _grid(name: str, settings: Mapping[str, Any]) -> Grid | None:
+    if "tune" not in settings:
+        return None
+    grid = read_grid(f"conditions.{name}.tune", settings["tune"])
+    twice = next((key for key in grid.values if key in settings), None)
+    if twice is not None:
+        raise UserError(f"conditions.{name} gives both {twice} and values of it to try. Keep one of them.")
+    if "rank" in grid.values and "parameters_like" in settings:
+        raise UserError(f"conditions.{name} gives both ranks to try and `parameters_like`. Keep one of them.")
+    if settings.get("labels", "given") != "given":
+        raise UserError(
+            f"conditions.{name} has shuffled labels, so it has nothing to be tuned to. Give it the values of the "
+            "condition that it is held against."
+        )
+    return grid
 
 
 def _check_by(name: str, settings: Mapping[str, Any]) -> None:

@@ -114,10 +114,17 @@ def plan(planned: Mapping[str, Any]) -> None:
         table.add_column(name, justify="left" if name in ("run", "layers", "labels") else "right")
     for name, run in planned["runs"].items():
         layers = _ranges(run["layers"])
+        rank, parameters = run["rank"], run["parameters"]
         table.add_row(
-            name, layers, str(run["modules"]), str(run["rank"]), f"{run['parameters']:,}", run["labels"]
+            name,
+            layers,
+            str(run["modules"]),
+            "tuned" if rank is None else str(rank),
+            "tuned" if parameters is None else f"{parameters:,}",
+            run["labels"],
         )
     console.print(table)
+    _candidates(planned)
     for name, selection in planned["unresolved"].items():
         say(
             f"{name}: by record {selection['by']}, which is not there yet: {diagnose_command(selection['by'])}"
@@ -127,9 +134,40 @@ def plan(planned: Mapping[str, Any]) -> None:
     say(f"Folder: {planned['out']}")
 
 
+def _candidates(planned: Mapping[str, Any]) -> None:
+    """What is tried for tuned conditions, and what was chosen."""
+    if not planned["candidates"]:
+        return
+    rows = planned["preferences"]["parts"]["validation"]["rows"]
+    say(
+        f"Tuned on {rows} validation rows: {len(planned['candidates'])} more runs, which are trained and measured, and "
+        "neither answer nor are judged"
+    )
+    conditions = {run["condition"]: run["tuned"] for run in planned["runs"].values() if "tuned" in run}
+    for condition, about in conditions.items():
+        mine = [one for one in planned["candidates"].values() if one["condition"] == condition]
+        tried = {
+            key: list(dict.fromkeys(_value(one[key]) for one in mine))
+            for key in ("learning_rate", "rank")
+            if key in mine[0]
+        }
+        values = "; ".join(f"{key} {', '.join(found)}" for key, found in tried.items() if len(found) > 1)
+        chosen = f"chosen {about['chosen']}" if about["chosen"] else "not chosen yet"
+        say(f"  {condition}, by {about['by']}: {values or 'one value'}; {chosen}")
+
+
+def _value(value: object) -> str:
+    """A rate or rank, or the rates of blocks."""
+    if isinstance(value, Mapping):
+        return " + ".join(f"{block} {rate:g}" for block, rate in value.items())
+    return f"{value:g}"
+
+
 def proofs(manifest: Mapping[str, Any], path: Path) -> None:
     """Which runs are proven, and how."""
     for name, run in manifest["runs"].items():
+        if "candidate_of" in run:
+            continue
         proof = run.get("proof")
         if proof is None:
             say(f"{name}: not trained yet")

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from stratalign.blocks import PartitionSettings, Site, partition
 from stratalign.errors import UserError, unknown_name
 from stratalign.models import ModelShape, inspect_model, list_sites
-from stratalign.pipeline.planning import resolve_runs
+from stratalign.pipeline.resolving import resolve_runs, resolve_tuned
 from stratalign.recipe import Recipe, parse_recipe
 from stratalign.training import OVERRIDE_KEYS, Run
 
@@ -162,7 +162,17 @@ def _run(recipe: Recipe, name: str, sites: tuple[Site, ...]) -> Run:
     n_layers = 1 + max(site.layer for site in sites)
     blocks = partition(n_layers, recipe.partition.method, recipe.partition.blocks)
     shape = ModelShape(Path(), "", n_layers, 0, sites, proven=False, longest=None)
-    runs = {run.id: run for run in resolve_runs(recipe.model_copy(update={"seeds": [0]}), shape, blocks)}
+    recipe = recipe.model_copy(update={"seeds": [0]})
+    runs = {run.id: run for run in resolve_runs(recipe, shape, blocks)}
+    for one in resolve_tuned(recipe, shape, blocks):
+        candidates = {run.id: run for each in one.candidates for run in each.runs}
+        runs |= candidates
+        if name == one.condition and len({run.condition.rank for run in candidates.values()}) > 1:
+            raise UserError(
+                f"The rank of condition {name!r} is chosen by a study, so a recipe alone does not say it. Name one of "
+                f"its candidates ({', '.join(candidates)}), or take the configuration beside the study's adapter."
+            )
+        runs[one.condition] = one.candidates[0].runs[0]
     if name not in runs:
         if name == NAME:
             raise UserError(f"These values make {len(runs)} conditions: {', '.join(runs)}. Give one of each.")

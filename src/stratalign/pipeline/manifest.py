@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from stratalign.pipeline.planning import Plan
 
 
+RESULTS = ("trained", "proof")
+
+
 class Manifest:
     """The manifest of one study; every change is written at once."""
 
@@ -23,10 +26,21 @@ class Manifest:
 
     @classmethod
     def open(cls, folder: StudyFolder, plan: Plan) -> Manifest:
-        """The stored manifest with an entry for every run of the plan; runs that the plan lacks stay as they are."""
+        """The stored manifest with an entry for every run of the plan; runs that the plan lacks stay as they are, and
+        tuned conditions that wait for a choice.
+
+        A tuned condition's results are those of one candidate: where another is chosen now, they are forgotten.
+        """
         stored = read_json(folder.manifest) if folder.manifest.is_file() else {}
         earlier = stored.get("runs", {})
-        runs = {run.id: _entry(run, len(plan.steps)) | _results(earlier.get(run.id, {})) for run in plan.runs}
+        told = _tuning(plan)
+        runs = {}
+        for run in (*plan.runs, *plan.candidates):
+            if run.condition.name in plan.waiting:
+                continue
+            before, about = earlier.get(run.id, {}), told.get(run.id, {})
+            same = before.get("tuned") == about.get("tuned")
+            runs[run.id] = _entry(run, len(plan.steps)) | about | (_results(before) if same else {})
         content = {
             "schema": 1,
             "model": {
@@ -91,6 +105,12 @@ class Manifest:
             name: Check(**check) for name, check in self._content["runs"][run]["trained"]["witnessed"].items()
         }
 
+    def forget(self, run: str) -> None:
+        """Forget what is known of a run's adapter, which is about to be replaced."""
+        for key in RESULTS:
+            self._content["runs"][run].pop(key, None)
+        self._write()
+
     def enter_trained(self, run: str, digest: str, checks: Mapping[str, Check]) -> None:
         self._content["runs"][run]["trained"] = {
             "adapter_sha256": digest,
@@ -131,5 +151,19 @@ def _entry(run: Run, steps: int) -> dict[str, Any]:
     }
 
 
+def _tuning(plan: Plan) -> dict[str, dict[str, Any]]:
+    """What a run has to do with tuning: the condition that it is a candidate for, or the candidate that it became."""
+    told: dict[str, dict[str, Any]] = {}
+    for one in plan.tuned:
+        for each in one.candidates:
+            told |= {
+                run.id: {"candidate_of": one.condition, "values": dict(each.values)} for run in each.runs
+            }
+            if plan.chosen.get(one.condition) == each.name:
+                became = {"candidate": each.name, "by": one.grid.by, "values": dict(each.values)}
+                told |= {run.id: {"tuned": became} for run in one.standing}
+    return told
+
+
 def _results(earlier: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: earlier[key] for key in ("trained", "proof") if key in earlier}
+    return {key: earlier[key] for key in RESULTS if key in earlier}

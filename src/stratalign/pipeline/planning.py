@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,9 @@ from transformers import PreTrainedTokenizerBase
 from stratalign.blocks import (
     Blocks,
     ConditionSpec,
-    Signals,
     describe_layers,
     modules_by,
     partition,
-    resolve_condition,
 )
 from stratalign.errors import StudyFailure, UserError
 from stratalign.generation import Prompt
@@ -31,8 +29,10 @@ from stratalign.losses import LOSSES
 from stratalign.models import ModelShape, inspect_model, load_tokenizer
 from stratalign.pipeline.execution import Execution, resolve_execution
 from stratalign.pipeline.fingerprints import Fingerprints, check_fresh
+from stratalign.pipeline.resolving import check_validation, resolve_runs, resolve_tuned
 from stratalign.pipeline.scoring import check_scorers
 from stratalign.pipeline.selecting import check_records, selector_records
+from stratalign.pipeline.tuning import Tuned, choices
 from stratalign.preferences import (
     Asked,
     BadRow,
@@ -51,7 +51,7 @@ from stratalign.preferences import (
     without_rejected,
 )
 from stratalign.recipe import Recipe
-from stratalign.records import StudyFolder, append_jsonl, told
+from stratalign.records import StudyFolder, append_jsonl, read_json, told
 from stratalign.training import (
     LOSS_KEYS,
     SHARED_KEYS,
@@ -65,7 +65,11 @@ from stratalign.training import (
 
 @dataclass(frozen=True)
 class Plan:
-    """A recipe with everything that follows from it."""
+    """A recipe with everything that follows from it.
+
+    `runs` are what is answered for, judged and reported. One of a tuned condition has its candidate's values once that
+    is chosen; until then it stands for its name, layers and seed.
+    """
 
     recipe: Recipe
     folder: StudyFolder
@@ -86,6 +90,26 @@ class Plan:
     fingerprints: Fingerprints
     unresolved: tuple[ConditionSpec, ...] = ()
     """Conditions chosen by a record that is not there yet."""
+    tuned: tuple[Tuned, ...] = ()
+    chosen: Mapping[str, str] = field(default_factory=dict)
+    """Of tuned conditions, the candidate that was chosen, if one was."""
+
+    @property
+    def candidates(self) -> tuple[Run, ...]:
+        """The runs that are trained and measured on validation, and no more."""
+        return tuple(run for one in self.tuned for each in one.candidates for run in each.runs)
+
+    @property
+    def waiting(self) -> tuple[str, ...]:
+        """Tuned conditions of which no candidate is chosen yet."""
+        return tuple(one.condition for one in self.tuned if one.condition not in self.chosen)
+
+    def candidate_of(self, run: Run) -> Run | None:
+        """The candidate's run that this one is, under the condition's name; None of a run that is trained itself."""
+        name = self.chosen.get(run.condition.name)
+        return next(
+            (one for one in self.candidates if (one.condition.name, one.seed) == (name, run.seed)), None
+        )
 
     def describe(self) -> dict[str, Any]:
         """The plan in numbers and names; what `stratalign plan --json` prints."""
@@ -124,10 +148,33 @@ class Plan:
                     "labels": run.condition.labels,
                     "phases": len(run.condition.phases),
                 }
+                | self._told_of_tuning(run)
                 for run in self.runs
+            },
+            "candidates": {
+                run.id: {
+                    "condition": one.condition,
+                    "seed": run.seed,
+                    **each.values,
+                    "rank": run.condition.rank,
+                    "parameters": run.condition.parameters,
+                }
+                for one in self.tuned
+                for each in one.candidates
+                for run in each.runs
             },
             "unresolved": {spec.name: dict(spec.selection) for spec in self.unresolved},
         }
+
+    def _told_of_tuning(self, run: Run) -> dict[str, Any]:
+        one = next((one for one in self.tuned if one.condition == run.condition.name), None)
+        if one is None:
+            return {}
+        name = self.chosen.get(one.condition)
+        values = next((dict(each.values) for each in one.candidates if each.name == name), None)
+        unknown = {"rank": None, "parameters": None} if values is None and "rank" in one.grid.values else {}
+        about = {"by": one.grid.by, "candidates": len(one.candidates), "chosen": name, "values": values}
+        return {**unknown, "tuned": about}
 
     def check_resolved(self) -> None:
         """Raise a UserError, with the command to run, if a condition waits for a record."""
@@ -150,6 +197,7 @@ def make_plan(recipe: Recipe, out: Path) -> Plan:
     blocks = partition(shape.n_layers, recipe.partition.method, recipe.partition.blocks)
     records, unresolved = selector_records(recipe, folder)
     runs = resolve_runs(recipe, shape, blocks, records)
+    tuned = resolve_tuned(recipe, shape, blocks, records)
     if compares_with_base(recipe.judge) and not any(run.condition.name == "base" for run in runs):
         raise UserError(
             f"The protocol {recipe.judge.protocol!r} shows each answer beside base's, but no condition is named base. "
@@ -158,7 +206,7 @@ def make_plan(recipe: Recipe, out: Path) -> Plan:
     tokenizer = load_tokenizer(recipe.model)
     imitates = not any(LOSSES[run.settings.loss].needs_pairs for run in runs if run.condition.trains)
     found = load(recipe.preferences, demonstrations=imitates)
-    fingerprints = _fingerprints(recipe, shape, runs, found.digest)
+    fingerprints = _fingerprints(recipe, shape, runs, tuned, found.digest)
     check_fresh(folder, fingerprints)
     check_records(recipe, folder, fingerprints)
     parts, trees, bad, about = read_preferences(recipe, found, tokenizer, folder)
@@ -169,8 +217,9 @@ def make_plan(recipe: Recipe, out: Path) -> Plan:
             for part in (parts.train, parts.validation, parts.held_out)
         ),
     )
+    check_validation(tuned, validation)
     steps = plan_steps(len(train), recipe.training, recipe.preferences.seed)
-    for run in runs:
+    for run in (*runs, *(run for one in tuned for each in one.candidates for run in each.runs)):
         if run.condition.trains:
             phase_bounds(run.condition, len(steps))
             _check_warmup(run, len(steps))
@@ -184,7 +233,7 @@ def make_plan(recipe: Recipe, out: Path) -> Plan:
         for row in parts.held_out
     )
     check_judge(recipe.judge, [prompt.text for prompt in prompts], recipe.preferences.objective, scored)
-    return Plan(
+    planned = Plan(
         recipe=recipe,
         folder=folder,
         shape=shape,
@@ -203,39 +252,22 @@ def make_plan(recipe: Recipe, out: Path) -> Plan:
         tokenizer=tokenizer,
         fingerprints=fingerprints,
         unresolved=unresolved,
+        tuned=tuned,
     )
+    return with_choices(planned)
 
 
-def resolve_runs(
-    recipe: Recipe, shape: ModelShape, blocks: Blocks, records: Mapping[str, Signals | None] | None = None
-) -> tuple[Run, ...]:
-    """Every condition under every seed, resolved to exact modules; those that wait for a record are left out.
-
-    Args:
-        records: the records that conditions name, None for one that is not there.
-    """
-    runs: list[Run] = []
-    known = {} if records is None else records
-    there = {by: signals for by, signals in known.items() if signals is not None}
-    for spec in recipe.specs():
-        if spec.selection.get("by") in known.keys() - there.keys():
-            continue
-        settings = recipe.settings_of(spec)
-        condition = resolve_condition(
-            spec,
-            shape.sites,
-            blocks,
-            learning_rate=settings.learning_rate,
-            targets=settings.targets,
-            rank=settings.rank,
-            records=there,
-        )
-        if condition.rank != settings.rank:
-            settings = settings.overridden({"rank": condition.rank})
-        for seed in recipe.seeds:
-            name = spec.name if len(recipe.seeds) == 1 else f"{spec.name}@{seed}"
-            runs.append(Run(name, condition, seed, settings))
-    return tuple(runs)
+def with_choices(plan: Plan) -> Plan:
+    """The plan with what tuning.json says of its candidates."""
+    if not plan.tuned:
+        return plan
+    stored = read_json(plan.folder.tuning) if plan.folder.tuning.is_file() else {}
+    chosen = choices(plan.tuned, stored)
+    runs = {run.id: run for run in plan.runs}
+    for one in plan.tuned:
+        standing = one.become(chosen[one.condition]) if one.condition in chosen else one.standing
+        runs |= {run.id: run for run in standing}
+    return replace(plan, runs=tuple(runs.values()), chosen=chosen)
 
 
 def _check_length(recipe: Recipe, shape: ModelShape) -> None:
@@ -340,8 +372,12 @@ def _without_effect(settings: TrainingSettings) -> list[str]:
     return [key for key in LOSS_KEYS if key not in reads or not getattr(settings, key)]
 
 
-def _fingerprints(recipe: Recipe, shape: ModelShape, runs: Sequence[Run], digest: str) -> Fingerprints:
-    """What each stored result depends on."""
+def _fingerprints(
+    recipe: Recipe, shape: ModelShape, runs: Sequence[Run], tuned: Sequence[Tuned], digest: str
+) -> Fingerprints:
+    """What each stored result depends on. Of a tuned condition the values do not count: they are chosen, and may be
+    chosen anew when the grid grows."""
+    grids = {one.condition: one.grid for one in tuned}
     training = recipe.training.model_dump(mode="json")
     free = ("checkpoint_every", "checkpointing", "reference")  # change no result beyond rounding
     shared = {key: training[key] for key in SHARED_KEYS if key not in free}
@@ -356,7 +392,13 @@ def _fingerprints(recipe: Recipe, shape: ModelShape, runs: Sequence[Run], digest
         "training": shared,
         "generation": recipe.generation.model_dump(mode="json"),
     }
-    for run in runs:
+    for run in (*runs, *(run for one in tuned for each in one.candidates for run in each.runs)):
+        if run.condition.name in grids:
+            prints[f"run {run.condition.name}@{run.seed}"] = {
+                "layers": describe_layers(run.condition.layers),
+                "tuned by": grids[run.condition.name].by,
+            }
+            continue
         prints[f"run {run.condition.name}@{run.seed}"] = {
             "layers": describe_layers(run.condition.layers),
             "phases": [{"steps": p.steps, "learning_rate": dict(p.modules)} for p in run.condition.phases],

@@ -31,7 +31,7 @@ def rename_runs(folder: StudyFolder, wanted: Sequence[tuple[str, int]]) -> None:
                 os.replace(source, target)
             notes = read_json(target / "stratalign.json")
             write_json(target / "stratalign.json", notes | {"run": new})
-    for file in (folder.training, folder.logprobs, folder.responses):
+    for file in (folder.training, folder.logprobs, folder.validation, folder.responses):
         rows = list(read_jsonl(file))
         if any(row["run"] in names for row in rows):
             renamed = [row | {"run": names.get(row["run"], row["run"])} for row in rows]

@@ -22,6 +22,7 @@ from stratalign.engine import UNPLANNED_TOKENS, JointEngine
 from stratalign.errors import StudyFailure, UserError
 from stratalign.generation import Answer, Prompt, answer_mixed, batches, divergence_from_base
 from stratalign.models import AdapterBank, AdapterSpec, LoadedModel, base_files, load_model, load_tokenizer
+from stratalign.pipeline.adopting import adopt, choose
 from stratalign.pipeline.answering import AnswerBatch, answered, begin_batches, end_batches
 from stratalign.pipeline.asking import ask_judges, base_of, has_judged
 from stratalign.pipeline.execution import begin_execution, settle_memory
@@ -66,7 +67,7 @@ def begin(plan: Plan) -> Manifest:
     """Set the folder up: recipe, execution, data account, run names; the manifest of the study."""
     folder = plan.folder
     begin_execution(folder, plan.execution)
-    rename_runs(folder, [(run.condition.name, run.seed) for run in plan.runs])
+    rename_runs(folder, [(run.condition.name, run.seed) for run in (*plan.runs, *plan.candidates)])
     write_text(folder.recipe, plan.recipe.to_yaml())
     write_json(folder.preferences, plan.preferences)
     if plan.bad:
@@ -76,32 +77,65 @@ def begin(plan: Plan) -> Manifest:
 
 
 def train_stage(plan: Plan, progress: Progress) -> None:
-    """Train what has no adapter, record held-out log-probabilities, prove.
+    """Train what has no adapter, choose between candidates, record held-out log-probabilities, prove.
 
-    Done: a run whose manifest entry holds a proof and whose held-out records are there. Trained: one whose adapter
-    is saved and entered.
+    Done: a run whose manifest entry holds a proof and whose held-out records are there; a candidate whose validation
+    records are there. Trained: one whose adapter is saved and entered.
     """
     manifest = begin(plan)
-    recorded = Counter(row["run"] for row in read_jsonl(plan.folder.logprobs))
-    complete = len(plan.held_out_trees)
-    pending = [run for run in plan.runs if not manifest.proven(run.id) or recorded[run.id] != complete]
-    if not pending:
+    pending, candidates = _pending(plan, manifest), _unmeasured(plan, manifest)
+    if not pending and not candidates and not plan.waiting:
         return
     with _timed(plan.folder, "train"):
         manifest.check_base(base_files(plan.recipe.model))
-        add_fingerprints(plan.folder, {_print_of(run): plan.fingerprints[_print_of(run)] for run in pending})
+        starting = {_print_of(run) for run in (*plan.runs, *plan.candidates)} & plan.fingerprints.keys()
+        add_fingerprints(plan.folder, {name: plan.fingerprints[name] for name in starting})
         loaded = _load(plan)
         manifest.enter_batches("packed" if loaded.packs else "padded")
         trees = [*plan.train_trees, *plan.held_out_trees]
         settled = settle_memory(plan.folder, plan.execution, loaded.anatomy, trees, packed=loaded.packs)
         plan = replace(plan, execution=settled)
         bank = AdapterBank(loaded.model)
-        for cohort in _cohorts(plan, manifest, pending):
+        tuned = {one.condition for one in plan.tuned}
+        own = [run for run in pending if run.condition.name not in tuned]
+        for cohort in _cohorts(plan, manifest, [*own, *candidates]):
             _train_cohort(plan, manifest, loaded, bank, cohort, progress)
-        _record_held_out(plan, loaded, bank, pending, progress)
+        if candidates:
+            rows = plan.validation_trees
+            _record(plan, loaded, bank, candidates, rows, plan.folder.validation, "validation", progress)
+        if candidates or plan.waiting:
+            plan = choose(plan)
+        manifest = Manifest.open(plan.folder, plan)
+        adopt(plan, manifest)
+        pending = _pending(plan, manifest)
+        if pending:
+            rows = plan.held_out_trees
+            _record(plan, loaded, bank, pending, rows, plan.folder.logprobs, "held-out", progress)
         del loaded, bank
         _release()
-        _prove(plan, manifest, pending, progress)
+        if pending:
+            _prove(plan, manifest, pending, progress)
+
+
+def _pending(plan: Plan, manifest: Manifest) -> list[Run]:
+    """The runs that are reported, without those that wait for a choice, as far as they are not done."""
+    recorded = Counter(row["run"] for row in read_jsonl(plan.folder.logprobs))
+    complete = len(plan.held_out_trees)
+    return [
+        run
+        for run in plan.runs
+        if run.condition.name not in plan.waiting
+        and not (manifest.proven(run.id) and recorded[run.id] == complete)
+    ]
+
+
+def _unmeasured(plan: Plan, manifest: Manifest) -> list[Run]:
+    """The candidates that are not done."""
+    if not plan.tuned:
+        return []
+    recorded = Counter(row["run"] for row in read_jsonl(plan.folder.validation))
+    complete = len(plan.validation_trees)
+    return [run for run in plan.candidates if not (manifest.trained(run.id) and recorded[run.id] == complete)]
 
 
 def generate_stage(plan: Plan, progress: Progress) -> None:
@@ -252,16 +286,28 @@ def _train_cohort(
     _note_training_time(folder, [run.id for run in cohort], trained.seconds)
 
 
-def _record_held_out(
-    plan: Plan, loaded: LoadedModel, bank: AdapterBank, pending: Sequence[Run], progress: Progress
+def _record(
+    plan: Plan,
+    loaded: LoadedModel,
+    bank: AdapterBank,
+    runs: Sequence[Run],
+    trees: Sequence[Tree],
+    file: Path,
+    what: str,
+    progress: Progress,
 ) -> None:
-    """Held-out log-probabilities of the pending runs, from the tensors in memory or, trained earlier, on disk."""
-    _attach_trained(plan, bank, [run for run in pending if run.id not in bank.specs])
-    names = [run.id for run in pending]
-    engine = _engine(plan, loaded, bank, pending)
-    records = list(evaluate(engine, names, plan.held_out_trees, progress))
-    keep_jsonl(plan.folder.logprobs, lambda row: row["run"] not in names)
-    append_jsonl(plan.folder.logprobs, records)
+    """Log-probabilities of held-out or validation rows under runs: their tensors are in memory or, trained earlier, on
+    disk."""
+    _attach_trained(plan, bank, [run for run in runs if run.id not in bank.specs])
+    names = [run.id for run in runs]
+    engine = _engine(plan, loaded, bank, runs)
+
+    def told(_what: str, done: int, total: int) -> None:
+        progress(f"{what} log-probabilities", done, total)
+
+    records = list(evaluate(engine, names, trees, told))
+    keep_jsonl(file, lambda row: row["run"] not in names)
+    append_jsonl(file, records)
 
 
 def _prove(plan: Plan, manifest: Manifest, pending: Sequence[Run], progress: Progress) -> None:

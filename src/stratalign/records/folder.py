@@ -75,6 +75,16 @@ class StudyFolder:
         return self.path / "logprobs.jsonl"
 
     @property
+    def validation(self) -> Path:
+        """Validation log-probabilities of the candidates of tuned conditions; lines as in `logprobs`."""
+        return self.path / "validation.jsonl"
+
+    @property
+    def tuning(self) -> Path:
+        """Which candidate each tuned condition became, and by how much."""
+        return self.path / "tuning.json"
+
+    @property
     def responses(self) -> Path:
         return self.path / "responses.jsonl"
 

@@ -6,14 +6,14 @@ is no study at all, or a record that is damaged, is the user's error.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from stratalign.blocks import expand_conditions
+from stratalign.blocks import ConditionSpec, expand_conditions
 from stratalign.errors import UserError
 from stratalign.records import Score, StudyFolder, read_json, read_jsonl, read_scores
 
@@ -36,6 +36,7 @@ class StudyRecords:
     adapter_bytes: Mapping[str, int] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
     diagnoses: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    tuning: Mapping[str, Any] = field(default_factory=dict)
 
 
 def study_folder(folder: Path) -> StudyFolder:
@@ -65,9 +66,14 @@ def read_study(folder: Path) -> StudyRecords:
         for path, without in _described(study).items()
         if not path.is_file()
     ]
+    recipe = _recipe(study.recipe)
+    if not study.tuning.is_file() and any(spec.tune for spec in _specs(recipe)):
+        absent.append(
+            "tuning.json is not there yet: nothing has been chosen for the conditions that are tuned."
+        )
     judges = _mapping(study.judges).get("judges", ())
     read = StudyRecords(
-        recipe=_recipe(study.recipe),
+        recipe=recipe,
         manifest=_mapping(study.manifest),
         training=_lines(study.training, "run", "step"),
         logprobs=_lines(study.logprobs, "run", "prompt_id"),
@@ -80,6 +86,7 @@ def read_study(folder: Path) -> StudyRecords:
         execution=_mapping(study.execution),
         adapter_bytes=_adapter_bytes(study.adapters),
         missing=tuple(absent),
+        tuning=_mapping(study.tuning),
         diagnoses={path.stem: _mapping(path) for path in sorted(study.diagnostics.glob("*.json"))},
     )
     return of_recipe(read)
@@ -92,7 +99,8 @@ def of_recipe(records: StudyRecords) -> StudyRecords:
     grows again; its report is that of the smaller study. Judging scores the recipe's runs alone, so that what has
     scores always stays. Where the recipe names no conditions, nothing is left out.
     """
-    written = _condition_names(records.recipe.get("conditions"))
+    specs = _specs(records.recipe)
+    written = {spec.name for spec in specs}
     seeds = [str(seed) for seed in records.recipe.get("seeds") or ()]
     if not written:
         return records
@@ -109,6 +117,7 @@ def of_recipe(records: StudyRecords) -> StudyRecords:
     manifest = {"runs": {run: entry for run, entry in entries.items() if run in kept}} if entries else {}
     return replace(
         records,
+        tuning=_tuning(specs, records.tuning),
         manifest={**records.manifest, **manifest},
         training=tuple(row for row in records.training if row["run"] in kept),
         logprobs=tuple(row for row in records.logprobs if row["run"] in kept),
@@ -116,19 +125,32 @@ def of_recipe(records: StudyRecords) -> StudyRecords:
     )
 
 
-def _condition_names(written: Any) -> set[str]:
-    """The names of a recipe's conditions, lists of values expanded; empty where none can be read."""
+def _specs(recipe: Mapping[str, Any]) -> list[ConditionSpec]:
+    """A recipe's conditions, lists of values expanded; empty where none can be read."""
+    written = recipe.get("conditions")
     if not written:
-        return set()
+        return []
     listed = (
         [written] if isinstance(written, Mapping) else [one for one in written if isinstance(one, Mapping)]
     )
     given = {name: settings or {} for one in listed for name, settings in one.items()}
     keys = sorted({str(key) for settings in given.values() for key in settings})
     try:
-        return {spec.name for spec in expand_conditions(written, keys)}
+        return expand_conditions(written, keys, recipe.get("tune"))
     except UserError:  # not written by a study: nothing can be said of what it planned
-        return set()
+        return []
+
+
+def _tuning(specs: Sequence[ConditionSpec], stored: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Of tuning.json, the conditions that the recipe still tunes."""
+    known = stored.get("conditions", {})
+    kept = {spec.name: known[spec.name] for spec in specs if spec.tune is not None and spec.name in known}
+    if not kept:
+        return {}
+    orders = [
+        one for one in stored["orders"] if {row["condition"] for row in one["tuned"]["order"]} <= kept.keys()
+    ]
+    return {**stored, "conditions": kept, "orders": orders}
 
 
 def _described(study: StudyFolder) -> dict[Path, str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -73,7 +73,7 @@ class Results:
     `equal_length` and `matched` hold contrasts at equal length and at equal KL to base, `seeds` those over seeds,
     `categories` those of means over dimensions; `states` counts what became of each run's answers; `agreement` holds
     the deciding judge against itself, further judges and people, `spread` how much of its scale it uses; `warnings` are
-    what judges.json says against its judges.
+    what judges.json says against its judges; `tuning` is tuning.json, empty where nothing is tuned.
     """
 
     study: Study
@@ -98,6 +98,7 @@ class Results:
     agreement: tuple[Agreed, ...]
     spread: tuple[DimensionSpread, ...]
     warnings: tuple[str, ...]
+    tuning: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def protocols(self) -> tuple[Judged, ...]:
@@ -168,6 +169,7 @@ def summarise(records: StudyRecords) -> Results:
         agreement=agreements(every.scores, every.judges, judged),
         spread=dimension_spreads(score_grid(records.scores, of_judge)),
         warnings=tuple(dict.fromkeys(str(one["warning"]) for one in every.judges if one.get("warning"))),
+        tuning=records.tuning,
     )
 
 
@@ -197,6 +199,9 @@ def evidence_of(records: StudyRecords, results: Results) -> Evidence:
 
 def as_json(results: Results) -> dict[str, Any]:
     """The content of results.json."""
+    numbers = asdict(results)
+    if not results.tuning:
+        del numbers["tuning"]
     return {
         "schema": SCHEMA,
         "bootstrap": {
@@ -223,7 +228,7 @@ def as_json(results: Results) -> dict[str, Any]:
             "chosen": "by stratalign",
         },
         "matched_kl": {"assumption": ASSUMPTION},
-        **asdict(results),
+        **numbers,
         "judged": results.judged and results.judged._asdict(),
         "measures": [measure._asdict() for measure in results.measures],
     }

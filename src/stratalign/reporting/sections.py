@@ -40,6 +40,7 @@ from stratalign.reporting.states import States, state_rows
 from stratalign.reporting.sureness import Part, could_see, how_sure
 from stratalign.reporting.svg import Drawing
 from stratalign.reporting.tradeoff import Tradeoff, tradeoffs
+from stratalign.reporting.tuned import TunedView, tuned_view
 
 
 class MeanRow(NamedTuple):
@@ -113,6 +114,7 @@ class StudyView:
     scored: tuple[str, ...]
     examples: tuple[Example, ...]
     states: States | None
+    tuned: TunedView | None
     diagnoses: tuple[DiagnosisView, ...]
     reproducing: Reproducing
     limits: tuple[str, ...]
@@ -159,6 +161,7 @@ def view(records: StudyRecords, results: Results, answer: AnswerBox, anchor: str
         scored=tuple(measure.dimension for measure in grid.measures),
         examples=side_by_side(records.responses, results, grid, _chosen_by(results, grid.measures)),
         states=found,
+        tuned=tuned_view(results),
         diagnoses=diagnosis_views(records.diagnoses),
         reproducing=reproducing(records),
         limits=limits(results, records.judges[0] if records.judges else {}, found),

@@ -22,9 +22,11 @@ from stratalign.reporting.recommendation import Recommendation
 from stratalign.reporting.recommendation import as_json as recommendation_json
 from stratalign.reporting.results import as_json
 from stratalign.reporting.sections import StudyView
+from stratalign.reporting.sheets import csv_text
 from stratalign.reporting.signatures import Signature
 from stratalign.reporting.svg import Drawing
 from stratalign.reporting.tables import csv_tables, state_table, time_table, tradeoff_table
+from stratalign.reporting.tuned import CandidateRow
 
 
 def write_study(
@@ -49,8 +51,11 @@ def write_study(
         **study_latex(results),
         **{f"{part.name}.tex": tabular(part.table) for part in shown.sure if part.table is not None},
     }
+    tuned = {} if shown.tuned is None else dict(shown.tuned.figures)
+    if shown.tuned is not None:
+        tables["tuning.csv"] = csv_text(CandidateRow._fields, shown.tuned.candidates)
     _write_tables(study.tables, tables)
-    _write_figures(study.figures, shown.figures.known() | diagnosis_figures(shown.diagnoses))
+    _write_figures(study.figures, shown.figures.known() | diagnosis_figures(shown.diagnoses) | tuned)
     if shown.times_figure is not None:
         # Times differ between machines and resumed runs, so they lie apart from what must not.
         _write_tables(study.path / "timings", {"times.csv": time_table(shown.costs)})
