@@ -3,6 +3,7 @@
 from stratalign.blocks.conditions import Condition, Phase, resolve_condition
 from stratalign.blocks.families import FAMILIES, REFUSALS, Family, Refusal, describe_family
 from stratalign.blocks.partitions import PARTITIONS, Blocks, PartitionSettings, partition
+from stratalign.blocks.segmentation import segment
 from stratalign.blocks.selectors import (
     Signals,
     diagnose_command,
@@ -54,6 +55,7 @@ __all__ = [
     "partition",
     "ranked",
     "resolve_condition",
+    "segment",
     "select_sites",
     "shuffled_within",
 ]
