@@ -26,7 +26,11 @@ class Manifest:
         """The stored manifest with an entry for every run of the plan; runs that the plan lacks stay as they are."""
         stored = read_json(folder.manifest) if folder.manifest.is_file() else {}
         earlier = stored.get("runs", {})
-        runs = {run.id: _entry(run, len(plan.steps)) | _results(earlier.get(run.id, {})) for run in plan.runs}
+        shares = plan.shares_of_full
+        runs = {
+            run.id: _entry(run, len(plan.steps), shares[run.id]) | _results(earlier.get(run.id, {}))
+            for run in plan.runs
+        }
         content = {
             "schema": 1,
             "model": {
@@ -109,7 +113,7 @@ class Manifest:
         write_json(self._folder.manifest, self._content)
 
 
-def _entry(run: Run, steps: int) -> dict[str, Any]:
+def _entry(run: Run, steps: int, of_full: Mapping[str, float]) -> dict[str, Any]:
     condition, settings = run.condition, run.settings
     bounds = phase_bounds(condition, steps) if condition.trains else [0]
     return {
@@ -127,6 +131,7 @@ def _entry(run: Run, steps: int) -> dict[str, Any]:
         "rank": condition.rank,
         "alpha": settings.alpha,
         "parameters": condition.parameters,
+        "of_full": dict(of_full),
         "training": settings.model_dump(mode="json"),
     }
 
