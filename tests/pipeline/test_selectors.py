@@ -1,14 +1,18 @@
 """Selectors and a partition by a record, through plan and training on a tiny random model."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 import stratalign as sa
 from cli.command_line import call, write_recipe
+from stratalign.blocks import SELECTORS
 from stratalign.errors import UserError
+from stratalign.recipe import load_recipe
 from stratalign.records import read_json
 
+COMPARISON = Path(__file__).parents[2] / "benchmarks" / "selectors.yaml"
 RECORD = "diagnostics/gradients.json"
 
 
@@ -94,3 +98,9 @@ def test_the_manifest_keeps_the_shares_for_the_report(recipe, diagnosed):
     runs = read_json(out / "manifest.json")["runs"]
     assert runs["full"]["of_full"] == {"parameters": 1.0, "arithmetic": 1.0}
     assert runs["base"]["of_full"] == {"parameters": 0.0, "arithmetic": 0.0}
+
+
+def test_the_recipe_of_the_whole_comparison_reads_every_selector():
+    names = [spec.name for spec in load_recipe(COMPARISON).specs()]
+    assert names[:4] == ["base", "full", "mid", "base_again"]
+    assert names[4:] == [*SELECTORS, *(f"random-{n}" for n in range(1, 6))]
