@@ -34,10 +34,6 @@ def catalogues() -> dict[str, dict[str, str]]:
     return {
         "partitions": {name: _first_line(function) for name, function in PARTITIONS.items()},
         "conditions": dict(CONDITIONS),
-        "selectors": {
-            name: f"{one.about} ({one.by}{f', signal {one.signal}' if one.signal else ''}; source: {one.source})"
-            for name, one in SELECTORS.items()
-        },
         "losses": {name: _first_line(loss.value) for name, loss in LOSSES.items()},
         "preference_sets": {f"{NAME}:{name}": one.about for name, one in PREFERENCE_SETS.items()},
         "protocols": {name: f"{len(found.dimensions)} dimensions" for name, found in PROTOCOLS.items()}
@@ -49,6 +45,10 @@ def catalogues() -> dict[str, dict[str, str]]:
             d.name: f"{d.about} ({d.unit}; {d.better or 'no direction is'} better)" for d in dimensions
         },
         "diagnoses": dict(KINDS),
+        "selectors": {
+            name: f"{one.about} ({one.by}{f', signal {one.signal}' if one.signal else ''}; source: {one.source})"
+            for name, one in SELECTORS.items()
+        },
         "targets": dict(WORDS),
         "models": {name: describe_family(family) for name, family in FAMILIES.items()},
         "refused_models": {

@@ -2,7 +2,8 @@
 
 40 prompts, a cluster each; base scores 1 everywhere. Outcomes (better than base: +1, worse: -1):
 gradients +1 on all rows; random-1 on rows 0 to 19; random-2 to 5, and even, on rows 0 to 9; auto_rgn +1 on rows 0 to 23
-and -1 on 24 to 31; mid, of the user's own and as large, 0 everywhere; full +1 everywhere.
+and -1 on 24 to 31; significance +1 on rows 0 to 17; mid, of the user's own and as
+large, 0 everywhere; full +1 everywhere.
 Mean of draws by row: 1 on 0 to 9, 0.2 on 10 to 19, 0 after; over rows (10 + 2) / 40 = 0.3.
 """
 
@@ -16,7 +17,7 @@ from stratalign.records import StudyFolder, write_json, write_scores, write_text
 from stratalign.reporting import report
 
 DRAWS = [f"random-{n}" for n in range(1, 6)]
-NAMES = ["base", "full", "mid", "gradients", "auto_rgn", "even", *DRAWS]
+NAMES = ["base", "full", "mid", "gradients", "auto_rgn", "significance", "even", *DRAWS]
 RECIPE = """\
 model: tiny/model
 preferences: {source: microworld:fluency, objective: [fluency]}
@@ -26,6 +27,7 @@ conditions:
   mid:
   gradients: {by: diagnostics/gradients.json, signal: norm, parameters: 0.33}
   auto_rgn: {by: diagnostics/gradients.json, signal: relative, parameters: 0.33}
+  significance: {by: diagnostics/significance.json, parameters: 0.33}
   even: {by: even, parameters: 0.33}
 """
 
@@ -37,6 +39,7 @@ def outcomes(name):
         "gradients": [1] * 40,
         "random-1": [1] * 20 + [0] * 20,
         "auto_rgn": [1] * 24 + [-1] * 8 + [0] * 8,
+        "significance": [1] * 18 + [0] * 22,
         "mid": [0] * 40,
     }.get(name, [1] * 10 + [0] * 30)
 
@@ -47,7 +50,7 @@ def study(tmp_path_factory):
     draws = "".join(
         f"  {name}: {{by: random, draw: {n}, parameters: 0.33}}\n" for n, name in enumerate(DRAWS)
     )
-    section = "selectors: {by: [gradients, auto_rgn, even], parameters: 0.33}\n"
+    section = "selectors: {by: [gradients, auto_rgn, significance, even], parameters: 0.33}\n"
     write_text(folder.recipe, RECIPE + draws + section)
     entries = manifest(NAMES)
     entries["runs"]["gradients"]["of_full"] = {"parameters": 0.33, "arithmetic": 0.7}
@@ -92,13 +95,29 @@ def test_verdicts_follow_the_corrected_difference_the_draws_and_the_margin(conte
     assert of(contest, "even")["verdict"] == "no better than random"  # the interval ends below 0.1
     assert of(contest, "auto_rgn")["verdict"] == "cannot tell"
     p_values = sorted((row["p_value"], row["p_holm"]) for row in contest["rows"])
-    assert p_values[0][1] == pytest.approx(min(1.0, 4 * p_values[0][0]))  # Holm over four rows
+    assert p_values[0][1] == pytest.approx(min(1.0, 5 * p_values[0][0]))  # Holm over five rows
+
+
+def test_to_be_surely_above_the_mean_of_the_draws_is_not_enough_where_one_of_them_is_better(contest):
+    # Differences of significance: 0.8 on 8 rows, -0.2 on 2, else 0: 0.15. Of the signs of the
+    # eight, 2 of 256 are as extreme.
+    found = of(contest, "significance")
+    assert found["difference"] == pytest.approx(0.15)
+    assert found["p_value"] == pytest.approx(2 / 256, abs=0.003)
+    assert found["p_holm"] < 0.05
+    assert (found["beaten"], found["verdict"]) == (4, "cannot tell")  # random-1 has 0.5, it has 0.45
 
 
 def test_a_condition_of_the_users_own_with_as_many_parameters_stands_among_them(contest):
     own = of(contest, "mid")
     assert (own["selector"], own["gain"], own["verdict"]) == ("your own", 0.0, "no better than random")
-    assert [row["condition"] for row in contest["rows"]] == ["gradients", "auto_rgn", "even", "mid"]
+    assert [row["condition"] for row in contest["rows"]] == [
+        "gradients",
+        "auto_rgn",
+        "significance",
+        "even",
+        "mid",
+    ]
 
 
 def test_random_draws_are_controls_and_never_recommended(study):
