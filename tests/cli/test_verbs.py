@@ -119,7 +119,7 @@ def test_plan_says_what_would_be_trained_and_writes_nothing(make_model, transcri
     assert planned["preferences"]["parts"]["train"]["rows"] == 6
     assert planned["steps"] == 2  # six pairs in batches of three
     assert list(planned["runs"]) == ["base", "mid"]
-    # rank 4 on two layers of q and o (32 + 32 features), k and v (32 + 16): 896 parameters a layer. Arithmetic: a layer's
+    # rank 4 on two layers of q and o (32 + 32 features), k and v (32 + 16): 896 parameters a layer. A layer's
     # weights are 2 x 32 x 32 + 2 x 32 x 16 + 3 x 32 x 48 = 7680; four layers of six are passed, two trained.
     of_full = {"parameters": 1 / 3, "arithmetic": (4 * 4 * 7680 + 2 * 6 * 896) / (6 * 4 * 7680 + 6 * 6 * 896)}
     assert planned["runs"]["mid"] == {
