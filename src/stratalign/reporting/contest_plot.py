@@ -6,7 +6,7 @@ from stratalign.reporting import svg
 from stratalign.reporting.contests import Contest
 from stratalign.reporting.numbers import interval, signed
 
-WIDTH, ROW, LEFT, VALUES, TOP, FOOT = 780.0, 24.0, 150.0, 158.0, 30.0, 56.0
+WIDTH, ROW, LEFT, VALUES, TOP, FOOT = 780.0, 24.0, 150.0, 158.0, 30.0, 72.0
 KINDS = {"beats random draws": "f-better", "no better than random": "f-worse"}
 
 
@@ -25,7 +25,7 @@ def contest_plot(contest: Contest) -> svg.Drawing | None:
     ]
     if contest.full is not None:
         full = contest.full
-        rows.append((full.condition, full.gain, full.low, full.high, "f-unsure", "all layers"))
+        rows.append((full.condition, full.gain, full.low, full.high, "f-c6 f-b6", "all layers"))
     band = contest.band
     values = [value for row in rows for value in row[1:4] if value is not None]
     if not values or band is None:
@@ -55,7 +55,7 @@ def contest_plot(contest: Contest) -> svg.Drawing | None:
         parts.append(
             svg.line(at(contest.mean_of_draws), TOP, at(contest.mean_of_draws), bottom, "f-edge f-d1")
         )
-    parts.append(svg.text(LEFT, bottom + 34, f"band: {told_band}; dashes: their mean", "f-small"))
+    parts.append(svg.text(LEFT, bottom + 50, f"band: {told_band}; dashes: their mean", "f-small"))
     parts.append(svg.text(right, bottom + 34, "net win rate against base →", "f-small", "end"))
     told = []
     for index, (name, gain, least, most, kind, verdict) in enumerate(rows):
