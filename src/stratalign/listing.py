@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stratalign.blocks import FAMILIES, PARTITIONS, REFUSALS, WORDS, describe_family
+from stratalign.blocks import FAMILIES, PARTITIONS, REFUSALS, SELECTORS, WORDS, describe_family
 from stratalign.diagnostics import KINDS
 from stratalign.judging import PROTOCOLS, load_protocol, packaged_protocols
 from stratalign.losses import LOSSES
@@ -14,8 +14,9 @@ CONDITIONS = {
     "blocks": "a union of blocks, with one learning rate or one for each",
     "layers": "layers by number, such as [3, 4, '17-19']",
     "random": "as many layers as a number or a block says, drawn at random (seed, contiguous)",
-    "by": "modules that a diagnosis's record ranks highest (keep: a share, or drop: the lowest; signal; "
-    "ranking: shuffled draws as many of each kind at random)",
+    "by": "modules that a diagnosis's record ranks highest (keep: a share, or drop: the lowest; parameters, arithmetic "
+    "shares of full's; unit: module or layer; signal; ranking: shuffled draws as many of each kind at random); or even "
+    "and random: layers at even distances, modules drawn (parameters; seed, draw)",
     "phases": "blocks or layers one after the other, each for some steps",
     "parameters_like": "beside one of these: the rank that gives about as many parameters as a block",
     "labels": "beside one of these: shuffled, a coin decides which response is chosen",
@@ -44,6 +45,10 @@ def catalogues() -> dict[str, dict[str, str]]:
             d.name: f"{d.about} ({d.unit}; {d.better or 'no direction is'} better)" for d in dimensions
         },
         "diagnoses": dict(KINDS),
+        "selectors": {
+            name: f"{one.about} ({one.by}{f', signal {one.signal}' if one.signal else ''}; source: {one.source})"
+            for name, one in SELECTORS.items()
+        },
         "targets": dict(WORDS),
         "models": {name: describe_family(family) for name, family in FAMILIES.items()},
         "refused_models": {

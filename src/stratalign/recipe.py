@@ -11,9 +11,15 @@ from pathlib import Path
 from typing import Any, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from stratalign.blocks import ConditionSpec, PartitionSettings, expand_conditions
+from stratalign.blocks import (
+    ConditionSpec,
+    PartitionSettings,
+    SelectorsSettings,
+    expand_conditions,
+    selector_conditions,
+)
 from stratalign.diagnostics import DiagnosticsSettings
 from stratalign.errors import UserError
 from stratalign.generation import GenerationSettings
@@ -40,6 +46,7 @@ class Recipe(BaseModel):
         description="conditions whose learning rate or rank is chosen on validation: {conditions: [full, mid], "
         "learning_rate: [5e-6, 1e-5], rank: [8, 16], by: loss} (ours)",
     )
+    selectors: SelectorsSettings = SelectorsSettings()
     seeds: list[int] = Field([0], description="each trains and samples every condition once more (ours)")
     partition: PartitionSettings = PartitionSettings()
     training: TrainingSettings = TrainingSettings()
@@ -75,6 +82,25 @@ class Recipe(BaseModel):
             raise ValueError(f"two scorers are called {twice}; give one another `name`, or leave it out")
         return value
 
+    @model_validator(mode="after")
+    def _with_selectors(self) -> Recipe:
+        """The conditions of `selectors` stand among `conditions`, so that a stored recipe says all that is trained."""
+        made = selector_conditions(self.selectors, list(self.training.targets))
+        own = self.conditions
+        listed = [own] if isinstance(own, dict) else [one for one in own if isinstance(one, dict)]
+        written = {name: settings for one in listed for name, settings in one.items()}
+        named = {*written, *(name for name in own if isinstance(name, str))}
+        for name, settings in made.items():
+            if settings is not None and name in named and written.get(name) != settings:
+                raise ValueError(
+                    f"the condition {name} has the name of one that `selectors` makes and is another; rename yours"
+                )
+        new = {name: settings for name, settings in made.items() if name not in named}
+        if new:
+            joined = {**own, **new} if isinstance(own, dict) else [*own, *({k: v} for k, v in new.items())]
+            object.__setattr__(self, "conditions", joined)
+        return self
+
     def specs(self) -> list[ConditionSpec]:
         """The conditions, lists of values expanded."""
         return expand_conditions(self.conditions, OVERRIDE_KEYS, self.tune)
@@ -91,9 +117,11 @@ class Recipe(BaseModel):
             raise _explained(error, f"conditions.{spec.name}") from None
 
     def to_yaml(self) -> str:
-        """The recipe with every default written out; without `scorers` and `tune` where there are none, and without
-        `pairs`, which no stage of a study reads."""
+        """The recipe with every default written out; without `scorers`, `tune` and `selectors` where there are none,
+        and without `pairs`, which no stage of a study reads."""
         left_out = {"pairs", *(key for key in ("scorers", "tune") if not getattr(self, key))}
+        if not self.selectors.by:
+            left_out.add("selectors")
         written = self.model_dump(mode="json", exclude=left_out)
         if self.scorers:
             written["scorers"] = [one.as_written() for one in self.scorers]

@@ -41,6 +41,7 @@ CONDITIONS = """\
 #   shuffled: {block: full, labels: shuffled}                     control: a coin decides which response is chosen
 #   base_again: {block: none, sampling_seed: 1}                   control: the base, sampled anew
 #   significant: {by: diagnostics/significance.json, keep: 0.25}  the modules that `stratalign diagnose` ranks first
+#   best: {by: diagnostics/gradients.json, parameters: 0.25}      the best modules with a quarter of full's parameters
 #   chance: {by: diagnostics/significance.json, keep: 0.25, ranking: shuffled, seed: [1, 2]}   control: as many, drawn
 #   staged: {phases: [{block: local, steps: 50}, {block: mid}]}   one after the other
 """

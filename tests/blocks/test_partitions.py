@@ -53,7 +53,7 @@ def test_a_users_own_partition_is_named_by_module_and_function(monkeypatch):
 @pytest.mark.parametrize(
     ("method", "blocks", "said"),
     [
-        ("evn", ["a"], r"Unknown partition 'evn'\. Did you mean 'even'\? Known: even, explicit\."),
+        ("evn", ["a"], r"Unknown partition 'evn'\. Did you mean 'even'\? Known: even, explicit, record\."),
         ("explicit", {"a": "0-3", "b": [3]}, "Layer 3 is in two blocks, 'a' and 'b'"),
         ("explicit", {"a": "10-12"}, "names layer 12, but the model has 12 layers, 0 to 11"),
         ("explicit", {"a": [1, 1]}, "names layer 1 twice"),

@@ -93,7 +93,7 @@ def test_init_marks_every_default_that_is_not_the_papers(tmp_path):
 def test_list_names_everything_and_can_be_asked_twice():
     found = printed("list")
     every = {"partitions", "conditions", "targets", "losses", "preference_sets", "protocols", "dimensions"}
-    assert set(found) == every | {"models", "refused_models", "diagnoses"}
+    assert set(found) == every | {"models", "refused_models", "diagnoses", "selectors"}
     assert {"even", "explicit"} <= set(found["partitions"])
     assert "sigmoid" in found["losses"]
     assert {"microworld:fluency", "microworld:minimal"} <= set(found["preference_sets"])
@@ -119,7 +119,9 @@ def test_plan_says_what_would_be_trained_and_writes_nothing(make_model, transcri
     assert planned["preferences"]["parts"]["train"]["rows"] == 6
     assert planned["steps"] == 2  # six pairs in batches of three
     assert list(planned["runs"]) == ["base", "mid"]
-    # rank 4 on two layers of q and o (32 + 32 features), k and v (32 + 16)
+    # rank 4 on two layers of q and o (32 + 32 features), k and v (32 + 16): 896 parameters a layer. A layer's
+    # weights are 2 x 32 x 32 + 2 x 32 x 16 + 3 x 32 x 48 = 7680; four layers of six are passed, two trained.
+    of_full = {"parameters": 1 / 3, "arithmetic": (4 * 4 * 7680 + 2 * 6 * 896) / (6 * 4 * 7680 + 6 * 6 * 896)}
     assert planned["runs"]["mid"] == {
         "condition": "mid",
         "seed": 0,
@@ -128,6 +130,7 @@ def test_plan_says_what_would_be_trained_and_writes_nothing(make_model, transcri
         "modules": 8,
         "rank": 4,
         "parameters": 4 * 2 * (2 * 64 + 2 * 48),
+        "of_full": of_full,
         "labels": "given",
         "phases": 1,
     }

@@ -1,18 +1,52 @@
 """From layers to named blocks to conditions as sets of modules. Pure: works on numbers and names."""
 
-from stratalign.blocks.conditions import Condition, Phase, resolve_condition
-from stratalign.blocks.families import FAMILIES, REFUSALS, Family, Refusal, describe_family
-from stratalign.blocks.grids import TUNED_KEYS, Grid
-from stratalign.blocks.partitions import PARTITIONS, Blocks, PartitionSettings, partition
-from stratalign.blocks.segmentation import segment
+from stratalign.blocks.budgets import (
+    Cost,
+    cost_of,
+)
+from stratalign.blocks.conditions import (
+    Condition,
+    Phase,
+    cost_of_full,
+    resolve_condition,
+)
+from stratalign.blocks.contests import (
+    SELECTORS,
+    SelectorsSettings,
+    selector_conditions,
+)
+from stratalign.blocks.families import (
+    FAMILIES,
+    REFUSALS,
+    Family,
+    Refusal,
+    describe_family,
+)
+from stratalign.blocks.grids import (
+    TUNED_KEYS,
+    Grid,
+)
+from stratalign.blocks.measured import (
+    measured_partition,
+)
+from stratalign.blocks.partitions import (
+    PARTITIONS,
+    Blocks,
+    PartitionSettings,
+    partition,
+)
+from stratalign.blocks.segmentation import (
+    segment,
+    segment_values,
+)
 from stratalign.blocks.selectors import (
     Signals,
     diagnose_command,
     drop_share,
     hard_mask,
     keep_share,
-    modules_by,
     ranked,
+    scores_by,
     shuffled_within,
 )
 from stratalign.blocks.sites import (
@@ -25,26 +59,38 @@ from stratalign.blocks.sites import (
     name_targets,
     select_sites,
 )
-from stratalign.blocks.specs import ConditionSpec, expand_conditions
+from stratalign.blocks.specs import (
+    RANDOM,
+    ConditionSpec,
+    expand_conditions,
+    names_block,
+    needs_record,
+)
 
 __all__ = [
     "DEFAULT_TARGETS",
     "FAMILIES",
     "PARTITIONS",
+    "RANDOM",
     "REFUSALS",
+    "SELECTORS",
     "TUNED_KEYS",
     "WORDS",
     "Blocks",
     "Condition",
     "ConditionSpec",
+    "Cost",
     "Family",
     "Grid",
     "PartitionSettings",
     "Phase",
     "Refusal",
+    "SelectorsSettings",
     "Signals",
     "Site",
     "adapter_parameters",
+    "cost_of",
+    "cost_of_full",
     "describe_family",
     "describe_layers",
     "diagnose_command",
@@ -53,12 +99,17 @@ __all__ = [
     "hard_mask",
     "keep_share",
     "kinds",
-    "modules_by",
+    "measured_partition",
     "name_targets",
+    "names_block",
+    "needs_record",
     "partition",
     "ranked",
     "resolve_condition",
+    "scores_by",
     "segment",
+    "segment_values",
     "select_sites",
+    "selector_conditions",
     "shuffled_within",
 ]

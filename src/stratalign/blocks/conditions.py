@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from stratalign.blocks.budgets import Cost, cost_of
+from stratalign.blocks.choosing import sites_by
 from stratalign.blocks.partitions import Blocks, check_layers, parse_layers
-from stratalign.blocks.selectors import Signals, modules_by, shuffled_within
+from stratalign.blocks.selectors import Signals
 from stratalign.blocks.sites import (
     Site,
     adapter_parameters,
@@ -21,7 +23,7 @@ from stratalign.blocks.sites import (
     name_targets,
     select_sites,
 )
-from stratalign.blocks.specs import SELECTORS, ConditionSpec, is_count
+from stratalign.blocks.specs import WAYS, ConditionSpec, is_count
 from stratalign.errors import UserError, unknown_name
 from stratalign.records import keyed_seed
 
@@ -62,6 +64,7 @@ def resolve_condition(
     targets: Sequence[str],
     rank: int,
     records: Mapping[str, Signals] | None = None,
+    full_targets: Sequence[str] | None = None,
 ) -> Condition:
     """Turn a condition into exact modules.
 
@@ -74,6 +77,7 @@ def resolve_condition(
         rank: LoRA rank; replaced by the nearest one where the condition says `parameters_like`.
         records: numbers for modules by the name of the record that they come from, for conditions that are chosen by
             one. Such a condition trains modules of any kind, unless it says `targets` itself.
+        full_targets: the kinds that `full` trains, of whose cost budgets are shares; `targets` if not given.
 
     Raises:
         UserError: nothing selected, a layer out of range, a layer or module matched twice, an unknown block, a record
@@ -85,7 +89,8 @@ def resolve_condition(
     layers: set[int] = set()
     for selection, steps in parts:
         if "by" in selection:
-            chosen_sites = _sites_by(spec, sites, records or {}, targets)
+            full = cost_of_full(sites, targets if full_targets is None else full_targets, rank)
+            chosen_sites = sites_by(spec, sites, records or {}, targets=targets, rank=rank, full=full)
             if isinstance(learning_rate, Mapping):
                 raise UserError(
                     f"conditions.{spec.name} is chosen by a record and not by blocks, so it takes one learning_rate."
@@ -127,35 +132,9 @@ def resolve_condition(
     )
 
 
-def _sites_by(
-    spec: ConditionSpec, sites: Sequence[Site], records: Mapping[str, Signals], targets: Sequence[str]
-) -> list[Site]:
-    """The sites that a record chooses; of these kinds alone where the condition names its targets itself.
-
-    With `ranking: shuffled` as many of each kind, but drawn.
-    """
-    by = spec.selection["by"]
-    if "ranking" in spec.selection and by in records:
-        kinds = {site.name: site.kind for site in sites}
-        seed = spec.selection.get("seed", 0)
-        records = {by: {key: shuffled_within(scores, kinds, seed) for key, scores in records[by].items()}}
-    if "targets" in spec.overrides and by in records:
-        allowed = {site.name for site in select_sites(sites, {s.layer for s in sites}, targets, spec.name)}
-        records = {
-            by: {
-                signal: {name: value for name, value in scores.items() if name in allowed}
-                for signal, scores in records[by].items()
-            }
-        }
-    chosen = modules_by(spec.name, spec.selection, records)
-    known = {site.name for site in sites if site.frozen is None}
-    if not chosen or not chosen <= known:
-        foreign = next(iter(sorted(chosen - known)), "none")
-        raise UserError(
-            f"Condition {spec.name!r} is chosen by the record {by}, which is of another model: it names {foreign}, "
-            "which takes no adapter here. Make the record with this recipe."
-        )
-    return [site for site in sites if site.name in chosen]
+def cost_of_full(sites: Sequence[Site], targets: Sequence[str], rank: int) -> Cost:
+    """What training every layer costs."""
+    return cost_of(sites, select_sites(sites, {site.layer for site in sites}, targets, "full"), rank)
 
 
 def _phase_parts(spec: ConditionSpec) -> list[tuple[Mapping[str, Any], int | None]]:
@@ -206,7 +185,7 @@ def _layers(name: str, selection: Mapping[str, Any], blocks: Blocks, n_layers: i
         return layers
     if "random" in selection:
         return _random_layers(name, selection, blocks, n_layers)
-    raise UserError(f"{who} selects nothing. Known: {', '.join(SELECTORS)}.")
+    raise UserError(f"{who} selects nothing. Known: {', '.join(WAYS)}.")
 
 
 def _block(condition: str, block: object, blocks: Blocks, n_layers: int) -> Sequence[int]:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from stratalign.blocks.sites import describe_layers
 from stratalign.dotted import import_function
@@ -27,11 +27,29 @@ class PartitionSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    method: str = Field("even", description="even, explicit, or your own function as module:function")
+    method: str = Field("even", description="even, explicit, record, or your own function as module:function")
     blocks: list[str] | int | dict[str, Any] = Field(
         list(PAPER_BLOCKS),
         description="names of even blocks, their number, or for explicit ones a mapping of name to layers",
     )
+    by: str | None = Field(
+        None, description="method record: the record that says where blocks end, in the study's folder (ours)"
+    )
+    signal: str | None = Field(
+        None,
+        description="of that record: a signal, or layer_similarity; the first that it has if not given",
+    )
+
+    @model_validator(mode="after")
+    def _record_or_none(self) -> PartitionSettings:
+        if self.method == "record" and (self.by is None or isinstance(self.blocks, dict)):
+            raise ValueError(
+                "a partition by a record names its file and its blocks, such as "
+                "{method: record, by: diagnostics/gradients.json, blocks: [local, mid, global]}"
+            )
+        if self.method != "record" and (self.by is not None or self.signal is not None):
+            raise ValueError("by and signal belong to method: record")
+        return self
 
 
 def partition(n_layers: int, method: str = "even", blocks: Any = PAPER_BLOCKS) -> Blocks:
@@ -78,6 +96,23 @@ def even(n_layers: int, blocks: Any) -> Blocks:
     For three blocks this is the rule of Hierarchical Alignment v2, section 3 and Table 4: n = N // 3 and
     r = N mod 3; local n + [r > 0], mid n + [r > 1], global the rest.
     """
+    names = block_names(blocks)
+    size, longer = divmod(n_layers, len(names))
+    found: Blocks = {}
+    start = 0
+    for i, name in enumerate(names):
+        stop = start + size + (i < longer)
+        found[name] = range(start, stop)
+        start = stop
+    return found
+
+
+def block_names(blocks: Any) -> list[str]:
+    """The names in a list of them, or names for a number of blocks.
+
+    Raises:
+        UserError: there are none, or two are the same.
+    """
     names = [f"block_{i}" for i in range(blocks)] if isinstance(blocks, int) else list(blocks)
     if not names or isinstance(blocks, Mapping):
         raise UserError(
@@ -86,14 +121,7 @@ def even(n_layers: int, blocks: Any) -> Blocks:
         )
     if len(set(names)) != len(names):
         raise UserError(f"Two blocks of the partition have one name: {', '.join(map(str, names))}.")
-    size, longer = divmod(n_layers, len(names))
-    found: Blocks = {}
-    start = 0
-    for i, name in enumerate(names):
-        stop = start + size + (i < longer)
-        found[str(name)] = range(start, stop)
-        start = stop
-    return found
+    return [str(name) for name in names]
 
 
 def explicit(n_layers: int, blocks: Any) -> Blocks:
@@ -106,7 +134,15 @@ def explicit(n_layers: int, blocks: Any) -> Blocks:
     return {str(name): parse_layers(layers, f"Block {name!r}") for name, layers in blocks.items()}
 
 
-PARTITIONS: dict[str, Callable[[int, Any], Blocks]] = {"even": even, "explicit": explicit}
+def record(n_layers: int, blocks: Any) -> Blocks:
+    """Contiguous blocks where a diagnosis's numbers for the layers change (by, signal): exact change points."""
+    raise UserError(
+        f"A partition of {n_layers} layers into {', '.join(block_names(blocks))} by a record needs the record, which "
+        "only a study has: its recipe says `partition: {method: record, by: FILE}`."
+    )
+
+
+PARTITIONS: dict[str, Callable[[int, Any], Blocks]] = {"even": even, "explicit": explicit, "record": record}
 
 
 def parse_layers(value: object, who: str) -> Sequence[int]:

@@ -57,8 +57,8 @@ def shuffled_within(scores: Mapping[str, float], groups: Mapping[str, str], seed
     return found
 
 
-def modules_by(name: str, selection: Mapping[str, Any], records: Mapping[str, Signals]) -> frozenset[str]:
-    """The modules of a condition `{by: RECORD, keep: SHARE}` or `{by: RECORD, drop: SHARE}`.
+def scores_by(name: str, selection: Mapping[str, Any], records: Mapping[str, Signals]) -> Mapping[str, float]:
+    """The numbers that a condition `{by: RECORD, ...}` is chosen by.
 
     Args:
         name: of the condition, for messages.
@@ -83,10 +83,7 @@ def modules_by(name: str, selection: Mapping[str, Any], records: Mapping[str, Si
     signal = selection.get("signal", next(iter(signals)))
     if signal not in signals:
         raise unknown_name(f"signal of the record {by}", signal, signals, f"Condition {name!r} names it.")
-    scores = signals[signal]
-    if "keep" in selection:
-        return keep_share(scores, selection["keep"])
-    return drop_share(scores, selection["drop"])
+    return signals[signal]
 
 
 def diagnose_command(by: str) -> str:

@@ -15,11 +15,18 @@ from stratalign.blocks.grids import Grid, read_grid, with_section
 from stratalign.errors import UserError, unknown_name
 from stratalign.records import SAFE_NAME
 
-SELECTORS = ("block", "blocks", "layers", "random", "phases", "by")
-SHARES = ("keep", "drop")
-"""Of a record's modules, the top share that trains, or the bottom share that does not; a list makes one condition
-each."""
-EXTRAS = ("seed", "contiguous", "parameters_like", "labels", "sampling_seed", "signal", "ranking", *SHARES)
+WAYS = ("block", "blocks", "layers", "random", "phases", "by")
+SHARES = ("keep", "drop", "parameters")
+"""Of a record's modules, the top share that trains, or the bottom share that does not; or the share of full's adapter
+parameters that the best modules may have. A list makes one condition each."""
+BUDGETS = (*SHARES, "arithmetic")
+EVEN, RANDOM = "even", "random"
+PLACES = (EVEN, RANDOM)
+"""Values of `by` that need no record: layers at even distances, and modules drawn at random."""
+UNITS = ("module", "layer")
+OF_BY = ("signal", "ranking", "unit", "draw", *BUDGETS)
+"""Keys that only a condition with `by` has."""
+EXTRAS = ("seed", "contiguous", "parameters_like", "labels", "sampling_seed", *OF_BY)
 LABELS = ("given", "shuffled")
 SHUFFLED = "shuffled"
 """The value of `ranking` that deals a record's numbers out at random among modules of each kind: the control."""
@@ -112,7 +119,7 @@ def _sweep(name: str, settings: dict[str, Any]) -> list[tuple[str, dict[str, Any
     listed = {
         key: value
         for key, value in settings.items()
-        if (key in (*SHARES, "seed") or key not in (*SELECTORS, *EXTRAS))
+        if (key in (*BUDGETS, "seed", "draw") or key not in (*WAYS, *EXTRAS))
         and isinstance(value, list)
         and (key not in LIST_KEYS or (value and isinstance(value[0], list)))
     }
@@ -151,28 +158,22 @@ def _check_name(name: str) -> None:
 
 def _spec(name: str, settings: dict[str, Any], override_keys: Sequence[str]) -> ConditionSpec:
     _check_name(name)
-    known = (*SELECTORS, *EXTRAS, "tune", *override_keys)
+    known = (*WAYS, *EXTRAS, "tune", *override_keys)
     for key in settings:
         if key not in known:
             raise unknown_name(f"key conditions.{name}", key, known)
-    ways = [key for key in SELECTORS if key in settings]
+    ways = [key for key in WAYS if key in settings]
     if len(ways) != 1:
         raise UserError(
             f"Condition {name!r} must select layers in exactly one way, got {', '.join(ways) or 'none'}. "
-            f"Known: {', '.join(SELECTORS)}."
+            f"Known: {', '.join(WAYS)}."
         )
-    for key, owner in (
-        ("contiguous", "random"),
-        ("signal", "by"),
-        ("ranking", "by"),
-        ("keep", "by"),
-        ("drop", "by"),
-    ):
+    for key, owner in (("contiguous", "random"), *((key, "by") for key in OF_BY)):
         if key in settings and owner not in settings:
             raise UserError(
                 f"conditions.{name}.{key} belongs to `{owner}`, which this condition does not use."
             )
-    if "seed" in settings and not {"random", "ranking"} & set(settings):
+    if "seed" in settings and not {"random", "ranking"} & set(settings) and settings.get("by") != RANDOM:
         raise UserError(
             f"conditions.{name}.seed belongs to `random` or `ranking`, which this condition does not use."
         )
@@ -184,7 +185,7 @@ def _spec(name: str, settings: dict[str, Any], override_keys: Sequence[str]) -> 
         raise UserError(
             f"conditions.{name}.sampling_seed must be a whole number from 0, got {settings['sampling_seed']!r}."
         )
-    selection = {key: value for key, value in settings.items() if key in (*SELECTORS, *EXTRAS)}
+    selection = {key: value for key, value in settings.items() if key in (*WAYS, *EXTRAS)}
     overrides = {key: value for key, value in settings.items() if key not in (*selection, "tune")}
     return ConditionSpec(name, selection, overrides, _grid(name, settings))
 
@@ -207,17 +208,62 @@ def _grid(name: str, settings: Mapping[str, Any]) -> Grid | None:
 
 
 def _check_by(name: str, settings: Mapping[str, Any]) -> None:
+    by = settings["by"]
     given = [key for key in SHARES if key in settings]
-    if not isinstance(settings["by"], str) or len(given) != 1:
+    if by in PLACES:
+        _check_place(name, settings)
+    elif not isinstance(by, str) or len(given) != 1:
         raise UserError(
             f"conditions.{name} is chosen by a record: name its file and either the share to keep or the one to drop, "
-            "such as {by: diagnostics/significance.json, keep: 0.25}."
+            "such as {by: diagnostics/significance.json, keep: 0.25}, or the share of full's parameters that it may "
+            "have, such as {by: diagnostics/significance.json, parameters: 0.25}."
+        )
+    if "arithmetic" in settings and "drop" in settings:
+        raise UserError(
+            f"conditions.{name} gives both `drop` and `arithmetic`. Say how much is to be chosen with `keep` or "
+            "`parameters` instead."
         )
     if settings.get("ranking", SHUFFLED) != SHUFFLED:
         raise unknown_name(f"value of conditions.{name}.ranking", settings["ranking"], [SHUFFLED])
-    share = settings[given[0]]
-    if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share < 1:
-        raise UserError(f"conditions.{name}.{given[0]} must be a share between 0 and 1, got {share!r}.")
+    if settings.get("unit", UNITS[0]) not in UNITS:
+        raise unknown_name(f"value of conditions.{name}.unit", settings["unit"], UNITS)
+    for key in BUDGETS:
+        share = settings.get(key, 0.5)
+        if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share < 1:
+            raise UserError(f"conditions.{name}.{key} must be a share between 0 and 1, got {share!r}.")
+
+
+def _check_place(name: str, settings: Mapping[str, Any]) -> None:
+    """A choice without a record has a budget of parameters, and nothing that a record would say."""
+    by = settings["by"]
+    foreign = [key for key in ("keep", "drop", "signal", "ranking") if key in settings]
+    if foreign or "parameters" not in settings:
+        raise UserError(
+            f"conditions.{name} is chosen by {by}, which is no record: give it the share of full's parameters, such as "
+            f"{{by: {by}, parameters: 0.25}}{f', and leave out {foreign[0]}' if foreign else ''}."
+        )
+    if by != RANDOM and "draw" in settings:
+        raise UserError(
+            f"conditions.{name}.draw belongs to `by: {RANDOM}`, which this condition does not use."
+        )
+    for key in ("draw", "seed"):
+        if not is_count(settings.get(key, 0), least=0):
+            raise UserError(f"conditions.{name}.{key} must be a whole number from 0, got {settings[key]!r}.")
+
+
+def needs_record(spec: ConditionSpec) -> bool:
+    """Whether a record says which modules the condition trains."""
+    return "by" in spec.selection and spec.selection["by"] not in PLACES
+
+
+def names_block(spec: ConditionSpec) -> bool:
+    """Whether the condition cannot be resolved without the partition: it names a block of it."""
+    parts = [part for part in spec.selection.get("phases") or () if isinstance(part, Mapping)]
+    values = [
+        part.get(key) for part in (spec.selection, *parts) for key in ("block", "parameters_like", "random")
+    ]
+    named = [value for value in values if isinstance(value, str) and value not in ("full", "none")]
+    return bool(named) or any(part.get("blocks") for part in (spec.selection, *parts))
 
 
 def is_count(value: object, least: int) -> bool:

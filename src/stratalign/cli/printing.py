@@ -88,7 +88,12 @@ def plan(planned: Mapping[str, Any]) -> None:
         f"{model['name']}: {model['model_type']}, {model['layers']} layers, {model['parameters']:,} parameters"
     )
     blocks = ", ".join(f"{name} {layers[0]}-{layers[-1]}" for name, layers in planned["partition"].items())
-    say(f"Blocks: {blocks}")
+    by = planned["partition_by"]
+    say(
+        f"Blocks: {blocks}"
+        if by is None
+        else f"Blocks: by record {by}, which is not there yet: {diagnose_command(by)}"
+    )
     parts = ", ".join(f"{name} {part['rows']}" for name, part in data["parts"].items())
     rows = data["rows"]
     say(f"Rows: {rows['read']} read, {rows['kept']} usable ({parts}); {data['clusters']} clusters")
@@ -110,7 +115,7 @@ def plan(planned: Mapping[str, Any]) -> None:
             f"{'recomputed' if execution['checkpointing'] else 'kept'} ({execution['bytes_per_token']:,} bytes a token)"
         )
     table = Table(box=None, pad_edge=False)
-    for name in ("run", "layers", "modules", "rank", "parameters", "labels"):
+    for name in ("run", "layers", "modules", "rank", "parameters", "arithmetic", "labels"):
         table.add_column(name, justify="left" if name in ("run", "layers", "labels") else "right")
     for name, run in planned["runs"].items():
         layers = _ranges(run["layers"])
@@ -121,14 +126,15 @@ def plan(planned: Mapping[str, Any]) -> None:
             str(run["modules"]),
             "tuned" if rank is None else str(rank),
             "tuned" if parameters is None else f"{parameters:,}",
+            f"{100 * run['of_full']['arithmetic']:.0f} %",
             run["labels"],
         )
     console.print(table)
+    say("Arithmetic: of a step's that full takes with the recipe's targets and rank, in the layers.")
     _candidates(planned)
     for name, selection in planned["unresolved"].items():
-        say(
-            f"{name}: by record {selection['by']}, which is not there yet: {diagnose_command(selection['by'])}"
-        )
+        record = selection["by"] if selection.get("by") else by
+        say(f"{name}: by record {record}, which is not there yet: {diagnose_command(record)}")
     if "base" not in {run["condition"] for run in planned["runs"].values()}:
         say("Without a condition named base nothing will be compared.")
     say(f"Folder: {planned['out']}")

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ValidationError
 
-from stratalign.blocks import Site
+from stratalign.blocks import PartitionSettings, Site
 from stratalign.diagnostics import (
     KINDS,
     GradientSettings,
@@ -200,12 +200,21 @@ def _with_options(kind: str, settings: BaseModel, options: Mapping[str, Any]) ->
 
 
 def _plan(recipe: Recipe, out: Path, settings: Any) -> Plan:
-    """A plan whose only condition trains every linear module: ILA's first stage, and the check of all the rest."""
+    """A plan whose only condition trains every linear module: ILA's first stage, and the check of all the rest.
+
+    A partition by a record is not used here, or the record that makes it would depend on itself: its blocks are even.
+    """
     rate = recipe.training.learning_rate
     everywhere: dict[str, Any] = {"block": "full", "targets": ["linear"]}
     if isinstance(rate, dict):
         everywhere["learning_rate"] = max(rate.values())
-    changed = {"conditions": {STAGE_ONE: everywhere}, "tune": None, "seeds": [getattr(settings, "seed", 0)]}
+    changed: dict[str, Any] = {
+        "conditions": {STAGE_ONE: everywhere},
+        "tune": None,
+        "seeds": [getattr(settings, "seed", 0)],
+    }
+    if recipe.partition.by is not None:
+        changed["partition"] = PartitionSettings(blocks=recipe.partition.blocks)
     return make_plan(recipe.model_copy(update=changed), out)
 
 

@@ -33,14 +33,16 @@ class Manifest:
         """
         stored = read_json(folder.manifest) if folder.manifest.is_file() else {}
         earlier = stored.get("runs", {})
-        told = _tuning(plan)
+        told, shares = _tuning(plan), plan.shares_of_full
         runs = {}
         for run in (*plan.runs, *plan.candidates):
             if run.condition.name in plan.waiting:
                 continue
             before, about = earlier.get(run.id, {}), told.get(run.id, {})
             same = before.get("tuned") == about.get("tuned")
-            runs[run.id] = _entry(run, len(plan.steps)) | about | (_results(before) if same else {})
+            runs[run.id] = (
+                _entry(run, len(plan.steps), shares[run.id]) | about | (_results(before) if same else {})
+            )
         content = {
             "schema": 1,
             "model": {
@@ -129,7 +131,7 @@ class Manifest:
         write_json(self._folder.manifest, self._content)
 
 
-def _entry(run: Run, steps: int) -> dict[str, Any]:
+def _entry(run: Run, steps: int, of_full: Mapping[str, float]) -> dict[str, Any]:
     condition, settings = run.condition, run.settings
     bounds = phase_bounds(condition, steps) if condition.trains else [0]
     return {
@@ -147,6 +149,7 @@ def _entry(run: Run, steps: int) -> dict[str, Any]:
         "rank": condition.rank,
         "alpha": settings.alpha,
         "parameters": condition.parameters,
+        "of_full": dict(of_full),
         "training": settings.model_dump(mode="json"),
     }
 

@@ -18,9 +18,13 @@ from transformers import PreTrainedTokenizerBase
 from stratalign.blocks import (
     Blocks,
     ConditionSpec,
+    cost_of,
+    cost_of_full,
     describe_layers,
-    modules_by,
-    partition,
+    diagnose_command,
+    names_block,
+    needs_record,
+    scores_by,
 )
 from stratalign.errors import StudyFailure, UserError
 from stratalign.generation import Prompt
@@ -31,7 +35,7 @@ from stratalign.pipeline.execution import Execution, resolve_execution
 from stratalign.pipeline.fingerprints import Fingerprints, check_fresh
 from stratalign.pipeline.resolving import check_validation, resolve_runs, resolve_tuned
 from stratalign.pipeline.scoring import check_scorers
-from stratalign.pipeline.selecting import check_records, selector_records
+from stratalign.pipeline.selecting import check_records, selector_records, study_blocks
 from stratalign.pipeline.tuning import Tuned, choices
 from stratalign.preferences import (
     Asked,
@@ -89,7 +93,9 @@ class Plan:
     tokenizer: PreTrainedTokenizerBase
     fingerprints: Fingerprints
     unresolved: tuple[ConditionSpec, ...] = ()
-    """Conditions chosen by a record that is not there yet."""
+    """Conditions chosen by a record that is not there yet, or that name a block of a partition made by one."""
+    partition_by: str | None = None
+    """The record that the partition waits for."""
     tuned: tuple[Tuned, ...] = ()
     chosen: Mapping[str, str] = field(default_factory=dict)
     """Of tuned conditions, the candidate that was chosen, if one was."""
@@ -111,8 +117,23 @@ class Plan:
             (one for one in self.candidates if (one.condition.name, one.seed) == (name, run.seed)), None
         )
 
+    @property
+    def shares_of_full(self) -> dict[str, dict[str, float]]:
+        """Run -> its shares of what training every layer costs with the recipe's targets and rank: of the parameters,
+        and of the arithmetic of a step (`blocks/budgets.py` has the model)."""
+        training = self.recipe.training
+        sites = self.shape.sites
+        full = cost_of_full(sites, training.targets, training.rank)
+        found = {}
+        for run in (*self.runs, *self.candidates):
+            chosen = set(run.condition.modules)
+            cost = cost_of(sites, [site for site in sites if site.name in chosen], run.condition.rank)
+            found[run.id] = dict(zip(("parameters", "arithmetic"), cost.of(full), strict=True))
+        return found
+
     def describe(self) -> dict[str, Any]:
         """The plan in numbers and names; what `stratalign plan --json` prints."""
+        shares = self.shares_of_full
         return {
             "out": str(self.folder.path),
             "model": {
@@ -123,6 +144,7 @@ class Plan:
                 "proven": self.shape.proven,
             },
             "partition": {name: list(layers) for name, layers in self.blocks.items()},
+            "partition_by": self.partition_by,
             "preferences": self.preferences,
             "steps": len(self.steps),
             "execution": {
@@ -145,6 +167,7 @@ class Plan:
                     "modules": len(run.condition.modules),
                     "rank": run.condition.rank,
                     "parameters": run.condition.parameters,
+                    "of_full": shares[run.id],
                     "labels": run.condition.labels,
                     "phases": len(run.condition.phases),
                 }
@@ -179,7 +202,12 @@ class Plan:
     def check_resolved(self) -> None:
         """Raise a UserError, with the command to run, if a condition waits for a record."""
         for spec in self.unresolved:
-            modules_by(spec.name, spec.selection, {})
+            if needs_record(spec):
+                scores_by(spec.name, spec.selection, {})
+            raise UserError(
+                f"Condition {spec.name!r} names a block of a partition by the record {self.partition_by}, which is not "
+                f"there yet. Make it first: {diagnose_command(str(self.partition_by))}"
+            )
 
 
 def make_plan(recipe: Recipe, out: Path) -> Plan:
@@ -194,8 +222,11 @@ def make_plan(recipe: Recipe, out: Path) -> Plan:
     scored = [dimension.name for scorer in check_scorers(recipe) for dimension in scorer.dimensions]
     shape = inspect_model(recipe.model)
     _check_length(recipe, shape)
-    blocks = partition(shape.n_layers, recipe.partition.method, recipe.partition.blocks)
-    records, unresolved = selector_records(recipe, folder)
+    blocks = study_blocks(recipe, folder, shape.sites)
+    records, waiting = selector_records(recipe, folder)
+    unresolved = tuple(
+        spec for spec in recipe.specs() if spec in waiting or (blocks is None and names_block(spec))
+    )
     runs = resolve_runs(recipe, shape, blocks, records)
     tuned = resolve_tuned(recipe, shape, blocks, records)
     if compares_with_base(recipe.judge) and not any(run.condition.name == "base" for run in runs):
@@ -237,7 +268,7 @@ def make_plan(recipe: Recipe, out: Path) -> Plan:
         recipe=recipe,
         folder=folder,
         shape=shape,
-        blocks=blocks,
+        blocks={} if blocks is None else blocks,
         runs=runs,
         parts=parts,
         train_trees=train,
@@ -253,6 +284,7 @@ def make_plan(recipe: Recipe, out: Path) -> Plan:
         fingerprints=fingerprints,
         unresolved=unresolved,
         tuned=tuned,
+        partition_by=recipe.partition.by if blocks is None else None,
     )
     return with_choices(planned)
 

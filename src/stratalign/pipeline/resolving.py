@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from stratalign.blocks import Blocks, ConditionSpec, Signals, resolve_condition
+from stratalign.blocks import Blocks, ConditionSpec, Signals, names_block, resolve_condition
 from stratalign.errors import UserError
 from stratalign.models import ModelShape
 from stratalign.pipeline.tuning import Candidate, Tuned
@@ -14,24 +14,31 @@ from stratalign.training import Run
 
 
 def resolve_runs(
-    recipe: Recipe, shape: ModelShape, blocks: Blocks, records: Mapping[str, Signals | None] | None = None
+    recipe: Recipe,
+    shape: ModelShape,
+    blocks: Blocks | None,
+    records: Mapping[str, Signals | None] | None = None,
 ) -> tuple[Run, ...]:
     """Every condition under every seed, resolved to exact modules; those that wait for a record are left out.
 
     Args:
+        blocks: the study's partition, None where it waits for a record.
         records: the records that conditions name, None for one that is not there.
     """
     runs: list[Run] = []
     known = {} if records is None else records
     there = {by: signals for by, signals in known.items() if signals is not None}
     for spec in recipe.specs():
-        if spec.selection.get("by") not in known.keys() - there.keys():
+        if not _waits(spec, known, blocks):
             runs += _resolve(spec, recipe, shape, blocks, there)
     return tuple(runs)
 
 
 def resolve_tuned(
-    recipe: Recipe, shape: ModelShape, blocks: Blocks, records: Mapping[str, Signals | None] | None = None
+    recipe: Recipe,
+    shape: ModelShape,
+    blocks: Blocks | None,
+    records: Mapping[str, Signals | None] | None = None,
 ) -> tuple[Tuned, ...]:
     """Every tuned condition with its candidates, resolved like all conditions; arguments as in `resolve_runs`.
 
@@ -42,7 +49,7 @@ def resolve_tuned(
     there = {by: signals for by, signals in known.items() if signals is not None}
     found = []
     for spec in recipe.specs():
-        if spec.tune is None or spec.selection.get("by") in known.keys() - there.keys():
+        if spec.tune is None or _waits(spec, known, blocks):
             continue
         standing = _resolve(spec, recipe, shape, blocks, there)
         if not standing[0].condition.trains:
@@ -57,19 +64,31 @@ def resolve_tuned(
     return tuple(found)
 
 
+def _waits(spec: ConditionSpec, records: Mapping[str, Signals | None], blocks: Blocks | None) -> bool:
+    """Whether the condition, or the partition whose block it names, is chosen by a record that is not there."""
+    by = spec.selection.get("by")
+    missing = {name for name, signals in records.items() if signals is None}
+    return by in missing or (blocks is None and names_block(spec))
+
+
 def _resolve(
-    spec: ConditionSpec, recipe: Recipe, shape: ModelShape, blocks: Blocks, records: Mapping[str, Signals]
+    spec: ConditionSpec,
+    recipe: Recipe,
+    shape: ModelShape,
+    blocks: Blocks | None,
+    records: Mapping[str, Signals],
 ) -> tuple[Run, ...]:
     """One condition under every seed."""
     settings = recipe.settings_of(spec)
     condition = resolve_condition(
         spec,
         shape.sites,
-        blocks,
+        {} if blocks is None else blocks,
         learning_rate=settings.learning_rate,
         targets=settings.targets,
         rank=settings.rank,
         records=records,
+        full_targets=recipe.training.targets,
     )
     if condition.rank != settings.rank:
         settings = settings.overridden({"rank": condition.rank})

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from stratalign.blocks import ConditionSpec, Signals, diagnose_command
+from stratalign.blocks import (
+    Blocks,
+    ConditionSpec,
+    Signals,
+    Site,
+    diagnose_command,
+    measured_partition,
+    needs_record,
+    partition,
+)
 from stratalign.errors import UserError
 from stratalign.pipeline.fingerprints import Fingerprints, as_stored
 from stratalign.recipe import Recipe
@@ -19,14 +29,27 @@ def selector_records(
     waiting = []
     found: dict[str, Signals | None] = {}
     for spec in recipe.specs():
-        if "by" not in spec.selection:
+        if not needs_record(spec):
             continue
         by = str(spec.selection["by"])
         file = record_file(by, folder)
-        found[by] = _signals(file) if file.is_file() else None
+        found[by] = _record(file)["scores"] if file.is_file() else None
         if found[by] is None:
             waiting.append(spec)
     return found, tuple(waiting)
+
+
+def study_blocks(recipe: Recipe, folder: StudyFolder, sites: Sequence[Site]) -> Blocks | None:
+    """The study's blocks; None where they are made by a record that is not there.
+
+    Raises:
+        UserError: the partition does not fit the model, or its record does not.
+    """
+    settings = recipe.partition
+    if settings.by is None:
+        return partition(1 + max(site.layer for site in sites), settings.method, settings.blocks)
+    file = record_file(settings.by, folder)
+    return measured_partition(settings, sites, _record(file)) if file.is_file() else None
 
 
 def record_file(by: str, folder: StudyFolder) -> Path:
@@ -44,21 +67,27 @@ def check_records(recipe: Recipe, folder: StudyFolder, fingerprints: Fingerprint
     Raises:
         UserError: a record is stale.
     """
-    for spec in recipe.specs():
-        by = spec.selection.get("by")
-        if by is None or not (folder.path / by).is_file():
+    made_by = [
+        (f"Condition {spec.name!r}", str(spec.selection["by"]))
+        for spec in recipe.specs()
+        if needs_record(spec)
+    ]
+    if recipe.partition.by is not None:
+        made_by.append(("The partition", recipe.partition.by))
+    for what, by in made_by:
+        if not (folder.path / by).is_file():
             continue
         stored = read_json(folder.path / by)["fingerprint"]
         for key in ("model", "preferences"):
             if key in stored and stored[key] != as_stored(fingerprints[key]):
                 raise UserError(
-                    f"Condition {spec.name!r} is chosen by the record {folder.path / by}, which was made from another "
+                    f"{what} is chosen by the record {folder.path / by}, which was made from another "
                     f"{key} section. Make it again: {diagnose_command(by)}"
                 )
 
 
-def _signals(file: Path) -> Signals:
-    """The numbers that a record holds for selectors.
+def _record(file: Path) -> dict[str, Any]:
+    """A record as a diagnosis wrote it.
 
     Raises:
         UserError: the file is no record of a diagnosis.
@@ -66,5 +95,4 @@ def _signals(file: Path) -> Signals:
     record: Any = read_json(file)
     if not isinstance(record, dict) or not {"kind", "fingerprint", "scores"} <= set(record):
         raise UserError(f"{file} is no record of a diagnosis. Give one that `stratalign diagnose` wrote.")
-    signals: Signals = record["scores"]
-    return signals
+    return record

@@ -19,6 +19,7 @@ from stratalign.reporting.agreement import Agreed, agreements, second_judges
 from stratalign.reporting.categories import Categories, categories
 from stratalign.reporting.comparing import ScoreTable, compare_pairs, compare_with_base, score_table
 from stratalign.reporting.conclusions import Conclusions, conclude
+from stratalign.reporting.contests import Contest, selector_contests
 from stratalign.reporting.contrasts import ALPHA, BASE, LEVEL, RESAMPLES, SEED, Contrast, Measure
 from stratalign.reporting.disagreements import with_notes
 from stratalign.reporting.equal_length import EqualLength, at_equal_length
@@ -73,7 +74,8 @@ class Results:
     `equal_length` and `matched` hold contrasts at equal length and at equal KL to base, `seeds` those over seeds,
     `categories` those of means over dimensions; `states` counts what became of each run's answers; `agreement` holds
     the deciding judge against itself, further judges and people, `spread` how much of its scale it uses; `warnings` are
-    what judges.json says against its judges; `tuning` is tuning.json, empty where nothing is tuned.
+    what judges.json says against its judges; `selectors` holds those of the recipe at equal budget; `tuning` is
+    tuning.json, empty where nothing is tuned.
     """
 
     study: Study
@@ -98,6 +100,7 @@ class Results:
     agreement: tuple[Agreed, ...]
     spread: tuple[DimensionSpread, ...]
     warnings: tuple[str, ...]
+    selectors: tuple[Contest, ...]
     tuning: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -138,7 +141,8 @@ def summarise(records: StudyRecords) -> Results:
     trained = [role.condition for role in roles if role.eligible]
     each = list(combinations(trained, 2))
     grouped = categories(table, order, of_judge, nulls)
-    claimed = _claimed(table, meant, trained, _full(results, trained, study), compared, pairs)
+    full = _full(results, trained, study)
+    claimed = _claimed(table, meant, trained, full, compared, pairs)
     taxed = tax_tests(table, trained, evidence.others, compared)
     return Results(
         study=study,
@@ -170,6 +174,7 @@ def summarise(records: StudyRecords) -> Results:
         spread=dimension_spreads(score_grid(records.scores, of_judge)),
         warnings=tuple(dict.fromkeys(str(one["warning"]) for one in every.judges if one.get("warning"))),
         tuning=records.tuning,
+        selectors=selector_contests(records, table, evidence.objective, roles, full),
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+from stratalign.blocks import RANDOM
 from stratalign.reporting.contrasts import BASE
 from stratalign.reporting.inputs import StudyRecords
 from stratalign.reporting.numbers import listed
@@ -113,7 +114,7 @@ def _kind(condition: str, one: _Known) -> Kind:
         return "base again"
     if one.labels == "shuffled":
         return "shuffled labels"
-    if "random" in one.settings:
+    if "random" in one.settings or one.settings.get("by") == RANDOM:
         return "random layers"
     return "equal parameters" if "parameters_like" in one.settings else "trained"
 
@@ -127,6 +128,10 @@ def _described(
     if kind == "shuffled labels":
         return "trained on shuffled labels", (), ()
     if kind == "random layers":
+        if one.settings.get("by") == RANDOM:
+            alike = _alike(one, trained, list(trained))
+            as_many = f", about as many parameters as {listed(alike)}" if alike else ""
+            return f"modules drawn at random{as_many}", tuple(alike), tuple(alike)
         asked = one.settings.get("random")
         alike = _trains(asked, trained, partition) or [
             name

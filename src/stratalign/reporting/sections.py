@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 from stratalign.records import digest
 from stratalign.reporting.across import Member
 from stratalign.reporting.answer_box import AnswerBox
+from stratalign.reporting.contest_plot import contest_plot
+from stratalign.reporting.contests import Contest
 from stratalign.reporting.contrasts import Contrast, Measure
 from stratalign.reporting.costs import CostRow, costs_of
 from stratalign.reporting.diagnoses import DiagnosisView, diagnosis_views
@@ -104,6 +106,7 @@ class StudyView:
     pairs_seen: str | None
     sure: tuple[Part, ...]
     tradeoffs: tuple[Tradeoff, ...]
+    contests: tuple[tuple[Contest, Drawing | None], ...]
     paper: PaperView
     proof: tuple[ProofRow, ...]
     costs: tuple[CostRow, ...]
@@ -151,6 +154,7 @@ def view(records: StudyRecords, results: Results, answer: AnswerBox, anchor: str
         pairs_seen=could_see(results.pairs),
         sure=how_sure(results),
         tradeoffs=tradeoffs(results),
+        contests=tuple((one, contest_plot(one)) for one in results.selectors),
         paper=_paper(member.judging),
         proof=_proof(records, results),
         costs=member.costs,

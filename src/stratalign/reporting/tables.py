@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from stratalign.reporting.agreement import Agreed
 from stratalign.reporting.categories import Correlations
+from stratalign.reporting.contests import Contestant
 from stratalign.reporting.contrasts import Contrast
 from stratalign.reporting.costs import CostRow
 from stratalign.reporting.equal_length import EqualLength
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
 
 
 def csv_tables(results: Results) -> dict[str, str]:
-    """File name -> content."""
-    return {
+    """File name -> content; selectors.csv where the recipe compares selectors."""
+    contestants = [row for contest in results.selectors for row in contest.rows]
+    selectors = {"selectors.csv": _table(Contestant, contestants)} if contestants else {}
+    return selectors | {
         "means.csv": _means(results),
         "comparisons.csv": _table(Contrast, results.comparisons),
         "pairs.csv": _table(Contrast, results.pairs),

@@ -55,7 +55,8 @@ def write_study(
     if shown.tuned is not None:
         tables["tuning.csv"] = csv_text(CandidateRow._fields, shown.tuned.candidates)
     _write_tables(study.tables, tables)
-    _write_figures(study.figures, shown.figures.known() | diagnosis_figures(shown.diagnoses) | tuned)
+    figures = shown.figures.known() | _contest_figures(shown) | diagnosis_figures(shown.diagnoses)
+    _write_figures(study.figures, figures | tuned)
     if shown.times_figure is not None:
         # Times differ between machines and resumed runs, so they lie apart from what must not.
         _write_tables(study.path / "timings", {"times.csv": time_table(shown.costs)})
@@ -85,6 +86,12 @@ def write_page(page: Path, text: str) -> None:
 def written(text: str) -> str:
     """The text as UTF-8 can carry it: a lone surrogate in a model's answer has no such form."""
     return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _contest_figures(shown: StudyView) -> dict[str, Drawing]:
+    """selectors, selectors-2, ...: one for each dimension of the objective."""
+    drawn = [drawing for _, drawing in shown.contests if drawing is not None]
+    return {"selectors" if at == 1 else f"selectors-{at}": one for at, one in enumerate(drawn, 1)}
 
 
 def _write_tables(folder: Path, tables: Mapping[str, str]) -> None:

@@ -64,6 +64,10 @@ from stratalign.stats.power import (
 from stratalign.stats.ranks import (
     wilcoxon_p_value,
 )
+from stratalign.stats.ratios import (
+    MeanRatio,
+    mean_ratios,
+)
 from stratalign.stats.seeds import (
     SeedLevel,
     seed_level,
@@ -96,6 +100,7 @@ __all__ = [
     "LengthControlled",
     "MarginTest",
     "MatchedGains",
+    "MeanRatio",
     "Overlap",
     "SeedLevel",
     "Spread",
@@ -121,6 +126,7 @@ __all__ = [
     "least_detectable",
     "length_controlled",
     "matched_gains",
+    "mean_ratios",
     "missing_bounds",
     "overlap",
     "percentile_interval",
