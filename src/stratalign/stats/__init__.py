@@ -63,6 +63,10 @@ from stratalign.stats.power import (
 from stratalign.stats.ranks import (
     wilcoxon_p_value,
 )
+from stratalign.stats.ratios import (
+    MeanRatio,
+    mean_ratios,
+)
 from stratalign.stats.seeds import (
     SeedLevel,
     seed_level,
@@ -94,6 +98,7 @@ __all__ = [
     "LengthControlled",
     "MarginTest",
     "MatchedGains",
+    "MeanRatio",
     "Overlap",
     "SeedLevel",
     "Spread",
@@ -119,6 +124,7 @@ __all__ = [
     "least_detectable",
     "length_controlled",
     "matched_gains",
+    "mean_ratios",
     "missing_bounds",
     "overlap",
     "prompts_needed",

@@ -70,11 +70,14 @@ def percentile_interval(replicates: Floats, level: float) -> Interval:
     The two order statistics lie equally far from both ends, so negating every replicate negates and swaps the
     bounds exactly; interpolated quantiles do so only up to rounding.
     """
+    low, high = percentile_bounds(replicates, level)
+    # Rounding in the mean of equal replicates must not look like variation.
+    alike = replicates.min() == replicates.max()
+    return Interval(low, high, 0.0 if alike else float(np.std(replicates, ddof=1)))
+
+
+def percentile_bounds(replicates: Floats, level: float) -> tuple[float, float]:
+    """`percentile_interval` without a standard error, which infinite replicates do not have."""
     outside = math.floor((1 - level) / 2 * (len(replicates) - 1))
     ordered = np.sort(replicates)
-    return Interval(
-        low=float(ordered[outside]),
-        high=float(ordered[len(ordered) - 1 - outside]),
-        # Rounding in the mean of equal replicates must not look like variation.
-        standard_error=0.0 if ordered[0] == ordered[-1] else float(np.std(replicates, ddof=1)),
-    )
+    return float(ordered[outside]), float(ordered[len(ordered) - 1 - outside])
