@@ -13,7 +13,15 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from stratalign.blocks import ConditionSpec, PartitionSettings, expand_conditions
+from stratalign.blocks import (
+    Blocks,
+    BoundarySettings,
+    ConditionSpec,
+    PartitionSettings,
+    ProfileSettings,
+    added_conditions,
+    expand_conditions,
+)
 from stratalign.diagnostics import DiagnosticsSettings
 from stratalign.errors import UserError
 from stratalign.generation import GenerationSettings
@@ -37,6 +45,16 @@ class Recipe(BaseModel):
     conditions: list[Any] | dict[str, Any] = Field(list(PAPER_CONDITIONS))
     seeds: list[int] = Field([0], description="each trains and samples every condition once more (ours)")
     partition: PartitionSettings = PartitionSettings()
+    profile: ProfileSettings | None = Field(
+        None,
+        description="the layer profile: {window: 3, stride: 1, random: 5, seed: 0} makes every window of layers a "
+        "condition, and random draws of as many layers (ours)",
+    )
+    boundaries: BoundarySettings | None = Field(
+        None,
+        description="{shift: [1, 2]} trains each block once more for every shift of the partition's inner boundaries "
+        "(ours)",
+    )
     training: TrainingSettings = TrainingSettings()
     generation: GenerationSettings = GenerationSettings()
     judge: JudgeSettings = JudgeSettings()
@@ -71,8 +89,38 @@ class Recipe(BaseModel):
         return value
 
     def specs(self) -> list[ConditionSpec]:
-        """The conditions, lists of values expanded."""
+        """The conditions that are written out, lists of values expanded; how many `profile` and `boundaries` add is
+        known with the model's depth (`all_specs`)."""
         return expand_conditions(self.conditions, OVERRIDE_KEYS)
+
+    def all_specs(self, n_layers: int, blocks: Blocks) -> list[ConditionSpec]:
+        """The written conditions, and those that `profile` and `boundaries` add for a model of this depth.
+
+        Raises:
+            UserError: an added condition has the name of a written one, `full` is written and does not train every
+                layer, or the model has too few layers.
+        """
+        written = self.specs()
+        taken = {spec.name.casefold(): spec for spec in written}
+        first: list[ConditionSpec] = []
+        last: list[ConditionSpec] = []
+        for one in added_conditions(self.profile, self.boundaries, n_layers, blocks):
+            other = taken.get(one.name.casefold())
+            if other is None:
+                (first if one.kind == "needed" else last).extend(
+                    expand_conditions({one.name: one.settings}, OVERRIDE_KEYS)
+                )
+            elif one.kind != "needed":
+                raise UserError(
+                    f"Condition {other.name!r} has the name of one that "
+                    f"{'boundaries' if one.kind == 'shifted' else 'profile'} adds. Rename yours."
+                )
+            elif other.selection.get("block") != one.settings["block"] or other.labels != "given":
+                raise UserError(
+                    f"Condition {other.name!r} must be {{block: {one.settings['block']}}} where the recipe has "
+                    "`profile` or `boundaries`: what it gains is what all others have a share of. Rename yours."
+                )
+        return [*first, *written, *last]
 
     def settings_of(self, spec: ConditionSpec) -> TrainingSettings:
         """The training settings of one condition, its overrides applied.
@@ -86,9 +134,10 @@ class Recipe(BaseModel):
             raise _explained(error, f"conditions.{spec.name}") from None
 
     def to_yaml(self) -> str:
-        """The recipe with every default written out; without scorers where there are none, and without `pairs`, which
-        no stage of a study reads."""
+        """The recipe with every default written out; without scorers, profile and boundaries where there are none, and
+        without `pairs`, which no stage of a study reads."""
         left_out = {"pairs"} if self.scorers else {"pairs", "scorers"}
+        left_out |= {name for name in ("profile", "boundaries") if getattr(self, name) is None}
         written = self.model_dump(mode="json", exclude=left_out)
         if self.scorers:
             written["scorers"] = [one.as_written() for one in self.scorers]

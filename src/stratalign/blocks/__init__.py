@@ -3,6 +3,15 @@
 from stratalign.blocks.conditions import Condition, Phase, resolve_condition
 from stratalign.blocks.families import FAMILIES, REFUSALS, Family, Refusal, describe_family
 from stratalign.blocks.partitions import PARTITIONS, Blocks, PartitionSettings, partition
+from stratalign.blocks.profile import (
+    Added,
+    BoundarySettings,
+    ProfileSettings,
+    added_conditions,
+    random_draws,
+    shifted_blocks,
+    windows,
+)
 from stratalign.blocks.selectors import (
     Signals,
     diagnose_command,
@@ -31,16 +40,20 @@ __all__ = [
     "PARTITIONS",
     "REFUSALS",
     "WORDS",
+    "Added",
     "Blocks",
+    "BoundarySettings",
     "Condition",
     "ConditionSpec",
     "Family",
     "PartitionSettings",
     "Phase",
+    "ProfileSettings",
     "Refusal",
     "Signals",
     "Site",
     "adapter_parameters",
+    "added_conditions",
     "describe_family",
     "describe_layers",
     "diagnose_command",
@@ -52,8 +65,11 @@ __all__ = [
     "modules_by",
     "name_targets",
     "partition",
+    "random_draws",
     "ranked",
     "resolve_condition",
     "select_sites",
+    "shifted_blocks",
     "shuffled_within",
+    "windows",
 ]

@@ -185,7 +185,12 @@ def _plan(recipe: Recipe, out: Path, settings: Any) -> Plan:
     everywhere: dict[str, Any] = {"block": "full", "targets": ["linear"]}
     if isinstance(rate, dict):
         everywhere["learning_rate"] = max(rate.values())
-    changed = {"conditions": {STAGE_ONE: everywhere}, "seeds": [getattr(settings, "seed", 0)]}
+    changed = {
+        "conditions": {STAGE_ONE: everywhere},
+        "seeds": [getattr(settings, "seed", 0)],
+        "profile": None,
+        "boundaries": None,
+    }
     return make_plan(recipe.model_copy(update=changed), out)
 
 

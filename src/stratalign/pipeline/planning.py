@@ -217,7 +217,7 @@ def resolve_runs(
     runs: list[Run] = []
     known = {} if records is None else records
     there = {by: signals for by, signals in known.items() if signals is not None}
-    for spec in recipe.specs():
+    for spec in recipe.all_specs(shape.n_layers, blocks):
         if spec.selection.get("by") in known.keys() - there.keys():
             continue
         settings = recipe.settings_of(spec)

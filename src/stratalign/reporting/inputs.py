@@ -12,15 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
-from stratalign.blocks import expand_conditions
+from stratalign.blocks import Added, BoundarySettings, ProfileSettings, added_conditions, expand_conditions
 from stratalign.errors import UserError
 from stratalign.records import Score, StudyFolder, read_json, read_jsonl, read_scores
 
 
 @dataclass(frozen=True)
 class StudyRecords:
-    """Everything that the report reads of one study. `missing` has one sentence per record that is not there."""
+    """Everything that the report reads of one study. `missing` has one sentence per record that is not there; `added`
+    are the conditions that the recipe's profile and boundaries stand for, none while the model's depth is unknown."""
 
     recipe: Mapping[str, Any] = field(default_factory=dict)
     manifest: Mapping[str, Any] = field(default_factory=dict)
@@ -36,6 +38,7 @@ class StudyRecords:
     adapter_bytes: Mapping[str, int] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
     diagnoses: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    added: tuple[Added, ...] = ()
 
 
 def study_folder(folder: Path) -> StudyFolder:
@@ -66,9 +69,10 @@ def read_study(folder: Path) -> StudyRecords:
         if not path.is_file()
     ]
     judges = _mapping(study.judges).get("judges", ())
+    recipe, manifest = _recipe(study.recipe), _mapping(study.manifest)
     read = StudyRecords(
-        recipe=_recipe(study.recipe),
-        manifest=_mapping(study.manifest),
+        recipe=recipe,
+        manifest=manifest,
         training=_lines(study.training, "run", "step"),
         logprobs=_lines(study.logprobs, "run", "prompt_id"),
         responses=_lines(study.responses, "run", "prompt_id"),
@@ -81,6 +85,7 @@ def read_study(folder: Path) -> StudyRecords:
         adapter_bytes=_adapter_bytes(study.adapters),
         missing=tuple(absent),
         diagnoses={path.stem: _mapping(path) for path in sorted(study.diagnostics.glob("*.json"))},
+        added=_added(recipe, manifest),
     )
     return of_recipe(read)
 
@@ -96,6 +101,7 @@ def of_recipe(records: StudyRecords) -> StudyRecords:
     seeds = [str(seed) for seed in records.recipe.get("seeds") or ()]
     if not written:
         return records
+    written |= {one.name for one in records.added}
     entries = records.manifest.get("runs") or {}
     lines = (*records.training, *records.logprobs, *records.responses)
     runs = {*entries, *(str(row["run"]) for row in lines)}
@@ -129,6 +135,26 @@ def _condition_names(written: Any) -> set[str]:
         return {spec.name for spec in expand_conditions(written, keys)}
     except UserError:  # not written by a study: nothing can be said of what it planned
         return set()
+
+
+def _added(recipe: Mapping[str, Any], manifest: Mapping[str, Any]) -> tuple[Added, ...]:
+    """The conditions that `profile` and `boundaries` stand for; none where a record does not say, or says what no
+    study wrote."""
+    layers, blocks = (manifest.get("model") or {}).get("layers"), manifest.get("partition") or {}
+    profile, boundaries = recipe.get("profile"), recipe.get("boundaries")
+    if not isinstance(layers, int) or not isinstance(blocks, Mapping):
+        return ()
+    try:
+        return tuple(
+            added_conditions(
+                None if profile is None else ProfileSettings.model_validate(profile),
+                None if boundaries is None else BoundarySettings.model_validate(boundaries),
+                layers,
+                {str(name): sorted(numbers) for name, numbers in blocks.items()},
+            )
+        )
+    except (ValidationError, UserError, TypeError):
+        return ()
 
 
 def _described(study: StudyFolder) -> dict[Path, str]:

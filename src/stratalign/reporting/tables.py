@@ -15,6 +15,7 @@ from stratalign.reporting.equivalences import Equivalence, TaxTest
 from stratalign.reporting.families import Family
 from stratalign.reporting.levels import SeedEffects
 from stratalign.reporting.matched import Matched
+from stratalign.reporting.profile import Profile, profile_rows
 from stratalign.reporting.results import Results
 from stratalign.reporting.runs import MeanScore
 from stratalign.reporting.sheets import csv_text
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
 
 def csv_tables(results: Results) -> dict[str, str]:
     """File name -> content."""
+    more = {} if results.profile is None else {"profile.csv": _profile(results.profile)}
     return {
+        **more,
         "means.csv": _means(results),
         "comparisons.csv": _table(Contrast, results.comparisons),
         "pairs.csv": _table(Contrast, results.pairs),
@@ -69,6 +72,11 @@ def _table(kind: type[DataclassInstance], rows: Sequence[DataclassInstance]) -> 
             for one in rows
         ),
     )
+
+
+def _profile(found: Profile) -> str:
+    header, *rows = profile_rows(found)
+    return csv_text(list(map(str, header)), rows)
 
 
 def _correlations(found: Correlations | None) -> str:
