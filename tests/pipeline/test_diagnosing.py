@@ -16,6 +16,7 @@ from stratalign.records import read_json
 QUICK = {
     "gradients": {"pairs": 12, "chunks": 4},
     "significance": {"steps": 4, "batch": 4},
+    "profile": {"window": 2, "random": 2},
 }
 
 

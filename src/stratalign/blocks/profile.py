@@ -21,7 +21,7 @@ from stratalign.records import keyed_seed
 Kind = Literal["window", "draw", "shifted", "needed"]
 
 RANDOM_DRAWS = 5
-"""Unless the recipe says how many."""
+"""Unless the recipe says how many, or there are fewer."""
 
 
 class ProfileSettings(BaseModel):
@@ -34,7 +34,7 @@ class ProfileSettings(BaseModel):
     random: int | None = Field(
         None,
         ge=0,
-        description="sets of as many layers drawn from all; null is 5, and 0 beside windows of one layer",
+        description="sets of as many layers drawn from all; null is 5, or as many as there are",
     )
     seed: int = Field(0, ge=0, description="of the draws")
 
@@ -50,12 +50,6 @@ class ProfileSettings(BaseModel):
                 "beside windows of one layer a random draw would be one of the windows; leave `random` out"
             )
         return self
-
-    @property
-    def draws(self) -> int:
-        if self.random is not None:
-            return self.random
-        return RANDOM_DRAWS if self.window > 1 else 0
 
 
 class BoundarySettings(BaseModel):
@@ -140,13 +134,15 @@ def windows(n_layers: int, settings: ProfileSettings) -> list[range]:
 
 
 def random_draws(n_layers: int, settings: ProfileSettings) -> list[tuple[int, ...]]:
-    """Sets of as many layers as a window has, drawn from all; all different, and none of consecutive layers.
+    """Sets of as many layers as a window has, drawn from all; all different, and none of consecutive layers, so that
+    there are none beside windows of one layer.
 
     Raises:
         UserError: there are not as many such sets.
     """
-    size, wanted = settings.window, settings.draws
+    size = settings.window
     there = math.comb(n_layers, size) - (n_layers - size + 1)
+    wanted = min(RANDOM_DRAWS, there) if settings.random is None else settings.random
     if wanted > there:
         raise UserError(
             f"profile.random asks for {wanted} sets of {size} layers that are no window, but {n_layers} layers have "

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from stratalign.cli.printing import console, paragraph, say
+from stratalign.cli.profile_table import profile
 
 if TYPE_CHECKING:
     from stratalign.pipeline import Diagnosis
@@ -164,6 +165,7 @@ def agreement(found: Mapping[str, Any]) -> None:
 _TABLES: dict[str, Callable[[Mapping[str, Any]], None]] = {
     "gradients": gradients,
     "significance": significance,
+    "profile": profile,
 }
 
 

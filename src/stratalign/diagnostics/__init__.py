@@ -8,6 +8,14 @@ what recipes, folders and runs are, it does not know. To add a kind: write its f
 from stratalign.diagnostics.consecutive import GateStep, describe_gate_step, gate_steps
 from stratalign.diagnostics.gates import gate_slopes, gated_losses
 from stratalign.diagnostics.gradients import GradientSettings, gradient_signals, measure_gradients
+from stratalign.diagnostics.profile import (
+    FULL,
+    HeldBack,
+    describe_profile,
+    hold_back,
+    per_cluster,
+    run_losses,
+)
 from stratalign.diagnostics.settings import KINDS, DiagnosticsSettings
 from stratalign.diagnostics.significance import (
     SignificanceSettings,
@@ -19,20 +27,26 @@ from stratalign.diagnostics.significance import (
 )
 
 __all__ = [
+    "FULL",
     "KINDS",
     "DiagnosticsSettings",
     "GateStep",
     "GradientSettings",
+    "HeldBack",
     "SignificanceSettings",
     "compare_important",
     "describe_gate_step",
+    "describe_profile",
     "gate_slopes",
     "gate_steps",
     "gated_losses",
     "gradient_signals",
     "heatmap",
+    "hold_back",
     "learn_scores",
     "measure_gradients",
     "measure_significance",
     "minibatches",
+    "per_cluster",
+    "run_losses",
 ]

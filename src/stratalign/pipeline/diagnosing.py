@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ValidationError
 
-from stratalign.blocks import Site
+from stratalign.blocks import ProfileSettings, Site
 from stratalign.diagnostics import (
     KINDS,
     GradientSettings,
@@ -39,6 +39,7 @@ from stratalign.pipeline.fingerprints import as_stored
 from stratalign.pipeline.planning import Plan, make_plan, read_preferences
 from stratalign.pipeline.stage_one import train_everywhere
 from stratalign.pipeline.subjects import Subject, find_subject
+from stratalign.pipeline.window_training import profile_of_training_pairs
 from stratalign.preferences import Tree, load, without_rejected
 from stratalign.recipe import Recipe, load_recipe
 from stratalign.records import SCHEMA, Progress, locked, read_json, silent, write_json
@@ -77,14 +78,18 @@ class Bench:
         return tuple(site for site in self.plan.shape.sites if site.frozen is None)
 
     def engine(self, run: str, first_layer: int, share: float = 1.0) -> JointEngine:
-        """An engine for one run. Activations are kept, not recomputed; `share` leaves memory for what else is."""
+        """An engine for one run."""
+        return self.joint_engine({run: first_layer}, share)
+
+    def joint_engine(self, first_layers: Mapping[str, int], share: float = 1.0) -> JointEngine:
+        """An engine for some runs. Activations are kept, not recomputed; `share` leaves memory for what else is."""
         size = packed_length if self.loaded.packs else padded_size
         sizes = [size(tree) for tree in self.plan.train_trees]
         tokens = plan_memory(self.loaded.anatomy, sizes, checkpointing=False).pack_tokens
         return JointEngine(
             self.loaded.anatomy,
             self.bank,
-            {run: first_layer},
+            first_layers,
             pack_tokens=max(max(sizes), int(tokens * share)),
         )
 
@@ -308,6 +313,10 @@ def _significance(bench: Bench, settings: SignificanceSettings, progress: Progre
     }
 
 
+def _profile(bench: Bench, settings: ProfileSettings, progress: Progress) -> dict[str, Any]:
+    return profile_of_training_pairs(bench.plan, bench.bank, bench.joint_engine, settings, progress)
+
+
 def _told(difference: Difference, sites: Sequence[Site]) -> dict[str, Any]:
     """What of a checkpoint is gated, and what differs beside and is not: the base's is taken there."""
     return {
@@ -320,6 +329,7 @@ def _told(difference: Difference, sites: Sequence[Site]) -> dict[str, Any]:
 _MEASURED: dict[str, Callable[[Bench, Any, Progress], dict[str, Any]]] = {
     "gradients": _gradients,
     "significance": _significance,
+    "profile": _profile,
 }
 
 

@@ -10,6 +10,10 @@ from stratalign.stats.agreement import (
     krippendorff_alpha,
     quadratic_kappa,
 )
+from stratalign.stats.beside import (
+    BesideAll,
+    beside_all,
+)
 from stratalign.stats.clustered import (
     ClusteredMean,
     clustered_mean,
@@ -91,6 +95,7 @@ from stratalign.stats.surety import (
 __all__ = [
     "Agreement",
     "AtEqualLength",
+    "BesideAll",
     "Bounds",
     "ClusteredMean",
     "Comparison",
@@ -105,6 +110,7 @@ __all__ = [
     "Statistic",
     "SummaryDifference",
     "Verdict",
+    "beside_all",
     "chance_to_find",
     "cluster_flip_p_values",
     "clustered_mean",
