@@ -15,8 +15,8 @@ def profile(record: Mapping[str, Any]) -> None:
     trained, full = record["trained"], record["full"]
     say(
         f"Profile of {record['model']}: trained on {trained['pairs']} training pairs ({trained['steps']} steps), read "
-        f"on {record['rows']} others of {len(record['per_cluster']['clusters'])} clusters; loss {record['loss']['base']:.3f}"
-        f" under base, {record['loss']['full']:.3f} under full"
+        f"on {record['rows']} others of {len(record['per_cluster']['clusters'])} clusters; loss "
+        f"{record['loss']['base']:.3f} under base, {record['loss']['full']:.3f} under full"
     )
     table = Table(box=None, pad_edge=False)
     for name in ("trains", "layers", "loss", "share of full's fall", "95 %", "beside the draws"):

@@ -173,7 +173,8 @@ def _told(one: Shares, size: int, places: Sequence[Place]) -> list[str]:
         )
     if by_standing["cannot tell"]:
         words.append(
-            f"{one.dimension}: cannot be told from the draws: layers {named(by_standing['cannot tell'])}."
+            f"{one.dimension}: neither above nor below all of the draws with certainty: layers "
+            f"{named(by_standing['cannot tell'])}."
         )
     band = one.band
     words.append(

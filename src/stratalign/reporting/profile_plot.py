@@ -99,6 +99,11 @@ def _shares(
         parts.append(svg.rect(LEFT, y(band.highest), right - LEFT, height, "f-band", told))
         parts.append(svg.line(LEFT, y(band.mean), right, y(band.mean), "f-leader f-c6 f-d1"))
         labels[f"{len(band.draws)} random draws"] = y(band.mean)
+        parts += [
+            svg.line(right, y(one.share), right + 6, y(one.share), "f-leader f-c6")
+            for one in band.draws
+            if one.share is not None
+        ]
     for tick in svg.ticks(y.low, y.high, 5):
         parts.append(svg.line(LEFT, y(tick), right, y(tick), "f-rule" if tick else "f-zero"))
         parts.append(
