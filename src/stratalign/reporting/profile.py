@@ -17,6 +17,8 @@ from stratalign.reporting.inputs import StudyRecords
 from stratalign.reporting.numbers import listed, plain, signed, spans
 from stratalign.reporting.shares import Share, Shares, shares_of_full
 
+NAMED = 4
+"""With more windows than this in a sentence their numbers are in the table alone."""
 FULL = "full"
 """The condition whose gain is the whole; a recipe with a profile or boundaries always has it."""
 
@@ -138,6 +140,8 @@ def _told(one: Shares, size: int, places: Sequence[Place]) -> list[str]:
     layers = {place.condition: spans(place.layers) for place in places}
 
     def named(found: Sequence[Share]) -> str:
+        if len(found) > NAMED:
+            return listed([layers[row.condition] for row in found])
         return listed([f"{layers[row.condition]} ({_number(row)})" for row in found])
 
     if one.band is None:
