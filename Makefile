@@ -18,7 +18,7 @@ export TOKENIZERS_PARALLELISM := false
 PYTEST := HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-full microworld test test-slow test-peer test-browser test-gpu test-oldest bench bench-linear lint format imports build clean
+.PHONY: help setup demo demo-full microworld test test-slow test-peer test-browser test-gpu test-oldest bench bench-linear bench-profile lint format imports build clean
 
 help: ## list the targets
 	@echo 'make <target>     ARGS="..." is passed on to pytest or the benchmark: make test ARGS="tests/blocks -x"'
@@ -60,6 +60,9 @@ bench: $(READY) ## time stratalign beside stock TRL: make bench ARGS="--pairs FI
 
 bench-linear: $(READY) ## time stratalign over conditions and pairs: make bench-linear ARGS="--pairs FILE"
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.linear_cost $(ARGS)
+
+bench-profile: $(READY) ## time a layer profile beside what its trained depths say: make bench-profile ARGS="--pairs FILE"
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.profile_cost $(ARGS)
 
 lint: $(READY) ## check style, format, types, imports and leftover words
 	$(BIN)/ruff check .

@@ -105,7 +105,7 @@ def step_jointly(
     """One step of all runs together. `before` is called when everything is built."""
     log = bench.scratch / "training.jsonl"
     log.unlink(missing_ok=True)
-    micro_batches = _weighted(window)
+    micro_batches = weighted(window)
     steps = [micro_batches] * (bench.warmup + 1)
     if len(steps) == 1:
         # a run has at least two steps; the second is as small as can be, and not timed
@@ -318,5 +318,6 @@ def _mark_steps(trainer: Any, clock: Clock) -> list[float]:
     return marks
 
 
-def _weighted(window: Groups) -> list[MicroBatch]:
+def weighted(window: Groups) -> list[MicroBatch]:
+    """The window's micro-batches with TRL's weights."""
     return [MicroBatch(tuple(group), 1 / (len(group) * len(window))) for group in window]

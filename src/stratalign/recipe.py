@@ -14,9 +14,13 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from stratalign.blocks import (
+    Blocks,
+    BoundarySettings,
     ConditionSpec,
     PartitionSettings,
+    ProfileSettings,
     SelectorsSettings,
+    added_conditions,
     expand_conditions,
     selector_conditions,
 )
@@ -49,6 +53,16 @@ class Recipe(BaseModel):
     selectors: SelectorsSettings = SelectorsSettings()
     seeds: list[int] = Field([0], description="each trains and samples every condition once more (ours)")
     partition: PartitionSettings = PartitionSettings()
+    profile: ProfileSettings | None = Field(
+        None,
+        description="the layer profile: {window: 3, stride: 1, random: 5, seed: 0} makes every window of layers a "
+        "condition, and random draws of as many layers (ours)",
+    )
+    boundaries: BoundarySettings | None = Field(
+        None,
+        description="{shift: [1, 2]} trains each block once more for every shift of the partition's inner boundaries "
+        "(ours)",
+    )
     training: TrainingSettings = TrainingSettings()
     generation: GenerationSettings = GenerationSettings()
     judge: JudgeSettings = JudgeSettings()
@@ -102,8 +116,40 @@ class Recipe(BaseModel):
         return self
 
     def specs(self) -> list[ConditionSpec]:
-        """The conditions, lists of values expanded."""
+        """The conditions that are written out, lists of values expanded; how many `profile` and `boundaries` add is
+        known with the model's depth (`all_specs`)."""
         return expand_conditions(self.conditions, OVERRIDE_KEYS, self.tune)
+
+    def all_specs(self, n_layers: int, blocks: Blocks | None) -> list[ConditionSpec]:
+        """The written conditions, and those that `profile` and `boundaries` add for a model of this depth; shifted
+        boundaries wait where the partition waits for a record (None).
+
+        Raises:
+            UserError: an added condition has the name of a written one, `full` is written and does not train every
+                layer, or the model has too few layers.
+        """
+        written = self.specs()
+        shifted = None if blocks is None else self.boundaries
+        taken = {spec.name.casefold(): spec for spec in written}
+        first: list[ConditionSpec] = []
+        last: list[ConditionSpec] = []
+        for one in added_conditions(self.profile, shifted, n_layers, blocks or {}):
+            other = taken.get(one.name.casefold())
+            if other is None:
+                (first if one.kind == "needed" else last).extend(
+                    expand_conditions({one.name: one.settings}, OVERRIDE_KEYS)
+                )
+            elif one.kind != "needed":
+                raise UserError(
+                    f"Condition {other.name!r} has the name of one that "
+                    f"{'boundaries' if one.kind == 'shifted' else 'profile'} adds. Rename yours."
+                )
+            elif other.selection.get("block") != one.settings["block"] or other.labels != "given":
+                raise UserError(
+                    f"Condition {other.name!r} must be {{block: {one.settings['block']}}} where the recipe has "
+                    "`profile` or `boundaries`: what it gains is what all others have a share of. Rename yours."
+                )
+        return [*first, *written, *last]
 
     def settings_of(self, spec: ConditionSpec) -> TrainingSettings:
         """The training settings of one condition, its overrides applied.
@@ -117,9 +163,10 @@ class Recipe(BaseModel):
             raise _explained(error, f"conditions.{spec.name}") from None
 
     def to_yaml(self) -> str:
-        """The recipe with every default written out; without `scorers`, `tune` and `selectors` where there are none,
-        and without `pairs`, which no stage of a study reads."""
-        left_out = {"pairs", *(key for key in ("scorers", "tune") if not getattr(self, key))}
+        """The recipe with every default written out, without the sections that are not used, and without `pairs`, which
+        no stage of a study reads."""
+        left_out = {"pairs"}
+        left_out |= {key for key in ("scorers", "tune", "profile", "boundaries") if not getattr(self, key)}
         if not self.selectors.by:
             left_out.add("selectors")
         written = self.model_dump(mode="json", exclude=left_out)

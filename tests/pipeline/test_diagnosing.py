@@ -19,6 +19,7 @@ QUICK = {
     "similarity": {"halves": 20},
     "probes": {"folds": 3, "controls": 1, "resamples": 200},
     "patching": {"resamples": 200},
+    "profile": {"window": 2, "random": 2},
 }
 OF_THE_BASE = [kind for kind in KINDS if kind != "patching"]
 """Patching takes something trained."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from stratalign.cli import state_tables, weight_tables
 from stratalign.cli.printing import console, paragraph, say
+from stratalign.cli.profile_table import profile
 from stratalign.cli.tabling import interval as _interval
 from stratalign.cli.tabling import number as _number
 from stratalign.cli.tabling import table as _table
@@ -174,6 +175,7 @@ _TABLES: dict[str, Callable[[Mapping[str, Any]], None]] = {
     "similarity": state_tables.similarity,
     "probes": state_tables.probes,
     "patching": state_tables.patching,
+    "profile": profile,
 }
 
 

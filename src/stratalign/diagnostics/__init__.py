@@ -42,6 +42,14 @@ from stratalign.diagnostics.probes import (
     Task,
     measure_probes,
 )
+from stratalign.diagnostics.profile import (
+    FULL,
+    HeldBack,
+    describe_profile,
+    hold_back,
+    per_cluster,
+    run_losses,
+)
 from stratalign.diagnostics.settings import (
     KINDS,
     DiagnosticsSettings,
@@ -70,11 +78,13 @@ from stratalign.diagnostics.world_labels import (
 )
 
 __all__ = [
+    "FULL",
     "KINDS",
     "DeltaSettings",
     "DiagnosticsSettings",
     "GateStep",
     "GradientSettings",
+    "HeldBack",
     "LowRank",
     "PatchingSettings",
     "ProbeSettings",
@@ -86,12 +96,14 @@ __all__ = [
     "WeightSettings",
     "compare_important",
     "describe_gate_step",
+    "describe_profile",
     "draw_rows",
     "gate_slopes",
     "gate_steps",
     "gated_losses",
     "gradient_signals",
     "heatmap",
+    "hold_back",
     "learn_scores",
     "measure_deltas",
     "measure_gradients",
@@ -102,7 +114,9 @@ __all__ = [
     "measure_stages",
     "measure_weights",
     "minibatches",
+    "per_cluster",
     "pooled_states",
     "relative_sizes",
+    "run_losses",
     "world_tasks",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
+from stratalign.blocks import ProfileSettings
 from stratalign.diagnostics.deltas import DeltaSettings
 from stratalign.diagnostics.gradients import GradientSettings
 from stratalign.diagnostics.patching import PatchingSettings
@@ -20,6 +21,7 @@ KINDS = {
     "similarity": "how alike layers' states are, what each layer changes, and where blocks would part",
     "probes": "at which depth what can be read off the states, beside controls",
     "patching": "at which depth a tuned model's preference is made, by exchanging states with the base",
+    "profile": "what training each window of layers alone does to the loss of training pairs held back",
 }
 """Every kind of diagnosis, and what it tells."""
 
@@ -36,3 +38,4 @@ class DiagnosticsSettings(BaseModel):
     similarity: SimilaritySettings = SimilaritySettings()
     probes: ProbeSettings = ProbeSettings()
     patching: PatchingSettings = PatchingSettings()
+    profile: ProfileSettings = ProfileSettings()

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ValidationError
 
-from stratalign.blocks import PartitionSettings, Site
+from stratalign.blocks import PartitionSettings, ProfileSettings, Site
 from stratalign.diagnostics import (
     KINDS,
     GradientSettings,
@@ -42,6 +42,7 @@ from stratalign.pipeline.planning import Plan, make_plan, read_preferences
 from stratalign.pipeline.probe_labels import labels_file
 from stratalign.pipeline.stage_one import train_everywhere
 from stratalign.pipeline.subjects import Subject, find_subject, kept_stages, trained_runs, training_of
+from stratalign.pipeline.window_training import profile_of_training_pairs
 from stratalign.preferences import Tree, load, without_rejected
 from stratalign.recipe import Recipe, load_recipe
 from stratalign.records import SCHEMA, Progress, file_digest, locked, read_json, silent, write_json
@@ -93,17 +94,18 @@ class Bench:
     def engine(
         self, run: str, first_layer: int, share: float = 1.0, beside: Sequence[str] = ()
     ) -> JointEngine:
-        """An engine for one run, or several from the same layer on.
+        """An engine for one run, or several from the same layer on."""
+        return self.joint_engine(dict.fromkeys((run, *beside), first_layer), share)
 
-        Activations are kept, not recomputed; `share` leaves memory for what else is.
-        """
+    def joint_engine(self, first_layers: Mapping[str, int], share: float = 1.0) -> JointEngine:
+        """An engine for some runs. Activations are kept, not recomputed; `share` leaves memory for what else is."""
         size = packed_length if self.loaded.packs else padded_size
         sizes = [size(tree) for tree in self.plan.train_trees]
         tokens = plan_memory(self.loaded.anatomy, sizes, checkpointing=False).pack_tokens
         return JointEngine(
             self.loaded.anatomy,
             self.bank,
-            dict.fromkeys((run, *beside), first_layer),
+            first_layers,
             pack_tokens=max(max(sizes), int(tokens * share)),
         )
 
@@ -211,6 +213,8 @@ def _plan(recipe: Recipe, out: Path, settings: Any) -> Plan:
     changed: dict[str, Any] = {
         "conditions": {STAGE_ONE: everywhere},
         "tune": None,
+        "profile": None,
+        "boundaries": None,
         "seeds": [getattr(settings, "seed", 0)],
     }
     if recipe.partition.by is not None:
@@ -366,6 +370,10 @@ def _significance(bench: Bench, settings: SignificanceSettings, progress: Progre
     }
 
 
+def _profile(bench: Bench, settings: ProfileSettings, progress: Progress) -> dict[str, Any]:
+    return profile_of_training_pairs(bench.plan, bench.bank, bench.joint_engine, settings, progress)
+
+
 def _told(difference: Difference, sites: Sequence[Site]) -> dict[str, Any]:
     """What of a checkpoint is gated, and what differs beside and is not: the base's is taken there."""
     return {
@@ -383,6 +391,7 @@ _MEASURED: dict[str, Callable[[Bench, Any, Progress], dict[str, Any]]] = {
     "similarity": similarity,
     "probes": probes,
     "patching": patching,
+    "profile": _profile,
 }
 
 

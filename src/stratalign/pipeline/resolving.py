@@ -28,7 +28,7 @@ def resolve_runs(
     runs: list[Run] = []
     known = {} if records is None else records
     there = {by: signals for by, signals in known.items() if signals is not None}
-    for spec in recipe.specs():
+    for spec in recipe.all_specs(shape.n_layers, blocks):
         if not _waits(spec, known, blocks):
             runs += _resolve(spec, recipe, shape, blocks, there)
     return tuple(runs)

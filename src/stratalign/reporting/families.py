@@ -20,11 +20,14 @@ PRIMARY, AGAINST_BASE, NULL_CONTROLS, HEAD_TO_HEAD = (
     "primary", "against base", "null controls", "head to head",
 )  # fmt: skip
 CATEGORIES, ALL_BUT_OVERALL = "categories", "all but Overall"
+PROFILE = "profile"
 ABOUT = {
     PRIMARY: "conditions against base on what the preferences are meant to move",
     AGAINST_BASE: "conditions against base on every other dimension that has a better direction",
     NULL_CONTROLS: "controls that should move nothing against base, on every dimension that has a better direction",
     HEAD_TO_HEAD: "every pair of conditions on what the preferences are meant to move",
+    PROFILE: "windows of layers, their random draws and shifted blocks against base, on every dimension that has a "
+    "better direction",
     CATEGORIES: "conditions against base on the mean of each category",
     ALL_BUT_OVERALL: "conditions against base on the mean of all dimensions but Overall",
 }
@@ -44,16 +47,19 @@ def correct_against_base(
     deciding: Collection[tuple[str, str]],
     nulls: Collection[str],
     primary: Collection[tuple[str, str, str]] = (),
+    aside: Collection[str] = (),
 ) -> list[Contrast]:
     """Contrasts with base, corrected where they count: over all seeds, of the protocols `deciding` (judge, protocol),
     on measures that have a better direction. Those on the measures `primary` (their keys) form one family, those of
-    the conditions `nulls` another, and all others a third."""
+    the conditions `nulls` another, those of the conditions `aside` a third, and all others a fourth."""
 
     def family(one: Contrast) -> str | None:
         if one.seed is not None or one.better is None or one.key[:2] not in deciding:
             return None
         if one.condition in nulls:
             return NULL_CONTROLS
+        if one.condition in aside:
+            return PROFILE
         return PRIMARY if one.key in primary else AGAINST_BASE
 
     return corrected(contrasts, family)

@@ -11,7 +11,8 @@ from stratalign.reporting.across import Member
 from stratalign.reporting.drawings import dimension_map, overall_bars, training_curves
 from stratalign.reporting.forest import forest_plot
 from stratalign.reporting.layer_map import layer_picture
-from stratalign.reporting.results import Results
+from stratalign.reporting.profile_plot import profile_plot
+from stratalign.reporting.results import Results, without_aside
 from stratalign.reporting.svg import Drawing
 from stratalign.reporting.tradeoff import tradeoff_plot, tradeoffs
 
@@ -25,6 +26,7 @@ class Figures(NamedTuple):
     overall: Drawing | None
     dimensions: Drawing | None
     loss: Drawing | None
+    profile: Drawing | None
 
     def known(self) -> dict[str, Drawing]:
         """Name -> figure, of those that there are."""
@@ -32,12 +34,14 @@ class Figures(NamedTuple):
 
 
 def draw(results: Results, member: Member) -> Figures:
-    """All figures of one study, its runs in the results' order."""
+    """All figures of one study, its runs in the results' order; windows are in two of them only."""
+    main = without_aside(results)
     return Figures(
         layers=layer_picture(results),
-        net_win_rate=forest_plot(results, results.judged),
-        tradeoff=tradeoff_plot(tradeoffs(results)),
+        net_win_rate=forest_plot(main, results.judged),
+        tradeoff=tradeoff_plot(tradeoffs(main)),
         overall=overall_bars([member.judging], member.scale),
         dimensions=dimension_map([member.judging], member.categories),
         loss=training_curves([(member.judging.model, member.panels)]),
+        profile=profile_plot(results.profile, results.study.partition),
     )

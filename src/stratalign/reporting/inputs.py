@@ -12,15 +12,24 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
-from stratalign.blocks import ConditionSpec, expand_conditions
+from stratalign.blocks import (
+    Added,
+    BoundarySettings,
+    ConditionSpec,
+    ProfileSettings,
+    added_conditions,
+    expand_conditions,
+)
 from stratalign.errors import UserError
 from stratalign.records import Score, StudyFolder, read_json, read_jsonl, read_scores
 
 
 @dataclass(frozen=True)
 class StudyRecords:
-    """Everything that the report reads of one study. `missing` has one sentence per record that is not there."""
+    """Everything that the report reads of one study. `missing` has one sentence per record that is not there; `added`
+    are the conditions that the recipe's profile and boundaries stand for, none while the model's depth is unknown."""
 
     recipe: Mapping[str, Any] = field(default_factory=dict)
     manifest: Mapping[str, Any] = field(default_factory=dict)
@@ -37,6 +46,7 @@ class StudyRecords:
     missing: tuple[str, ...] = ()
     diagnoses: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     tuning: Mapping[str, Any] = field(default_factory=dict)
+    added: tuple[Added, ...] = ()
 
 
 def study_folder(folder: Path) -> StudyFolder:
@@ -72,9 +82,10 @@ def read_study(folder: Path) -> StudyRecords:
             "tuning.json is not there yet: nothing has been chosen for the conditions that are tuned."
         )
     judges = _mapping(study.judges).get("judges", ())
+    manifest = _mapping(study.manifest)
     read = StudyRecords(
         recipe=recipe,
-        manifest=_mapping(study.manifest),
+        manifest=manifest,
         training=_lines(study.training, "run", "step"),
         logprobs=_lines(study.logprobs, "run", "prompt_id"),
         responses=_lines(study.responses, "run", "prompt_id"),
@@ -88,6 +99,7 @@ def read_study(folder: Path) -> StudyRecords:
         missing=tuple(absent),
         tuning=_mapping(study.tuning),
         diagnoses={path.stem: _mapping(path) for path in sorted(study.diagnostics.glob("*.json"))},
+        added=_added(recipe, manifest),
     )
     return of_recipe(read)
 
@@ -104,6 +116,7 @@ def of_recipe(records: StudyRecords) -> StudyRecords:
     seeds = [str(seed) for seed in records.recipe.get("seeds") or ()]
     if not written:
         return records
+    written |= {one.name for one in records.added}
     entries = records.manifest.get("runs") or {}
     lines = (*records.training, *records.logprobs, *records.responses)
     runs = {*entries, *(str(row["run"]) for row in lines)}
@@ -151,6 +164,26 @@ def _tuning(specs: Sequence[ConditionSpec], stored: Mapping[str, Any]) -> Mappin
         one for one in stored["orders"] if {row["condition"] for row in one["tuned"]["order"]} <= kept.keys()
     ]
     return {**stored, "conditions": kept, "orders": orders}
+
+
+def _added(recipe: Mapping[str, Any], manifest: Mapping[str, Any]) -> tuple[Added, ...]:
+    """The conditions that `profile` and `boundaries` stand for; none where a record does not say, or says what no
+    study wrote."""
+    layers, blocks = (manifest.get("model") or {}).get("layers"), manifest.get("partition") or {}
+    profile, boundaries = recipe.get("profile"), recipe.get("boundaries")
+    if not isinstance(layers, int) or not isinstance(blocks, Mapping):
+        return ()
+    try:
+        return tuple(
+            added_conditions(
+                None if profile is None else ProfileSettings.model_validate(profile),
+                None if boundaries is None else BoundarySettings.model_validate(boundaries),
+                layers,
+                {str(name): sorted(numbers) for name, numbers in blocks.items()},
+            )
+        )
+    except (ValidationError, UserError, TypeError):
+        return ()
 
 
 def _described(study: StudyFolder) -> dict[Path, str]:

@@ -39,6 +39,7 @@ from stratalign.reporting.grids import score_grid
 from stratalign.reporting.inputs import StudyRecords
 from stratalign.reporting.levels import SeedLevels, seed_levels
 from stratalign.reporting.matched import ASSUMPTION, Matched, matched_pairs
+from stratalign.reporting.profile import Profile, layer_profile
 from stratalign.reporting.progress import unfinished
 from stratalign.reporting.roles import Role, condition_roles
 from stratalign.reporting.runs import RunResult, mean_scores, ordered_runs, run_result
@@ -74,8 +75,8 @@ class Results:
     `equal_length` and `matched` hold contrasts at equal length and at equal KL to base, `seeds` those over seeds,
     `categories` those of means over dimensions; `states` counts what became of each run's answers; `agreement` holds
     the deciding judge against itself, further judges and people, `spread` how much of its scale it uses; `warnings` are
-    what judges.json says against its judges; `selectors` holds those of the recipe at equal budget; `tuning` is
-    tuning.json, empty where nothing is tuned.
+    what judges.json says against its judges; `selectors` holds those of the recipe at equal budget; `profile` is what
+    the recipe's `profile` and `boundaries` showed; `tuning` is tuning.json, empty where nothing is tuned.
     """
 
     study: Study
@@ -101,7 +102,13 @@ class Results:
     spread: tuple[DimensionSpread, ...]
     warnings: tuple[str, ...]
     selectors: tuple[Contest, ...]
+    profile: Profile | None
     tuning: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def aside(self) -> frozenset[str]:
+        """The conditions of the layer profile and of shifted boundaries, which stand in a section of their own."""
+        return frozenset(role.condition for role in self.roles if role.aside)
 
     @property
     def protocols(self) -> tuple[Judged, ...]:
@@ -122,25 +129,31 @@ def summarise(records: StudyRecords) -> Results:
     roles = condition_roles(records, order)
     table = score_table(records.scores, conditions)
     nulls = {role.condition for role in roles if role.null}
+    aside = {role.condition for role in roles if role.aside}
+    main = [condition for condition in order if condition not in aside]
     of_judge = [one for one in measures if one.key[:2] == judged]
     meant = objective_measures(of_judge, study.objective)
     deciding = {*tasks} | ({judged} if judged is not None else set())
     compared = with_notes(
         correct_against_base(
-            compare_with_base(table, order, measures), deciding, nulls, {measure.key for measure in meant}
+            compare_with_base(table, order, measures),
+            deciding,
+            nulls,
+            {measure.key for measure in meant},
+            aside,
         )
     )
-    tested = [condition for condition in order if condition not in nulls]
+    tested = [condition for condition in main if condition not in nulls]
     pairs = with_notes(correct_pairs(compare_pairs(table, tested, meant)))
     why_none = None if compared else _why_none(records, order)
-    evidence = gather(roles, judged, measures, study.objective, compared, pairs, tasks)
+    evidence = gather(_of_main(roles), judged, measures, study.objective, compared, pairs, tasks)
     by_run: dict[str, list[Score]] = defaultdict(list)
     for score in records.scores:
         by_run[score.run].append(score)
     results = tuple(run_result(records, *run, mean_scores(by_run[run[0]], measures)) for run in runs)
     trained = [role.condition for role in roles if role.eligible]
     each = list(combinations(trained, 2))
-    grouped = categories(table, order, of_judge, nulls)
+    grouped = categories(table, main, of_judge, nulls)
     full = _full(results, trained, study)
     claimed = _claimed(table, meant, trained, full, compared, pairs)
     taxed = tax_tests(table, trained, evidence.others, compared)
@@ -165,9 +178,9 @@ def summarise(records: StudyRecords) -> Results:
         equivalences=claimed,
         tax_tests=taxed,
         tax_in_words=tax_in_words(taxed),
-        equal_length=at_equal_length(table, order, measures, compared),
+        equal_length=at_equal_length(table, main, measures, compared),
         matched=matched_pairs(table, each, meant),
-        seeds=seed_levels(table, order, measures, each, meant),
+        seeds=seed_levels(table, main, measures, each, meant),
         categories=grouped,
         states=run_states(records.scores, list(conditions)),
         agreement=agreements(every.scores, every.judges, judged),
@@ -175,6 +188,7 @@ def summarise(records: StudyRecords) -> Results:
         warnings=tuple(dict.fromkeys(str(one["warning"]) for one in every.judges if one.get("warning"))),
         tuning=records.tuning,
         selectors=selector_contests(records, table, evidence.objective, roles, full),
+        profile=layer_profile(records, table, evidence),
     )
 
 
@@ -192,7 +206,7 @@ def that_decide(records: StudyRecords) -> StudyRecords:
 def evidence_of(records: StudyRecords, results: Results) -> Evidence:
     """What the conclusions were drawn from, to be asked once more."""
     return gather(
-        results.roles,
+        _of_main(results.roles),
         results.judged,
         results.measures,
         results.study.objective,
@@ -200,6 +214,24 @@ def evidence_of(records: StudyRecords, results: Results) -> Evidence:
         results.pairs,
         _tasks(records, results.judged),
     )
+
+
+def without_aside(results: Results) -> Results:
+    """The results without the runs and contrasts of the layer profile and of shifted boundaries, for tables and
+    figures that many windows would make unreadable."""
+    aside = results.aside
+    if not aside:
+        return results
+    return replace(
+        results,
+        roles=tuple(one for one in results.roles if not one.aside),
+        runs=tuple(one for one in results.runs if one.condition not in aside),
+        comparisons=tuple(one for one in results.comparisons if one.condition not in aside),
+    )
+
+
+def _of_main(roles: Sequence[Role]) -> tuple[Role, ...]:
+    return tuple(role for role in roles if not role.aside)
 
 
 def as_json(results: Results) -> dict[str, Any]:

@@ -14,8 +14,19 @@ from stratalign.reporting.contrasts import BASE
 from stratalign.reporting.inputs import StudyRecords
 from stratalign.reporting.numbers import listed
 
-Kind = Literal["base", "trained", "base again", "shuffled labels", "random layers", "equal parameters"]
+Kind = Literal[
+    "base",
+    "trained",
+    "base again",
+    "shuffled labels",
+    "random layers",
+    "equal parameters",
+    "window",
+    "draw",
+    "shifted",
+]
 NULL_KINDS = ("base again", "shuffled labels")
+ASIDE_KINDS = ("window", "draw", "shifted")
 ALIKE = 0.1
 """Two numbers of parameters count as equal within this share: a rank is a whole number, so they rarely match."""
 
@@ -41,6 +52,12 @@ class Role:
         """Whether it should move nothing."""
         return self.kind in NULL_KINDS
 
+    @property
+    def aside(self) -> bool:
+        """Whether it belongs to the layer profile or the shifted boundaries, which have a section and tests of their
+        own: dozens of windows would take the power from the comparison that the study is about."""
+        return self.kind in ASIDE_KINDS
+
 
 class _Known(NamedTuple):
     """What is known of a condition: its entry in the recipe, and of the manifest what does not depend on the seed."""
@@ -55,6 +72,9 @@ def condition_roles(records: StudyRecords, order: Sequence[str]) -> tuple[Role, 
     """The role of every condition of `order`."""
     known = {condition: _known(condition, records) for condition in order}
     kinds = {condition: _kind(condition, one) for condition, one in known.items()}
+    for added in records.added:
+        if added.name in kinds and added.kind != "needed":
+            kinds[added.name] = added.kind
     for condition, one in known.items():
         smaller = [
             c for c in order if kinds[c] == "trained" and len(known[c].layers or ()) < len(one.layers or ())

@@ -84,6 +84,8 @@ def ordered_runs(records: StudyRecords) -> list[tuple[str, str, int]]:
     A condition that a list of values made (`tuned-5e-06`) stands where the recipe has the name it begins with.
     """
     listed = [str(name) for name in records.recipe.get("conditions") or ()]
+    needed = [one.name for one in records.added if one.kind == "needed" and one.name not in listed]
+    listed = [*needed, *listed, *(one.name for one in records.added if one.kind != "needed")]
     known = {
         run: (str(entry.get("condition", run)), int(entry.get("seed") or 0))
         for run, entry in _entries(records).items()

@@ -36,7 +36,7 @@ from stratalign.reporting.limits import limits
 from stratalign.reporting.progress import unfinished
 from stratalign.reporting.ranking import Judging, RankRow, StrategyRow, one_unit, primary, ranks, strategies
 from stratalign.reporting.reproducing import Reproducing, reproducing
-from stratalign.reporting.results import Judged, Results, that_decide
+from stratalign.reporting.results import Judged, Results, that_decide, without_aside
 from stratalign.reporting.runs import MeanScore
 from stratalign.reporting.states import States, state_rows
 from stratalign.reporting.sureness import Part, could_see, how_sure
@@ -91,13 +91,14 @@ class PaperView(NamedTuple):
 class StudyView:
     """One study, as the page shows it. `anchor` begins the ids of its sections.
 
-    `answer` is the first box; `scored` are the names of the dimensions
-    that the examples' scores are of.
+    `main` are the results without windows of layers, which have a section of their own; `answer` is the first box;
+    `scored` are the names of the dimensions that the examples' scores are of.
     """
 
     anchor: str
     folder: str
     results: Results
+    main: Results
     answer: AnswerBox
     missing: tuple[str, ...]
     figures: Figures
@@ -139,31 +140,33 @@ class StudyView:
 
 def view(records: StudyRecords, results: Results, answer: AnswerBox, anchor: str, folder: str) -> StudyView:
     """Everything that one study's part of the page shows."""
-    member = _member(records, results, folder)
+    main = without_aside(results)
+    member = _member(records, main, folder)
     grid = member.judging.grid
     found = state_rows(results.states, results.judged)
     return StudyView(
         anchor=anchor,
         folder=folder,
         results=results,
+        main=main,
         answer=answer,
         missing=(*records.missing, *unfinished(records)),
         figures=draw(results, member),
-        times_figure=time_bars([(member.judging.model, member.costs)]),
-        protocols=tuple(_protocol(results, protocol) for protocol in results.protocols),
+        times_figure=time_bars([(member.judging.model, costs_of(records, results))]),
+        protocols=tuple(_protocol(main, protocol) for protocol in results.protocols),
         pairs_seen=could_see(results.pairs),
         sure=how_sure(results),
-        tradeoffs=tradeoffs(results),
+        tradeoffs=tradeoffs(main),
         contests=tuple((one, contest_plot(one)) for one in results.selectors),
         paper=_paper(member.judging),
         proof=_proof(records, results),
-        costs=member.costs,
+        costs=costs_of(records, results),
         stages=_stages(records.timings),
         kind=row_kind(records.preferences),
         facts=data_facts(records.preferences),
         bad=rows_left_out(records.preferences.get("bad")),
         scored=tuple(measure.dimension for measure in grid.measures),
-        examples=side_by_side(records.responses, results, grid, _chosen_by(results, grid.measures)),
+        examples=side_by_side(records.responses, main, grid, _chosen_by(main, grid.measures)),
         states=found,
         tuned=tuned_view(results),
         diagnoses=diagnosis_views(records.diagnoses),

@@ -26,9 +26,8 @@ class Share:
     None where full's own gain cannot be told from 0, or is a loss.
 
     `standing` says whether the condition gains more than *every* random draw ("above"), less than every one, or
-    neither for certain: None without draws, and for the draws themselves. `p_value` is the largest of the two-sided
-    sign-flip tests (clusters, of the mean difference) against each draw, which is a test of all of them at once
-    (intersection-union), 1 where the condition is not on one side of all; `p_holm` is corrected over the conditions.
+    neither for certain: None without draws, and for the draws themselves. `p_value` is that of `stats.beside_all`, of
+    gains, in which full's cancels out; `p_holm` is corrected over the conditions.
     """
 
     condition: str
@@ -117,9 +116,9 @@ def shares_of_full(
     band = None
     if drawn:
         mean = np.mean([gains[name] for name in drawn], axis=0)
-        (one,) = _ratios([mean], gains[full], clusters)
+        (ratio,) = _ratios([mean], gains[full], clusters)
         shares = [share for name in drawn if (share := found[name].share) is not None]
-        together = _share("", one, why)
+        together = _share("", ratio, why)
         band = Band(
             tuple(found[name] for name in drawn),
             min(shares, default=None),
@@ -128,13 +127,16 @@ def shares_of_full(
             together.low,
             together.high,
         )
-        beside = {name: _beside(gains[name], [gains[draw] for draw in drawn], clusters) for name in asked}
-        corrected = stats.holm([p for p, _ in beside.values()])
-        for (name, (p, side)), p_holm in zip(beside.items(), corrected, strict=True):
-            sure = p_holm is not None and p_holm <= ALPHA
-            found[name] = replace(
-                found[name], p_value=p, p_holm=p_holm, standing=side if sure else "cannot tell"
-            )
+        others = np.stack([gains[name] for name in drawn], axis=1)
+        beside = [
+            stats.beside_all(gains[name], others, clusters, draws=RESAMPLES, seed=SEED) for name in asked
+        ]
+        corrected = stats.holm([one.p_value for one in beside])
+        for name, one, p_holm in zip(asked, beside, corrected, strict=True):
+            standing: Standing = "cannot tell"
+            if one.side != "neither" and p_holm is not None and p_holm <= ALPHA:
+                standing = one.side
+            found[name] = replace(found[name], p_value=one.p_value, p_holm=p_holm, standing=standing)
     return Shares(
         judge=measure.judge,
         protocol=measure.protocol,
@@ -194,16 +196,3 @@ def _share(name: str, one: stats.MeanRatio, why: str | None) -> Share:
         low,
         high,
     )
-
-
-def _beside(gain: Floats, draws: Sequence[Floats], clusters: Sequence[str]) -> tuple[float | None, Standing]:
-    """The p value of lying on one side of every draw, and the side; full's gain cancels out of this."""
-    a = np.stack([gain] * len(draws), axis=1)
-    b = np.stack(draws, axis=1)
-    tests = stats.difference_tests(a, b, clusters, draws=RESAMPLES, seed=SEED)
-    if any(one.flip_p is None for one in tests):
-        return None, "cannot tell"
-    ahead = np.nanmean(a - b, axis=0)
-    if not (np.all(ahead > 0) or np.all(ahead < 0)):
-        return 1.0, "cannot tell"
-    return max(one.flip_p or 0.0 for one in tests), "above" if ahead[0] > 0 else "below"

@@ -16,6 +16,7 @@ from stratalign.reporting.equivalences import Equivalence, TaxTest
 from stratalign.reporting.families import Family
 from stratalign.reporting.levels import SeedEffects
 from stratalign.reporting.matched import Matched
+from stratalign.reporting.profile import Profile, profile_rows
 from stratalign.reporting.results import Results
 from stratalign.reporting.runs import MeanScore
 from stratalign.reporting.sheets import csv_text
@@ -28,10 +29,13 @@ if TYPE_CHECKING:
 
 
 def csv_tables(results: Results) -> dict[str, str]:
-    """File name -> content; selectors.csv where the recipe compares selectors."""
+    """File name -> content; selectors.csv and profile.csv where the recipe has such sections."""
+    more = {} if results.profile is None else {"profile.csv": _profile(results.profile)}
     contestants = [row for contest in results.selectors for row in contest.rows]
-    selectors = {"selectors.csv": _table(Contestant, contestants)} if contestants else {}
-    return selectors | {
+    if contestants:
+        more["selectors.csv"] = _table(Contestant, contestants)
+    return {
+        **more,
         "means.csv": _means(results),
         "comparisons.csv": _table(Contrast, results.comparisons),
         "pairs.csv": _table(Contrast, results.pairs),
@@ -72,6 +76,11 @@ def _table(kind: type[DataclassInstance], rows: Sequence[DataclassInstance]) -> 
             for one in rows
         ),
     )
+
+
+def _profile(found: Profile) -> str:
+    header, *rows = profile_rows(found)
+    return csv_text(list(map(str, header)), rows)
 
 
 def _correlations(found: Correlations | None) -> str:

@@ -10,7 +10,15 @@ from stratalign.stats.agreement import (
     krippendorff_alpha,
     quadratic_kappa,
 )
-from stratalign.stats.bootstrap import Interval, percentile_interval, resampled_sums
+from stratalign.stats.beside import (
+    BesideAll,
+    beside_all,
+)
+from stratalign.stats.bootstrap import (
+    Interval,
+    percentile_interval,
+    resampled_sums,
+)
 from stratalign.stats.clustered import (
     ClusteredMean,
     clustered_mean,
@@ -45,7 +53,11 @@ from stratalign.stats.missing import (
 from stratalign.stats.multiplicity import (
     holm,
 )
-from stratalign.stats.overlap import Overlap, overlap, rank_correlation
+from stratalign.stats.overlap import (
+    Overlap,
+    overlap,
+    rank_correlation,
+)
 from stratalign.stats.paired import (
     Comparison,
     DifferenceTests,
@@ -92,6 +104,7 @@ from stratalign.stats.surety import (
 __all__ = [
     "Agreement",
     "AtEqualLength",
+    "BesideAll",
     "Bounds",
     "ClusteredMean",
     "Comparison",
@@ -107,6 +120,7 @@ __all__ = [
     "Statistic",
     "SummaryDifference",
     "Verdict",
+    "beside_all",
     "chance_to_find",
     "cluster_flip_p_values",
     "clustered_mean",

@@ -1,0 +1,42 @@
+"""What `stratalign diagnose profile` prints: every window's share of full's fall of the loss, and the draws'."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Table
+
+from stratalign.cli.printing import console, paragraph, say
+
+
+def profile(record: Mapping[str, Any]) -> None:
+    """Windows and random draws with their shares, and what can be told of them."""
+    trained, full = record["trained"], record["full"]
+    say(
+        f"Profile of {record['model']}: trained on {trained['pairs']} training pairs ({trained['steps']} steps), read "
+        f"on {record['rows']} others of {len(record['per_cluster']['clusters'])} clusters; loss "
+        f"{record['loss']['base']:.3f} under base, {record['loss']['full']:.3f} under full"
+    )
+    table = Table(box=None, pad_edge=False)
+    for name in ("trains", "layers", "loss", "share of full's fall", "95 %", "beside the draws"):
+        table.add_column(name, justify="left" if name in ("trains", "layers") else "right", no_wrap=True)
+    for row in (*record["windows"], *record["draws"]):
+        table.add_row(
+            row["run"],
+            ", ".join(map(str, row["layers"])),
+            f"{row['loss']:.4f}",
+            _number(row["share"]),
+            f"[{_number(row['share_low'])}, {_number(row['share_high'])}]",
+            row.get("standing") or "-",
+        )
+    console.print(table)
+    paragraph(
+        record["why_none"]
+        or f"Full's fall: {full['fall']:.3f} nats [{full['fall_low']:.3f}, {full['fall_high']:.3f}], intervals over "
+        "clusters. Training pairs alone were read."
+    )
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
