@@ -1,6 +1,6 @@
 """ILA's tables on the micro-world: how far rankings of modules agree between objectives, seeds and training stages.
 
-    python -m benchmarks.significance_table --out DIR       # 3 x 3 trainings, 45 rankings: about three quarters of an hour
+    python -m benchmarks.significance_table --out DIR       # 9 trainings, 45 rankings
     python -m benchmarks.significance_table --out DIR --tables    # the tables of what is there
 
 For every objective and seed one training on all linear modules, as `stratalign diagnose significance` does it, then
