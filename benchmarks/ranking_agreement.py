@@ -95,7 +95,9 @@ def agreement_tables(cells: Cells, draws: int = 200) -> dict[str, Any]:
 def groups(cells: Iterable[Place], last: int) -> list[Group]:
     """Pairs of rankings: two objectives with the same seed; two seeds of an objective; a stage and the last one."""
     there = list(cells)
-    objectives, seeds, stages = (list(dict.fromkeys(at[i] for at in there)) for i in range(3))
+    objectives = list(dict.fromkeys(objective for objective, _, _ in there))
+    seeds = list(dict.fromkeys(seed for _, seed, _ in there))
+    stages = sorted({stage for _, _, stage in there} - {last})
     found: list[Group] = []
     for one, other in combinations(objectives, 2):
         pairs = [((one, seed, last), (other, seed, last)) for seed in seeds]
@@ -104,7 +106,7 @@ def groups(cells: Iterable[Place], last: int) -> list[Group]:
         pairs = [((one, a, last), (one, b, last)) for a, b in combinations(seeds, 2)]
         found.append(("seeds", one, pairs))
     for one in objectives:
-        for stage in sorted(set(stages) - {last}):
+        for stage in stages:
             pairs = [((one, seed, stage), (one, seed, last)) for seed in seeds]
             found.append(("stages", f"{one}, {stage} % and {last} %", pairs))
     known = set(there)
@@ -119,7 +121,7 @@ def tables_text(tables: Mapping[str, Any]) -> str:
         "rank correlation | top 10 % | top 20 % | top 30 % |",
         "|---|" + "---|" * 11,
     ]
-    chance = {}
+    chance: dict[str, float] = {}
     for row in tables["agreement"]:
         chance |= {name: row[name]["chance"] for name in ("important", *map(_percent, TOPS))}
         own, kinds = row["important"], row["within_kinds"]

@@ -7,8 +7,8 @@ used in that precision, as under autocast in TRL, and stay float32 themselves.
 
 A scale that takes a gradient, as a gate on the update does, gets it from the same narrow products.
 
-Everything that is not plain LoRA on a plain linear layer (dropout, variants, merged or several active adapters) goes
-to PEFT's own forward.
+Everything that is not plain LoRA on a plain linear layer (a base in 4 bits, dropout, variants, merged or several active
+adapters) goes to PEFT's own forward, which runs the base layer as it is.
 """
 
 from __future__ import annotations
