@@ -122,6 +122,15 @@ def test_nothing_moves_but_the_scores_and_the_digest_sees_the_scales(folder, dou
     assert weights_digest(loaded.model) != before
 
 
+def test_an_evaluation_leaves_the_codes_where_a_processor_would_reorder_them(folder, monkeypatch):
+    monkeypatch.setattr("bitsandbytes.nn.modules.has_avx512bf16", lambda: True)
+    loaded = load_stock(ModelSettings(base=str(folder), quantization="4bit"), **CPU).eval()
+    before = weights_digest(loaded)
+    with torch.no_grad():
+        loaded(input_ids=torch.arange(8)[None])
+    assert weights_digest(loaded) == before
+
+
 def test_a_merged_model_is_what_was_trained_and_plain(folder, tmp_path):
     loaded, _, engine = adapted(folder, double=True)
     notes = {
