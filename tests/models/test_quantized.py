@@ -147,7 +147,7 @@ def test_a_merged_model_is_what_was_trained_and_plain(folder, tmp_path):
     assert all(type(merged.get_submodule(site.name)) is plain for site in list_sites(merged))
 
 
-def test_a_study_and_both_diagnoses_run_on_it_and_are_proven(folder, transcripts, tmp_path):
+def test_both_diagnoses_and_a_training_run_on_it_and_are_proven(folder, transcripts, tmp_path):
     file = write_recipe(
         tmp_path / "recipe.yaml",
         folder,
@@ -164,7 +164,7 @@ def test_a_study_and_both_diagnoses_run_on_it_and_are_proven(folder, transcripts
     assert found["losses"]["mean"]["trained"] != found["losses"]["mean"]["base"]
     (source,) = sa.diagnose("gradients", file, change, out).record["sources"].values()
     assert len(source["losses"]["sigmoid"]["modules"]) == 21
-    sa.study(file, change, out)
+    sa.train(file, change, out)
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["runs"]["mid"]["proof"]["proven"]
     assert manifest["model"]["quantization"] == "4bit"
