@@ -58,6 +58,23 @@ def test_the_autograd_step_is_right_by_finite_differences():
     assert torch.autograd.gradcheck(
         lambda x, a, b: _Lora.apply(x, found.base_layer.weight, None, a, b, 0.7), [x, a, b]
     )
+    scale = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(
+        lambda x, scale: _Lora.apply(x, found.base_layer.weight, None, a, b, scale), [x, scale]
+    )
+
+
+def test_a_scale_that_takes_a_gradient_gets_pefts(monkeypatch):
+    found = layer()
+    x = torch.randn(2, 7, 6, dtype=torch.float64)
+    slopes = []
+    for forward in (LoraLinear.forward, Linear.forward):
+        gate = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+        with monkeypatch.context() as patched:
+            patched.setitem(found.scaling, "one", 4.0 * gate)
+            forward(found, x).square().sum().backward()
+        slopes.append(gate.grad)
+    assert torch.allclose(*slopes, rtol=1e-12, atol=0)
 
 
 def test_under_a_half_precision_base_adapters_and_their_gradients_stay_float32():

@@ -286,3 +286,44 @@ def test_both_diagnoses_work_on_other_families(make_model, transcripts, tmp_path
         "significance", file, out=out, adapter=str(out / significance["training"]["adapters"][-1])
     )
     assert again.record["scores"] == significance["scores"]
+
+
+def test_what_stands_beside_the_scores_is_a_setting(studied, tmp_path):
+    file, out, found = studied
+    adapter = out / found["significance"].record["training"]["adapters"][-1]
+    change = ["diagnostics.significance.beside=[slopes]"]
+    one = sa.diagnose("significance", file, change, tmp_path / "out", adapter=str(adapter)).record
+    full = found["significance"].record
+    assert (one["losses"], one["training"]) == (None, None)
+    assert one["scores"] == full["scores"]
+    assert len(one["score_gradients"]) == 4  # steps
+    said = call(
+        *("diagnose", "significance", file, "--set", "diagnostics.significance.beside=[]"),
+        *("--adapter", adapter, "--out", tmp_path / "out"),
+    )
+    assert said.code == 0, said
+    assert "only these updates" not in said.out
+    assert "slope" not in said.out
+
+
+def test_records_of_two_models_of_one_shape_are_compared_and_of_others_refused(
+    studied, make_model, transcripts, tmp_path
+):
+    """ILA compares models of equal depth: their modules have the same names."""
+    _, _, found = studied
+    path = found["significance"].path
+
+    def compared(kind, **shape):
+        file = write_recipe(
+            tmp_path / f"{kind}.yaml",
+            make_model(kind, **shape),
+            transcripts,
+            preferences={"train": 12, "validation": 4, "held_out": 4},
+            diagnostics={"significance": {"steps": 2, "batch": 4, "beside": []}},
+        )
+        return "diagnose", "significance", file, "--out", tmp_path / kind, "--compare", path
+
+    done = call(*compared("llama", layers=4, seed=1))
+    assert "Top 75% of 28 modules in both records" in " ".join(done.out.split()), done
+    refused = refusal(*compared("gpt_neox", layers=4))
+    assert "are not about the same modules: 44 are in one of them alone" in refused

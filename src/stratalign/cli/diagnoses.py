@@ -89,7 +89,8 @@ def significance(record: Mapping[str, Any]) -> None:
     """The highest and lowest modules, what masks do to the loss, and whether the training was stable."""
     rows = sorted(record["modules"], key=lambda row: row["rank"])
     say(f"Significance of {len(rows)} modules' updates in {record['subject']}; loss {record['loss']}")
-    table = _table("rank", "module", "score", "s.e.", "slope, trained", "slope, base")
+    where_sloped = list(rows[0]["slopes"])
+    table = _table("rank", "module", "score", "s.e.", *(f"slope, {where}" for where in where_sloped))
     for row in [*rows[:SHOWN], None, *rows[-SHOWN // 2 :]] if len(rows) > 2 * SHOWN else rows:
         if row is None:
             table.add_row("...")
@@ -99,17 +100,12 @@ def significance(record: Mapping[str, Any]) -> None:
             row["module"],
             f"{row['score']:.3f}",
             f"{row['standard_error']:.3f}",
-            *(f"{row['slopes'][where]['value']:.2g}" for where in ("trained", "base")),
+            *(f"{row['slopes'][where]['value']:.2g}" for where in where_sloped),
         )
     console.print(table)
-    losses, half = record["losses"], record["stability"]
-    means = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in losses["mean"].items())
-    paragraph(f"Loss on {losses['rows']} {record['losses_of']} rows with only these updates: {means}.")
-    without = ", ".join(
-        f"{name} +{row['rise']:.3f} (s.e. {_number(row['standard_error'], '{:.3f}')})"
-        for name, row in losses["without_block"].items()
-    )
-    paragraph(f"Without one block's update: {without}.")
+    half = record["stability"]
+    if record["losses"] is not None:
+        _masks(record["losses"], record["losses_of"])
     paragraph(
         f"Halves of the minibatches: Jaccard of the top {half['share']:.0%} {half['jaccard']:.2f} (chance "
         f"{half['chance']:.2f}), rank correlation {_number(half['rank_correlation'], '{:.2f}')}."
@@ -135,6 +131,17 @@ def significance(record: Mapping[str, Any]) -> None:
             )
         )
         _gate_steps(training["gate_steps"])
+
+
+def _masks(losses: Mapping[str, Any], of: str) -> None:
+    """What hard masks and leaving blocks out do to the loss."""
+    means = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in losses["mean"].items())
+    paragraph(f"Loss on {losses['rows']} {of} rows with only these updates: {means}.")
+    without = ", ".join(
+        f"{name} +{row['rise']:.3f} (s.e. {_number(row['standard_error'], '{:.3f}')})"
+        for name, row in losses["without_block"].items()
+    )
+    paragraph(f"Without one block's update: {without}.")
 
 
 def _gate_steps(pairs: Sequence[Mapping[str, Any]]) -> None:

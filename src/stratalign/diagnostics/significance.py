@@ -66,6 +66,11 @@ class SignificanceSettings(BaseModel):
         "from one look to the next, a tenth of the training later (ours)",
     )
     seed: int = Field(0, description="draws the adapter's start and the steps' pairs (ours)")
+    beside: tuple[Literal["slopes", "masks", "gate_steps"], ...] = Field(
+        ("slopes", "masks", "gate_steps"),
+        description="what is measured beside the scores: slopes at the trained model and at the base; losses under "
+        "hard masks and without a layer or block; steps of the gates at consecutive training steps (Theorem 3.1)",
+    )
 
 
 @dataclass(frozen=True)
@@ -173,10 +178,13 @@ def measure_significance(
     slopes = {
         name: _slopes(engine, run, modules, value, trees, objective, settings)
         for name, value in (("trained", 1.0), ("base", 0.0))
+        if "slopes" in settings.beside
     }
     values = dict(zip(modules, learned.values.tolist(), strict=True))
     important = keep_share(values, settings.important)
-    losses = _masked_losses(engine, run, sites, blocks, others, objective, values, important)
+    losses = None
+    if "masks" in settings.beside:
+        losses = _masked_losses(engine, run, sites, blocks, others, objective, values, important)
     if weights_digest(engine.model) != before:
         raise StudyFailure(
             "A weight changed while scores were learned. Nothing was recorded; please report this."
@@ -191,6 +199,7 @@ def measure_significance(
         "insignificant": [name for name in modules if name not in important],
         "heatmap": heatmap(sites, values),
         "stability": _stability(modules, learned, settings.important),
+        "score_gradients": learned.gradients.tolist(),
         "losses": losses,
         "weights_sha256": before,
         "scores": {

@@ -95,10 +95,12 @@ class AdapterBank:
         self._layers |= on
         self.specs[spec.run] = spec
         self._parameters[spec.run] = {}
+        # the embedding says what the base computes in; weights in 4 bits do not
+        wide = self.model.get_input_embeddings().weight.dtype == torch.float64
+        dtype = torch.float64 if wide else torch.float32
         for module in spec.modules:
             layer = on[module]
             a, b = layer.lora_A[name], layer.lora_B[name]
-            dtype = torch.float64 if _base_of(layer).weight.dtype == torch.float64 else torch.float32
             a.to(dtype), b.to(dtype)
             with torch.no_grad():
                 a.weight.copy_(draw_a(spec.seed, module, a.weight.shape[0], a.weight.shape[1]))

@@ -11,11 +11,11 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 from safetensors import SafetensorError, safe_open
 from transformers import (
     AutoConfig,
@@ -33,6 +33,7 @@ from stratalign.models.families import is_proven, longest_exact, may_pack, refus
 from stratalign.models.hushing import hushed
 from stratalign.models.linears import list_sites
 from stratalign.models.packing import check_packing, fuses
+from stratalign.models.quantized import check_quantizable, quantization_config, settle
 from stratalign.models.soundness import check_support
 from stratalign.records import file_digest
 
@@ -48,6 +49,23 @@ class ModelSettings(BaseModel):
     base: str = Field(description="hub id or local folder, in safetensors; or microworld")
     revision: str | None = Field(None, description="branch, tag or commit of a hub id")
     adapter: str | None = Field(None, description="an SFT adapter (PEFT folder) that is part of the base")
+    quantization: Literal["4bit"] | None = Field(
+        None,
+        description="4bit: linear modules of the frozen base in NF4, as QLoRA has it (needs bitsandbytes)",
+    )
+    double_quantization: bool = Field(
+        False,
+        description="with 4bit, the scales of its blocks are quantised as well (off, as in transformers)",
+    )
+
+    @model_serializer(mode="wrap")
+    def _only_what_is_there(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A base in full precision is written as it was before there were others: stored studies stand."""
+        written: dict[str, Any] = handler(self)
+        if self.quantization is None:
+            for key in ("quantization", "double_quantization"):
+                written.pop(key, None)
+        return written
 
 
 @dataclass(frozen=True)
@@ -99,6 +117,8 @@ def inspect_model(settings: ModelSettings) -> ModelShape:
         model = _from_config(config, folder)
     layers = find_anatomy(model).layers
     refuse_structure(model, layers, folder)
+    if settings.quantization is not None:
+        _check_in_4_bits(settings, model)
     sites = tuple(list_sites(model))
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return ModelShape(
@@ -143,6 +163,18 @@ def load_stock(
     """
     folder = resolve_folder(settings.base, settings.revision)
     _config(folder)
+    if settings.quantization is not None:
+        in_4_bits = quantization_config(dtype, settings.double_quantization)
+        model = read_weights(
+            AutoModelForCausalLM,
+            folder,
+            dtype=dtype,
+            attention=attention,
+            quantization_config=in_4_bits,
+            device_map={"": device},
+        )
+        settle(model)
+        return model
     model = read_weights(AutoModelForCausalLM, folder, dtype=dtype, attention=attention)
     if settings.adapter is not None:
         from peft import PeftModel
@@ -157,9 +189,12 @@ def load_stock(
 
 
 def read_weights(
-    kind: Any, folder: Path, *, dtype: torch.dtype, attention: str | None = None
+    kind: Any, folder: Path, *, dtype: torch.dtype, attention: str | None = None, **options: Any
 ) -> PreTrainedModel:
     """The model of a folder, as the transformers class `kind` loads it; every tensor comes from the files.
+
+    Args:
+        options: more arguments of transformers' `from_pretrained`.
 
     Raises:
         UserError: there are no safetensors, they cannot be read, or they do not fill the model.
@@ -176,6 +211,7 @@ def read_weights(
                 attn_implementation=attention,
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
+                **options,
             )
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         raise UserError(f"Cannot load the model in {folder}: {_short(error)}") from error
@@ -296,10 +332,25 @@ def _check_adapter(folder: Path) -> None:
             )
 
 
+def _check_in_4_bits(settings: ModelSettings, model: PreTrainedModel) -> None:
+    check_quantizable(model, settings.base)
+    if settings.adapter is not None:
+        raise UserError(
+            "model.adapter cannot be merged into a base in 4 bits without changing both. Merge it first "
+            f"(`stratalign merge {settings.adapter} --out DIR`) and give DIR as model.base."
+        )
+
+
 def _config(folder: Path) -> Any:
     """The configuration of a model whose type is not refused."""
     config = read_config(folder)
     refuse_config(config, folder)
+    stored = getattr(config, "quantization_config", None)
+    if stored is not None and "bitsandbytes" in str(stored):
+        raise UserError(
+            f"The weights in {folder} are stored quantised by bitsandbytes. Give the model as it was before, and "
+            "model.quantization: 4bit to hold it in 4 bits."
+        )
     return config
 
 

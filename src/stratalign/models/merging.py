@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import PeftModel
@@ -15,6 +16,7 @@ from stratalign.errors import UserError
 from stratalign.models.adapters import load_tensors, read_adapter_config
 from stratalign.models.hushing import hushed
 from stratalign.models.loading import ModelSettings, load_stock, load_tokenizer, resolve_folder
+from stratalign.models.quantized import dequantize
 from stratalign.records import read_json, told
 
 
@@ -22,7 +24,8 @@ def merge(adapter: str | Path, out: str | Path) -> Path:
     """Write base plus adapter into `out`, in the base's own precision; the sum is formed in float32.
 
     Args:
-        adapter: a PEFT adapter folder; where a study wrote it, the SFT adapter of its base is merged first.
+        adapter: a PEFT adapter folder; where a study wrote it, the SFT adapter of its base is merged first, and a base
+            in 4 bits is taken as the weights that its codes stand for: those that the adapter was trained on.
         out: a folder that does not exist yet, or is empty.
 
     Raises:
@@ -38,11 +41,13 @@ def merge(adapter: str | Path, out: str | Path) -> Path:
         raise UserError(
             f"{folder / 'adapter_config.json'} does not name its base model (base_model_name_or_path). Add it."
         )
-    settings = ModelSettings(base=base, revision=config.get("revision"), adapter=_sft_adapter(folder))
+    settings = ModelSettings(base=base, revision=config.get("revision"), **_beside(folder))
     source = resolve_folder(settings.base, settings.revision)
     stored = _stored_dtype(source)
     tokenizer = load_tokenizer(settings)
     model = load_stock(settings, dtype=torch.float32, device=torch.device("cpu"))
+    if settings.quantization is not None:
+        model = dequantize(model)
     try:
         with hushed():
             model = PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
@@ -66,10 +71,11 @@ def merge(adapter: str | Path, out: str | Path) -> Path:
     return target
 
 
-def _sft_adapter(folder: Path) -> str | None:
+def _beside(folder: Path) -> dict[str, Any]:
+    """What a study noted of its base beside name and revision: an SFT adapter, and how it was quantised."""
     notes = folder / "stratalign.json"
-    adapter: str | None = read_json(notes)["model"]["adapter"] if notes.is_file() else None
-    return adapter
+    model: dict[str, Any] = read_json(notes)["model"] if notes.is_file() else {}
+    return {key: model[key] for key in ("adapter", "quantization", "double_quantization") if key in model}
 
 
 def _stored_dtype(folder: Path) -> torch.dtype:

@@ -15,6 +15,8 @@ import torch
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
+from stratalign.models.quantized import plain_weight
+
 Receive = Callable[[str, Tensor, Tensor], None]
 """Is given a module's name, its inputs [tokens, in] and the slopes of its outputs [tokens, out]."""
 
@@ -55,8 +57,8 @@ def weight_norm(model: nn.Module, name: str) -> float:
     """Frobenius norm of a module's effective weight: with the update of the adapter that is active, if one is."""
     module: Any = model.get_submodule(name)
     if not isinstance(module, LoraLayer):
-        return float(torch.linalg.vector_norm(module.weight.double()))
-    weight = module.get_base_layer().weight.double()
+        return float(torch.linalg.vector_norm(plain_weight(module).double()))
+    weight = plain_weight(module.get_base_layer()).double()
     if not module.disable_adapters:
         for adapter in module.active_adapters:
             if adapter in module.lora_A:

@@ -110,6 +110,11 @@ def verify(
     del trl
     with tempfile.TemporaryDirectory() as scratch:
         planned = plan(recipe, changes, Path(scratch) / "study")
+        if planned.recipe.model.quantization is not None:
+            raise UserError(
+                "verify compares with TRL on the base as it is stored, in float32. Take the quantization out: "
+                "--set model.quantization=null."
+            )
         if any(row.rejected is None for row in planned.parts.train):
             raise UserError(
                 "verify compares with TRL's DPOTrainer, which needs chosen and rejected, but the preferences hold "

@@ -54,7 +54,7 @@ PAIRS = 3
 def train_everywhere(
     plan: Plan, engine: JointEngine, settings: SignificanceSettings, progress: Progress
 ) -> dict[str, Any]:
-    """Train the plan's only run, or load it; leaves it attached to the engine.
+    """Train the plan's only run, or load it; leaves it attached to the engine, as trained to the end.
 
     Returns:
         Validation loss by step, and `stable_from`: the first of these steps from which on the loss is stable; None if
@@ -116,8 +116,10 @@ def train_everywhere(
     curve = {row["step"]: row["loss"] for row in read_jsonl(folder / "validation.jsonl")}
     points = [{"step": step, "loss": curve[step]} for step in sorted(curve)]
     stable = stable_from(points, settings.epsilon)
-    compared = _gate_steps(plan, engine, settings, folder / "adapters", stable)
-    engine.bank.load(run.id, last)
+    compared = []
+    if "gate_steps" in settings.beside:
+        compared = _gate_steps(plan, engine, settings, folder / "adapters", stable)
+        engine.bank.load(run.id, last)
     return {
         "steps": total,
         "validation": points,

@@ -58,6 +58,11 @@ def find_subject(plan: Plan, run: str | None, adapter: str | None, tuned: str | 
     if adapter is not None:
         return _of_folder(plan.shape.sites, Path(adapter).expanduser())
     if tuned is not None:
+        if plan.recipe.model.quantization is not None:
+            raise UserError(
+                "The difference of two checkpoints is taken from their weights, which a base in 4 bits does not hold. "
+                "Take the quantization out: --set model.quantization=null."
+            )
         return _of_checkpoint(tuned)
     return Subject("base", None, AdapterSpec("base", (), 1, 1.0), None, None)
 

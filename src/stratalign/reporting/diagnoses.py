@@ -162,15 +162,9 @@ def _significance(name: str, record: Record) -> tuple[tuple[Picture, ...], tuple
     ]
     drawing = heatmap(columns, rows, about="Scores of modules by layer")
     pictures = () if drawing is None else (Picture(name, "", drawing),)
-    losses, half = record["losses"], record["stability"]
-    means = ", ".join(f"{mask.replace('_', ' ')} {plain(mean)}" for mask, mean in losses["mean"].items())
-    rises = ", ".join(
-        f"{block} {plain(row['rise'])} (s.e. {plain(row['standard_error'])})"
-        for block, row in losses["without_block"].items()
-    )
+    half = record["stability"]
     words = [
-        f"Loss on {losses['rows']} {record['losses_of']} rows with the updates of these modules alone: {means}.",
-        f"Rise of the loss without one block's update: {rises}.",
+        *(() if record["losses"] is None else _masks(record["losses"], record["losses_of"])),
         f"The top {percent(half['share'])} from two halves of the minibatches: Jaccard {plain(half['jaccard'], 2)}, "
         f"where chance gives {plain(half['chance'], 2)}.",
     ]
@@ -183,6 +177,18 @@ def _significance(name: str, record: Record) -> tuple[tuple[Picture, ...], tuple
             f"{percent(high)} of the step ({len(steps)} pairs of steps)."
         )
     return pictures, tuple(words)
+
+
+def _masks(losses: Record, of: str) -> tuple[str, str]:
+    means = ", ".join(f"{mask.replace('_', ' ')} {plain(mean)}" for mask, mean in losses["mean"].items())
+    rises = ", ".join(
+        f"{block} {plain(row['rise'])} (s.e. {plain(row['standard_error'])})"
+        for block, row in losses["without_block"].items()
+    )
+    return (
+        f"Loss on {losses['rows']} {of} rows with the updates of these modules alone: {means}.",
+        f"Rise of the loss without one block's update: {rises}.",
+    )
 
 
 def _profile(name: str, record: Record) -> tuple[tuple[Picture, ...], tuple[str, ...]]:
