@@ -115,7 +115,8 @@ def _section(settings: type[BaseModel], given: Mapping[str, Any], indent: str = 
     lines = []
     for key, field in settings.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            lines.append(f"{indent}{key}:\n" + _section(field.annotation, given.get(key, {}), indent + "  "))
+            inner = _section(field.annotation, given.get(key, {}), indent + "  ")
+            lines.append(f"{indent}{key}:\n{inner}" if inner else _line(key, {}, "nothing to set", indent))
             continue
         value = given.get(key, _default(field))
         lines.append(_field(key, field, None if value is PydanticUndefined else value, indent=indent))

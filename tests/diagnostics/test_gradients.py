@@ -5,7 +5,7 @@ import pytest
 
 from models.whole_models import set_up
 from stratalign.blocks import Site
-from stratalign.diagnostics.gradients import GradientSettings, _Table, gradient_signals, measure_gradients
+from stratalign.diagnostics.gradients import GradientSettings, LossTable, gradient_signals, measure_gradients
 from stratalign.losses import Objective
 from training.joint_setups import make_trees
 
@@ -19,7 +19,7 @@ def table(lengths, noise, seed=0, chunks=16):
     vectors = rng.normal(size=(4, chunks, 100)) * noise
     vectors[:, :, 0] += np.array(lengths)[:, None]
     grams = vectors @ vectors.transpose(0, 2, 1)
-    return _Table(SITES, BLOCKS, grams, np.ones(chunks), dict.fromkeys((s.name for s in SITES), 2.0))
+    return LossTable(SITES, BLOCKS, grams, np.ones(chunks), dict.fromkeys((s.name for s in SITES), 2.0))
 
 
 def measure(run, engine, sites, trees, objective, settings):

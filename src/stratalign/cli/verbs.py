@@ -213,8 +213,16 @@ def diagnose(
     ] = None,
     tuned: Annotated[
         str | None,
-        typer.Option(metavar="MODEL", help="significance: a fully trained checkpoint in place of a run."),
+        typer.Option(
+            metavar="MODEL", help="significance, deltas: a fully trained checkpoint in place of a run."
+        ),
     ] = None,
+    stages: Annotated[
+        bool,
+        typer.Option(
+            "--stages", help="gradients: before, during and after the training that significance keeps."
+        ),
+    ] = False,
     against: Annotated[
         list[str],
         typer.Option(
@@ -227,9 +235,9 @@ def diagnose(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Look into the model: gradients by block, or the significance of modules; leaves a record for selectors."""
+    """Look into the model: gradients, significance, weights, updates; leaves a record for selectors."""
     folder = None if adapter is None else str(adapter)
-    options = {"run": run, "adapter": folder, "tuned": tuned, "against": against}
+    options = {"run": run, "adapter": folder, "tuned": tuned, "against": against, "stages": stages}
     given = {key: value for key, value in options.items() if value}
     with printing.progress(quiet=as_json) as progress:
         found = sa.diagnose(kind, recipe, changes, out, progress, compare=compare, **given)

@@ -6,6 +6,7 @@ what recipes, folders and runs are, it does not know. To add a kind: write its f
 """
 
 from stratalign.diagnostics.consecutive import GateStep, describe_gate_step, gate_steps
+from stratalign.diagnostics.deltas import DeltaSettings, LowRank, Update, measure_deltas, relative_sizes
 from stratalign.diagnostics.gates import gate_slopes, gated_losses
 from stratalign.diagnostics.gradients import GradientSettings, gradient_signals, measure_gradients
 from stratalign.diagnostics.settings import KINDS, DiagnosticsSettings
@@ -17,13 +18,19 @@ from stratalign.diagnostics.significance import (
     measure_significance,
     minibatches,
 )
+from stratalign.diagnostics.stages import measure_stages
+from stratalign.diagnostics.weights import WeightSettings, measure_weights
 
 __all__ = [
     "KINDS",
+    "DeltaSettings",
     "DiagnosticsSettings",
     "GateStep",
     "GradientSettings",
+    "LowRank",
     "SignificanceSettings",
+    "Update",
+    "WeightSettings",
     "compare_important",
     "describe_gate_step",
     "gate_slopes",
@@ -32,7 +39,11 @@ __all__ = [
     "gradient_signals",
     "heatmap",
     "learn_scores",
+    "measure_deltas",
     "measure_gradients",
     "measure_significance",
+    "measure_stages",
+    "measure_weights",
     "minibatches",
+    "relative_sizes",
 ]

@@ -42,6 +42,9 @@ from stratalign.records import Progress, silent
 BASELINE = "sft"
 """The loss that stands beside every other one."""
 
+References = dict[tuple[int, int], torch.Tensor]
+"""The base's log-probabilities [items, branches] by (chunk, batch within the chunk)."""
+
 
 class GradientSettings(BaseModel):
     """What `diagnose gradients` reads; all are ours."""
@@ -61,6 +64,9 @@ class GradientSettings(BaseModel):
         None, description="a trained run of the study's folder to measure; null: the base"
     )
     adapter: str | None = Field(None, description="a PEFT adapter folder to measure in place of a run")
+    stages: bool = Field(
+        False, description="measure before, during and after the training that `diagnose significance` keeps"
+    )
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,17 @@ class Gathered:
         slots, others = self._slots(loss), other._slots(other_loss)
         found: Floats = self.kept[module].gram(slots, other.kept[module], others).numpy()
         return found
+
+    def table(
+        self,
+        loss: str,
+        sites: Sequence[Site],
+        blocks: Mapping[str, Sequence[int]],
+        weights: Mapping[str, float],
+    ) -> LossTable:
+        """The products of one loss's chunks, by module; `weights` are the modules' norms."""
+        grams = np.stack([self.products(site.name, loss, self, loss) for site in sites])
+        return LossTable(sites, blocks, grams, self.sizes, weights)
 
     def _slots(self, loss: str) -> slice:
         first = list(self.losses).index(loss) * len(self.chunks)
@@ -115,10 +132,8 @@ def measure_gradients(
         weights = {site.name: weight_norm(engine.model, site.name) for site in sites}
         for source, trees in sources.items():
             chunks = cut_chunks(trees, settings.pairs, settings.chunks, seed)
-            losses = {BASELINE: Objective(BASELINE)}
-            if len(trees[0].branches) > 1 and objective.loss != BASELINE:
-                losses = {objective.loss: objective} | losses
-            kept = _chunk_gradients(engine, run, sites, chunks, losses, progress)
+            losses = losses_of(trees, objective)
+            kept = chunk_gradients(engine, run, sites, chunks, losses, progress)
             gathered[source] = Gathered(chunks, losses, kept)
     return {
         "sources": {
@@ -128,6 +143,14 @@ def measure_gradients(
     }
 
 
+def losses_of(trees: Sequence[Tree], objective: Objective) -> dict[str, Objective]:
+    """The losses to measure on these rows: the preference loss if they are pairs, and plain likelihood beside it."""
+    losses = {BASELINE: Objective(BASELINE)}
+    if len(trees[0].branches) > 1 and objective.loss != BASELINE:
+        losses = {objective.loss: objective} | losses
+    return losses
+
+
 def _describe(
     own: Gathered,
     sites: Sequence[Site],
@@ -135,16 +158,7 @@ def _describe(
     weights: Mapping[str, float],
     ratio: float,
 ) -> dict[str, Any]:
-    tables = {
-        loss: _Table(
-            sites,
-            blocks,
-            np.stack([own.products(site.name, loss, own, loss) for site in sites]),
-            own.sizes,
-            weights,
-        )
-        for loss in own.losses
-    }
+    tables = {loss: own.table(loss, sites, blocks, weights) for loss in own.losses}
     baseline = tables[BASELINE]
     return {
         "pairs": int(own.sizes.sum()),
@@ -213,18 +227,21 @@ def gradient_signals(measured: Mapping[str, Any]) -> dict[str, dict[str, float]]
     return {key: {row["module"]: float(row[key] or 0.0) for row in first["modules"]} for key in keys}
 
 
-def _chunk_gradients(
+def chunk_gradients(
     engine: JointEngine,
     run: str,
     sites: Sequence[Site],
     chunks: Sequence[Sequence[Tree]],
     losses: Mapping[str, Objective],
     progress: Progress,
+    references: References | None = None,
 ) -> dict[str, ChunkGradients]:
     """Module -> the chunks' summed gradients, a slot for each loss and chunk, loss by loss.
 
-    One base pass and one forward pass serve all losses of a batch.
+    One base pass and one forward pass serve all losses of a batch. `references` found in one call are given to the
+    next on the same chunks, whose base passes then end at once.
     """
+    references = {} if references is None else references
     kept = {
         site.name: ChunkGradients(site.name, *_features(site), len(losses) * len(chunks)) for site in sites
     }
@@ -236,15 +253,16 @@ def _chunk_gradients(
     on_base = not engine.bank.specs[run].modules
     with tapped(engine.model, kept, receive):
         for number, chunk in enumerate(chunks):
-            for part in engine.cut(chunk):
+            for at, part in enumerate(engine.cut(chunk)):
                 batch = engine.collate([chunk[i] for i in part])
                 # of the base itself the reference is its own policy, so that the base pass can end at once
                 unknown = torch.zeros(len(part), batch.branches, dtype=torch.float64)
-                passed = engine.base(batch, unknown if on_base else None)
+                known = references.get((number, at), unknown if on_base else None)
+                passed = engine.base(batch, known)
                 passed.captured.hidden[0].requires_grad_()
                 with engine.active(run, frozenset()):
                     policy = engine.forward(batch, run, passed)
-                    reference = policy.detach() if on_base else passed.reference
+                    reference = references[number, at] = policy.detach() if on_base else passed.reference
                     for place, objective in enumerate(losses.values()):
                         slot = place * len(chunks) + number
                         loss = preference_loss(policy, reference, batch.lengths(), objective).loss.sum()
@@ -256,7 +274,7 @@ def _chunk_gradients(
     return kept
 
 
-class _Table:
+class LossTable:
     """One loss: chunk products of every module, summed over whatever is asked for."""
 
     def __init__(
@@ -274,7 +292,7 @@ class _Table:
         self.parameters = np.array([math.prod(_features(site)) for site in sites], dtype=np.float64)
         self.weights = np.array([weights[site.name] for site in sites])
 
-    def describe(self, ratio: float, baseline: _Table | None) -> dict[str, Any]:
+    def describe(self, ratio: float, baseline: LossTable | None) -> dict[str, Any]:
         """Everything about the loss that the record holds."""
         layers = sorted({site.layer for site in self.sites})
         of_layers = [[site.layer == layer for site in self.sites] for layer in layers]
@@ -301,6 +319,14 @@ class _Table:
             ],
         }
 
+    def changes(self, before: LossTable) -> dict[str, dict[str, Any]]:
+        """Each block's share over what it was in another table of the same chunks, with a reading."""
+        estimates = self._over(before, self._block_rows())
+        return {
+            name: _ratio(estimate) | {"reading": _reading(estimate)}
+            for name, estimate in zip(self.blocks, estimates, strict=True)
+        }
+
     def _summed(self, rows: Any) -> Floats:
         """Chunk products [rows, C, C] of groups of modules, given as rows of a matrix of truth values."""
         found: Floats = np.einsum("rm,mij->rij", rows.astype(np.float64), self.grams)
@@ -311,7 +337,7 @@ class _Table:
             [[site.layer in layers for site in self.sites] for layers in self.blocks.values()], dtype=bool
         )
 
-    def _rows(self, rows: Any, baseline: _Table | None = None) -> list[dict[str, Any]]:
+    def _rows(self, rows: Any, baseline: LossTable | None = None) -> list[dict[str, Any]]:
         """A description of each group of modules."""
         grams = self._summed(rows)
         parameters = rows @ self.parameters
@@ -341,7 +367,7 @@ class _Table:
                 row["share_over_baseline"] = _ratio(estimate) | {"reading": _reading(estimate)}
         return found
 
-    def _blocks(self, ratio: float, baseline: _Table | None) -> dict[str, Any]:
+    def _blocks(self, ratio: float, baseline: LossTable | None) -> dict[str, Any]:
         """Every block; and the verdict on the mean gradient, which training follows, and on that of single pairs."""
         described = self._rows(self._block_rows(), baseline)
         return {
@@ -375,7 +401,7 @@ class _Table:
         worst = next((v for v in ("not much greater", "cannot tell") if v in verdicts), "much greater")
         return {"largest": names[top], "over": over, "verdict": worst if over else "cannot tell"}
 
-    def _over(self, baseline: _Table, rows: Any) -> list[Estimate]:
+    def _over(self, baseline: LossTable, rows: Any) -> list[Estimate]:
         """The logarithm of each group's share over its share in the baseline, on the same chunks."""
 
         def statistic(grams: Floats, sizes: Floats) -> Floats:

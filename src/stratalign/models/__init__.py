@@ -1,6 +1,7 @@
 """Base models: loading, finding their parts, attaching adapters, proving what was trained, merging."""
 
 from stratalign.models.adapters import (
+    PREFIX,
     AdapterBank,
     AdapterSpec,
     draw_a,
@@ -51,6 +52,7 @@ from stratalign.models.tree_attention import Spans
 from stratalign.models.updates import Difference, WholeUpdates, read_difference
 
 __all__ = [
+    "PREFIX",
     "AdapterBank",
     "AdapterSpec",
     "Anatomy",

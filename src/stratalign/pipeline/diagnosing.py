@@ -35,10 +35,11 @@ from stratalign.models import (
     packed_length,
     read_difference,
 )
+from stratalign.pipeline import measuring
 from stratalign.pipeline.fingerprints import as_stored
 from stratalign.pipeline.planning import Plan, make_plan, read_preferences
 from stratalign.pipeline.stage_one import train_everywhere
-from stratalign.pipeline.subjects import Subject, find_subject
+from stratalign.pipeline.subjects import Subject, find_subject, kept_stages, trained_runs
 from stratalign.preferences import Tree, load, without_rejected
 from stratalign.recipe import Recipe, load_recipe
 from stratalign.records import SCHEMA, Progress, locked, read_json, silent, write_json
@@ -47,6 +48,11 @@ STAGE_ONE = "all-linear-modules"
 """The condition that a diagnosis plans with; ILA's first stage trains it."""
 
 _SUBJECTS = ("run", "adapter", "tuned")
+_LOOKED_AT = {*_SUBJECTS, "stages"}
+"""Settings that say what is looked at; the record has the subjects' digests in their place."""
+
+_WITHOUT_DATA = ("weights",)
+"""Kinds whose record depends on the model alone, and stays when preferences or training change."""
 
 DIGITS = 8
 """Significant digits of the numbers in a record."""
@@ -64,41 +70,53 @@ class Diagnosis:
 
 @dataclass(frozen=True)
 class Bench:
-    """What a diagnosis is made on: the plan, the loaded model, and the run or adapter to look at, if it is given."""
+    """What a diagnosis is made on: the plan, the loaded model, and what is to be looked at: one subject, of some kinds
+    several."""
 
     plan: Plan
-    subject: Subject
+    subjects: tuple[Subject, ...]
     loaded: LoadedModel
     bank: AdapterBank
+
+    @property
+    def subject(self) -> Subject:
+        """The only subject, or the first."""
+        return self.subjects[0]
 
     @property
     def sites(self) -> tuple[Site, ...]:
         """The linear modules that may have an adapter."""
         return tuple(site for site in self.plan.shape.sites if site.frozen is None)
 
-    def engine(self, run: str, first_layer: int, share: float = 1.0) -> JointEngine:
-        """An engine for one run. Activations are kept, not recomputed; `share` leaves memory for what else is."""
+    def engine(
+        self, run: str, first_layer: int, share: float = 1.0, beside: Sequence[str] = ()
+    ) -> JointEngine:
+        """An engine for one run, or several from the same layer on.
+
+        Activations are kept, not recomputed; `share` leaves memory for what else is.
+        """
         size = packed_length if self.loaded.packs else padded_size
         sizes = [size(tree) for tree in self.plan.train_trees]
         tokens = plan_memory(self.loaded.anatomy, sizes, checkpointing=False).pack_tokens
         return JointEngine(
             self.loaded.anatomy,
             self.bank,
-            {run: first_layer},
+            dict.fromkeys((run, *beside), first_layer),
             pack_tokens=max(max(sizes), int(tokens * share)),
         )
 
-    def attach_subject(self) -> Difference | None:
-        """Attach the subject's adapter with its tensors, or a checkpoint's difference, which is given back."""
-        run = self.subject.adapter.run
-        if self.subject.tuned is not None:
+    def attach_subject(self, subject: Subject | None = None) -> Difference | None:
+        """Attach a subject's adapter with its tensors, or a checkpoint's difference, which is given back."""
+        subject = subject or self.subject
+        run = subject.adapter.run
+        if subject.tuned is not None:
             names = [site.name for site in self.sites]
-            found = read_difference(self.loaded.model, names, self.subject.tuned)
+            found = read_difference(self.loaded.model, names, subject.tuned)
             self.bank.attach_whole(run, found.updates)
             return found
-        self.bank.attach(self.subject.adapter)
-        if self.subject.folder is not None:
-            self.bank.load(run, self.subject.folder)
+        self.bank.attach(subject.adapter)
+        if subject.folder is not None:
+            self.bank.load(run, subject.folder)
         return None
 
 
@@ -137,13 +155,13 @@ def diagnose(
         )
     planned = _plan(read, Path(out) if out is not None else Path("studies") / name, settings)
     with locked(planned.folder.path):
-        subject = find_subject(planned, *(getattr(settings, key, None) for key in _SUBJECTS))
-        at = "" if subject.label is None else f"@{subject.label}"
+        subjects, label = _subjects(kind, planned, settings)
+        at = "" if label is None else f"@{label}"
         path = planned.folder.diagnostics / f"{kind}{at}.json"
-        wanted = as_stored(_fingerprint(kind, planned, subject, settings))
+        wanted = as_stored(_fingerprint(kind, planned, subjects, settings))
         record = read_json(path) if path.is_file() else {}
         if record.get("fingerprint") != wanted:
-            record = _made(kind, planned, subject, settings, wanted, progress)
+            record = _made(kind, planned, subjects, settings, wanted, progress)
             write_json(path, record)
     agreement = None if compare is None else compare_records(record, read_json(Path(compare)))
     return Diagnosis(kind, path, record, agreement)
@@ -189,33 +207,58 @@ def _plan(recipe: Recipe, out: Path, settings: Any) -> Plan:
     return make_plan(recipe.model_copy(update=changed), out)
 
 
-def _fingerprint(kind: str, plan: Plan, subject: Subject, settings: BaseModel) -> dict[str, Any]:
+def _subjects(kind: str, plan: Plan, settings: Any) -> tuple[tuple[Subject, ...], str | None]:
+    """What is looked at, and what tells its record from that of the base, or of all runs.
+
+    Raises:
+        UserError: see `find_subject`, `trained_runs`, `kept_stages`; options that exclude each other.
+    """
+    named = {key: getattr(settings, key, None) for key in _SUBJECTS}
+    if getattr(settings, "stages", False):
+        if any(named.values()) or settings.against:
+            raise UserError(
+                "Stages are the base's and one training's. Leave --run, --adapter and --against out."
+            )
+        return kept_stages(plan), "stages"
+    if kind == "deltas" and not any(named.values()):
+        return trained_runs(plan), None
+    subject = find_subject(plan, *named.values())
+    return (subject,), subject.label
+
+
+def _fingerprint(kind: str, plan: Plan, subjects: Sequence[Subject], settings: BaseModel) -> dict[str, Any]:
     """Everything that a record depends on."""
     (run,) = plan.runs
     execution = plan.execution
-    return {
+    arithmetic = {
+        "device": execution.device,
+        "precision": execution.precision,
+        "threads": execution.threads,
+    }
+    digests = {subject.name: subject.digest for subject in subjects}
+    alone = {
         "kind": kind,
         "model": plan.fingerprints["model"],
         "files": base_files(plan.recipe.model),
-        "preferences": plan.fingerprints["preferences"],
         "partition": {name: list(layers) for name, layers in plan.blocks.items()},
+        "settings": settings.model_dump(mode="json", exclude=_LOOKED_AT),
+        "arithmetic": arithmetic,
+    }
+    if kind in _WITHOUT_DATA:
+        return alone
+    return alone | {
+        "preferences": plan.fingerprints["preferences"],
         "training": plan.fingerprints["training"] | plan.fingerprints[f"run {run.id}@{run.seed}"]["training"],
         "rank": run.condition.rank,
         "learning_rate": next(iter(run.condition.phases[0].modules.values())),
-        "settings": settings.model_dump(mode="json", exclude=set(_SUBJECTS)),
-        "subject": subject.digest,
-        "arithmetic": {
-            "device": execution.device,
-            "precision": execution.precision,
-            "threads": execution.threads,
-        },
+        "subject": digests if len(digests) > 1 else subjects[0].digest,
     }
 
 
 def _made(
     kind: str,
     plan: Plan,
-    subject: Subject,
+    subjects: tuple[Subject, ...],
     settings: Any,
     fingerprint: dict[str, Any],
     progress: Progress,
@@ -229,14 +272,16 @@ def _made(
         attention=execution.attention,
     )
     loaded = loaded if execution.batches == "packed" else loaded.padded()
-    bench = Bench(plan, subject, loaded, AdapterBank(loaded.model))
+    bench = Bench(plan, subjects, loaded, AdapterBank(loaded.model))
+    subject = bench.subject
+    data = {"loss": plan.recipe.training.loss, "source": plan.recipe.preferences.source}
+    data = {} if kind in _WITHOUT_DATA else data
     about = {
         "schema": SCHEMA,
         "kind": kind,
         "model": plan.recipe.model.base,
         "subject": subject.label or subject.name,
-        "loss": plan.recipe.training.loss,
-        "source": plan.recipe.preferences.source,
+        **data,
         "partition": {name: list(layers) for name, layers in plan.blocks.items()},
         "settings": settings.model_dump(mode="json"),
     }
@@ -245,6 +290,8 @@ def _made(
 
 
 def _gradients(bench: Bench, settings: GradientSettings, progress: Progress) -> dict[str, Any]:
+    if settings.stages:
+        return measuring.stages(bench, settings, progress)
     plan = bench.plan
     bench.attach_subject()
     run = bench.subject.adapter.run
@@ -315,6 +362,8 @@ def _told(difference: Difference, sites: Sequence[Site]) -> dict[str, Any]:
 _MEASURED: dict[str, Callable[[Bench, Any, Progress], dict[str, Any]]] = {
     "gradients": _gradients,
     "significance": _significance,
+    "weights": measuring.weights,
+    "deltas": measuring.deltas,
 }
 
 

@@ -38,7 +38,8 @@ def record_file(by: str, folder: StudyFolder) -> Path:
 def check_records(recipe: Recipe, folder: StudyFolder, fingerprints: Fingerprints) -> None:
     """Refuse a record of the study's own folder that was made from another model or other preferences.
 
-    A record from elsewhere is the user's own choice: it may be of other preferences on purpose.
+    A record from elsewhere is the user's own choice: it may be of other preferences on purpose. One that was made
+    without data is of any.
 
     Raises:
         UserError: a record is stale.
@@ -49,7 +50,7 @@ def check_records(recipe: Recipe, folder: StudyFolder, fingerprints: Fingerprint
             continue
         stored = read_json(folder.path / by)["fingerprint"]
         for key in ("model", "preferences"):
-            if stored[key] != as_stored(fingerprints[key]):
+            if key in stored and stored[key] != as_stored(fingerprints[key]):
                 raise UserError(
                     f"Condition {spec.name!r} is chosen by the record {folder.path / by}, which was made from another "
                     f"{key} section. Make it again: {diagnose_command(by)}"

@@ -26,7 +26,16 @@ from stratalign.models import AdapterSpec, load_tensors
 from stratalign.pipeline.fingerprints import as_stored
 from stratalign.pipeline.planning import Plan
 from stratalign.preferences import without_rejected
-from stratalign.records import Progress, append_jsonl, digest, read_json, read_jsonl, told, write_json
+from stratalign.records import (
+    Progress,
+    StudyFolder,
+    append_jsonl,
+    digest,
+    read_json,
+    read_jsonl,
+    told,
+    write_json,
+)
 from stratalign.training import train
 
 LOOKS = 10
@@ -54,7 +63,7 @@ def train_everywhere(
     """
     (run,) = plan.runs
     folder = plan.folder.diagnostics / "significance"
-    last = folder / "adapters" / _percent(1.0)
+    last = stage_folder(plan.folder, 1.0)
     total = len(plan.steps)
     followed = {step for window in windows(total) for step in window}
     about = {"prints": plan.fingerprints, "threads": plan.execution.threads, "followed": sorted(followed)}
@@ -117,6 +126,11 @@ def train_everywhere(
         "gate_steps": compared,
         "adapters": [f"diagnostics/significance/adapters/{_percent(share)}" for share in KEPT],
     }
+
+
+def stage_folder(folder: StudyFolder, share: float) -> Path:
+    """Where the adapter is kept that has this share of the training, one of `KEPT`."""
+    return folder.diagnostics / "significance" / "adapters" / _percent(share)
 
 
 def windows(total: int) -> list[range]:

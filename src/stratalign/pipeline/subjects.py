@@ -3,7 +3,7 @@ difference of another checkpoint."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,9 @@ from stratalign.models import (
     module_names,
     read_adapter_config,
 )
+from stratalign.pipeline.fingerprints import as_stored
 from stratalign.pipeline.planning import Plan
+from stratalign.pipeline.stage_one import KEPT, stage_folder
 from stratalign.records import SAFE_NAME, digest, file_digest, read_json
 
 
@@ -34,6 +36,8 @@ class Subject:
     folder: Path | None
     digest: str | None
     tuned: str | None = None
+    share_of_training: float | None = None
+    """Of an adapter that was kept while it trained: how much of the training is done in it."""
 
     @property
     def given(self) -> bool:
@@ -58,8 +62,58 @@ def find_subject(plan: Plan, run: str | None, adapter: str | None, tuned: str | 
     return Subject("base", None, AdapterSpec("base", (), 1, 1.0), None, None)
 
 
-def _of_run(plan: Plan, run: str) -> Subject:
+def trained_runs(plan: Plan) -> tuple[Subject, ...]:
+    """Every run of the study's folder that has trained something.
+
+    Raises:
+        UserError: there is none.
+    """
+    stored = _stored_runs(plan)
+    found = tuple(
+        _of_run(plan, name) for name, entry in stored.items() if "trained" in entry and entry["modules"]
+    )
+    if not found:
+        raise UserError(
+            f"No run of {plan.folder.path} is trained yet, so there are no updates. Train some (stratalign train), or "
+            "name an adapter (--adapter) or a checkpoint (--tuned)."
+        )
+    return found
+
+
+def kept_stages(plan: Plan) -> tuple[Subject, ...]:
+    """The base, and the adapters that `diagnose significance` kept during its training.
+
+    Raises:
+        UserError: they are not there, or were trained from another recipe than the plan's.
+    """
+    folders = {share: stage_folder(plan.folder, share) for share in KEPT}
+    record = plan.folder.diagnostics / "significance.json"
+    made_from = read_json(record)["fingerprint"] if record.is_file() else {}
+    (run,) = plan.runs
+    of_run = as_stored(plan.fingerprints[f"run {run.id}@{run.seed}"])
+    wanted = {"preferences": plan.fingerprints["preferences"], "model": plan.fingerprints["model"]}
+    same = all(made_from.get(key) == value for key, value in as_stored(wanted).items())
+    trained = {**as_stored(plan.fingerprints["training"]), **of_run["training"]}
+    if not (same and made_from["training"] == trained and all(one.is_dir() for one in folders.values())):
+        raise UserError(
+            f"The stages are the adapters that `diagnose significance` keeps while it trains, and those of this recipe "
+            f"are not in {plan.folder.diagnostics}. Make them first: stratalign diagnose significance RECIPE.yaml "
+            f"--out {plan.folder.path}"
+        )
+    adapters = [
+        replace(_of_folder(plan.shape.sites, folder), share_of_training=share)
+        for share, folder in folders.items()
+    ]
+    return (find_subject(plan, None, None), *adapters)
+
+
+def _stored_runs(plan: Plan) -> dict[str, Any]:
     stored: dict[str, Any] = read_json(plan.folder.manifest)["runs"] if plan.folder.manifest.is_file() else {}
+    return stored
+
+
+def _of_run(plan: Plan, run: str) -> Subject:
+    stored = _stored_runs(plan)
     if run == "base":
         return find_subject(plan, None, None)
     trained = [name for name, entry in stored.items() if "trained" in entry]
