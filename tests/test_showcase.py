@@ -20,7 +20,7 @@ SMALL = [
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory):
-    return demo(tmp_path_factory.mktemp("demo"), changes=SMALL)
+    return demo(tmp_path_factory.mktemp("demo"), changes=SMALL, calibration=False)
 
 
 def test_the_demo_runs_the_five_conditions_and_four_controls_on_two_preference_sets(shown):
@@ -67,7 +67,7 @@ def test_the_command_prints_answers_tables_conclusions_and_the_report(shown, mon
     """Everything is done already, so this only prints."""
     out = str(shown.page.parent)
     changes = [part for change in SMALL for part in ("--set", change)]
-    monkeypatch.setattr(sys, "argv", ["stratalign", "demo", "--out", out, *changes])
+    monkeypatch.setattr(sys, "argv", ["stratalign", "demo", "--no-calibration", "--out", out, *changes])
     with pytest.raises(SystemExit) as left:
         cli.main()
     assert not left.value.code

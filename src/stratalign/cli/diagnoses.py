@@ -60,7 +60,20 @@ def gradients(record: Mapping[str, Any]) -> None:
                     f"{loss}, {what}: largest in {said['largest']}; over {others}. Much greater than all "
                     f"others, {ratio:g} times: {_said(said['verdict'])}."
                 )
+            _naming(f"{source}, {loss}", own.get("named"))
     _cosines(record["cosines"])
+
+
+def _naming(what: str, named: Mapping[str, Any] | None) -> None:
+    """Which layer each signal names, or why it names none."""
+    if not named:
+        return
+    told = [
+        f"{signal.replace('_', ' ')} "
+        + (f"layer {own['named']}" if own["named"] is not None else f"cannot tell ({own['reading']})")
+        for signal, own in named.items()
+    ]
+    paragraph(f"Layer named by {what}: {'; '.join(told)}.")
 
 
 def _cosines(pairs: Sequence[Mapping[str, Any]]) -> None:
@@ -96,6 +109,7 @@ def significance(record: Mapping[str, Any]) -> None:
             *(f"{row['slopes'][where]['value']:.2g}" for where in ("trained", "base")),
         )
     console.print(table)
+    _naming("loss " + record["loss"], record["named"])
     losses, half = record["losses"], record["stability"]
     means = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in losses["mean"].items())
     paragraph(f"Loss on {losses['rows']} {record['losses_of']} rows with only these updates: {means}.")
