@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from stratalign.calibration import QUICK, Kind, WorldSettings, calibrate
+from stratalign.calibration import QUICK, QUICK_WORLD, Kind, calibrate
 from stratalign.microworld import PREFERENCE_SETS, STUDY, people, read_request, verify
 from stratalign.pipeline import study
 from stratalign.records import Progress, Response, StudyFolder, read_json, read_jsonl, silent
@@ -91,7 +91,7 @@ def demo(
     def counted(_what: str, done: int, total: int) -> None:
         progress("calibration: worlds", done, total)
 
-    records = calibrate(folder / "calibration", asked, WorldSettings(), QUICK, progress=counted)
+    records = calibrate(folder / "calibration", asked, QUICK_WORLD, QUICK, progress=counted)
     return Showcase(exhibits, page, records)
 
 

@@ -3,11 +3,12 @@
 from stratalign.calibration.instruments import INSTRUMENTS, QUICK, InstrumentSettings, look
 from stratalign.calibration.running import calibrate, spread_seeds
 from stratalign.calibration.tables import as_markdown, share, summarise
-from stratalign.calibration.worlds import Kind, World, WorldSettings, draw_noise, make_world
+from stratalign.calibration.worlds import QUICK_WORLD, Kind, World, WorldSettings, draw_noise, make_world
 
 __all__ = [
     "INSTRUMENTS",
     "QUICK",
+    "QUICK_WORLD",
     "InstrumentSettings",
     "Kind",
     "World",

@@ -25,7 +25,7 @@ from stratalign.diagnostics import (
     measure_significance,
     measure_weights,
 )
-from stratalign.diagnostics.naming import Naming, effect_sizes, name_by_draws, name_by_rows, positive_p
+from stratalign.diagnostics.naming import effect_sizes, name_by_draws, name_by_rows, positive_p
 from stratalign.engine import JointEngine
 from stratalign.models import AdapterBank, AdapterSpec, LoadedModel, weight_norm
 from stratalign.preferences import Tree
@@ -50,7 +50,8 @@ PROFILE = "profile, window 1"
 PROFILE_OVER_SPREAD = "profile, margin over its spread"
 DELTA = "adapter delta"
 WEIGHTS = "weights' signal to noise"
-INSTRUMENTS = (*GRADIENTS, PROFILE, PROFILE_OVER_SPREAD, *SIGNIFICANCE, DELTA, WEIGHTS)
+GATED = "weights' signal to noise, where gradients agree"
+INSTRUMENTS = (*GRADIENTS, PROFILE, PROFILE_OVER_SPREAD, *SIGNIFICANCE, DELTA, WEIGHTS, GATED)
 
 
 class InstrumentSettings(BaseModel):
@@ -83,7 +84,8 @@ class InstrumentSettings(BaseModel):
         )
 
 
-QUICK = InstrumentSettings(quick=True)
+QUICK = InstrumentSettings(quick=True, pairs=48)
+"""Those that end the demo."""
 
 
 def look(
@@ -96,8 +98,7 @@ def look(
     bank = AdapterBank(loaded.model)
     training = settings.training
     found: dict[str, dict[str, Any]] = {}
-    if not settings.quick:
-        found[WEIGHTS] = name_by_weights(loaded, sites).describe()
+    odd = None if settings.quick else odd_weights(loaded, sites)  # before modules are wrapped
     bank.attach(AdapterSpec(BASE, (), training.rank, training.alpha))
     for run in runs:
         bank.attach(AdapterSpec(run.id, run.condition.modules, training.rank, training.alpha, seed=run.seed))
@@ -116,6 +117,11 @@ def look(
     )
     of_loss = gradients["sources"]["world"]["losses"][training.loss]["named"]
     found |= {name: of_loss[signal] for name, signal in GRADIENTS.items()}
+    if odd is not None:
+        agree = of_loss["norm"]["signal_p"]
+        kinds = range(len(odd))
+        found[WEIGHTS] = name_by_rows(odd, kinds, layers).describe()
+        found[GATED] = name_by_rows(odd, kinds, layers, agree).describe()
     seen = world.train[: settings.pairs]
     with tempfile.TemporaryDirectory() as folder:
         train(
@@ -200,11 +206,11 @@ def delta_sizes(
     return np.array([row["relative"] for row in measure_deltas(update, sites, weights, {}, run)["layers"]])
 
 
-def name_by_weights(loaded: LoadedModel, sites: Sequence[Site]) -> Naming:
-    """The layer whose weights stand out of noise most among their kind; a row for each kind of module.
+def odd_weights(loaded: LoadedModel, sites: Sequence[Site]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """How far each weight stands out of noise among its kind, [kinds, L]: from -0.5 to 0.5, 0 in the middle.
 
-    Reads no preference, so it cannot ask whether there is one: the test of signal is that the layer surely lies above
-    the middle of its kind.
+    Reads no preference, so what it names may be odd for any reason. Asked alone, the test of signal is that a layer
+    surely lies above the middle of its kind; asked where gradients agree, that there is a preference at all.
     """
     layers = sorted({site.layer for site in sites})
     measured = measure_weights(loaded.model, sites, {"all": layers})
@@ -214,7 +220,7 @@ def name_by_weights(loaded: LoadedModel, sites: Sequence[Site]) -> Naming:
     for site in sites:
         place = places[site.name]
         values[kinds.index(site.kind), layers.index(site.layer)] = 0.0 if place is None else place - 0.5
-    return name_by_rows(values, kinds, layers)
+    return values
 
 
 def _margin(record: LogProbRecord) -> float:

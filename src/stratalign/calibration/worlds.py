@@ -58,6 +58,10 @@ class WorldSettings(BaseModel):
     most_tokens: int = Field(160, ge=1, description="of an answer; one that does not end by then is left out")
 
 
+QUICK_WORLD = WorldSettings(pairs=96)
+"""The size of the worlds that end the demo."""
+
+
 @dataclass(frozen=True)
 class World:
     """Pairs as trees, those to train on and those held back (other clusters); the truth, and what was done.
