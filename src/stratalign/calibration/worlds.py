@@ -116,12 +116,12 @@ def make_world(
     if kind != "planted":
         chosen = _answers(model, tokenizer, asked, settings, (kind, seed, "first"))
     rejected = _answers(model, tokenizer, asked, settings, (kind, seed, "second"))
-    rows = []
+    rows: list[Preference] = []
     for prompt in asked:
-        sides = [chosen.get(prompt.prompt_id), rejected.get(prompt.prompt_id)]
+        sides = chosen.get(prompt.prompt_id, ""), rejected.get(prompt.prompt_id, "")
         if kind != "planted" and draw.random() < 0.5:
-            sides.reverse()
-        if None not in sides and sides[0] != sides[1]:
+            sides = sides[1], sides[0]
+        if all(sides) and sides[0] != sides[1]:
             rows.append(
                 Preference(
                     prompt.prompt_id, len(rows), prompt.text, sides[0], sides[1], prompt.cluster, "text"
@@ -161,7 +161,8 @@ def draw_noise(site: Site, rank: int | None, seed: int) -> Tensor:
 
     shape = site.out_features, site.in_features
     drawn = normal(*shape) if rank is None else normal(shape[0], rank) @ normal(rank, shape[1])
-    return drawn / drawn.norm()
+    found: Tensor = drawn / drawn.norm()
+    return found
 
 
 def _damage(
