@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from stratalign import cli
+from stratalign.cli.printing import world
 from stratalign.errors import UserError
 from stratalign.showcase import demo
 
@@ -20,7 +21,7 @@ SMALL = [
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory):
-    return demo(tmp_path_factory.mktemp("demo"), changes=SMALL)
+    return demo(tmp_path_factory.mktemp("demo"), changes=SMALL, calibration=False)
 
 
 def test_the_demo_runs_the_five_conditions_and_four_controls_on_two_preference_sets(shown):
@@ -67,7 +68,7 @@ def test_the_command_prints_answers_tables_conclusions_and_the_report(shown, mon
     """Everything is done already, so this only prints."""
     out = str(shown.page.parent)
     changes = [part for change in SMALL for part in ("--set", change)]
-    monkeypatch.setattr(sys, "argv", ["stratalign", "demo", "--out", out, *changes])
+    monkeypatch.setattr(sys, "argv", ["stratalign", "demo", "--no-calibration", "--out", out, *changes])
     with pytest.raises(SystemExit) as left:
         cli.main()
     assert not left.value.code
@@ -84,3 +85,17 @@ def test_the_command_prints_answers_tables_conclusions_and_the_report(shown, mon
 def test_a_change_of_the_demo_that_is_no_key_is_refused(tmp_path):
     with pytest.raises(UserError, match="Unknown key"):
         demo(tmp_path, changes=["trainig.rank=4"])
+
+
+def test_the_calibration_says_who_found_the_layer_and_who_spoke_where_there_is_none():
+    def told(planted, **said):
+        instruments = {name: {"named": named} for name, named in said.items()}
+        return world({"planted": planted, "instruments": instruments})
+
+    found = told(4, a=4, b=0, c=None)
+    assert found.startswith(
+        "Calibration, layer 4 is known to carry it: a names layer 4, b names layer 0, c cannot"
+    )
+    assert found.endswith("Found by 1 of 3.")
+    assert told(None, a=None, b=None).endswith("As it should be, none names a layer.")
+    assert told(None, a=None, b=0).endswith("1 of 2 wrongly name one.")

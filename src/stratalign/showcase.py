@@ -1,4 +1,5 @@
-"""demo: the five-condition study on the micro-world, offline, with its controls, and one report over all of it."""
+"""demo: the five-condition study on the micro-world, offline, with its controls, and one report over all of it; then a
+short calibration of what names layers."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from stratalign.calibration import QUICK, QUICK_WORLD, Kind, calibrate
 from stratalign.microworld import PREFERENCE_SETS, STUDY, people, read_request, verify
 from stratalign.pipeline import study
 from stratalign.records import Progress, Response, StudyFolder, read_json, read_jsonl, silent
@@ -17,6 +19,8 @@ ALL_SETS = ("fluency", "coherence", "factuality", "mixed")
 SEEDS = (0, 1, 2)
 ALL_HELD_OUT = 384
 SHOWN = 5
+CALIBRATION: tuple[tuple[Kind, int], ...] = (("planted", 501), ("null", 501))
+"""The worlds that end the demo: drawn once, not picked, and none of those that docs/calibration.md reports."""
 
 
 class Shown(NamedTuple):
@@ -42,10 +46,11 @@ class Exhibit(NamedTuple):
 
 
 class Showcase(NamedTuple):
-    """The demo's studies by preference set, and the page over all of them."""
+    """The demo's studies by preference set, the page over all of them, and the records of the calibration's worlds."""
 
     exhibits: dict[str, Exhibit]
     page: Path
+    calibration: list[dict[str, Any]]
 
 
 def demo(
@@ -53,13 +58,18 @@ def demo(
     full: bool = False,
     changes: Sequence[str] = (),
     progress: Progress = silent,
+    *,
+    calibration: bool = True,
 ) -> Showcase:
-    """Study fluency and mixed preferences on the micro-world; run again, it continues.
+    """Study fluency and mixed preferences on the micro-world, then see whether a planted layer is found; run again, it
+    continues.
 
     Args:
         out: one folder for each study is made in it, and the combined report.
         full: all four preference sets, all held-out prompts and three seeds; some ten times the work.
         changes: `key.path=value` changes to the shipped recipe, `microworld/shipped/study.yaml`.
+        calibration: end with one world in which a layer is known to carry the preference, and one without any; about a
+            minute. Their records lie in `calibration`.
 
     Raises:
         UserError: the folder cannot be used, or a change is not allowed.
@@ -75,7 +85,14 @@ def demo(
         given = [f"preferences.source=microworld:{name}", *larger, *changes]
         studies[name] = study(STUDY, given, folder / name, told)
     page = report([one.path for one in studies.values()], folder)
-    return Showcase({name: _exhibit(one, name) for name, one in studies.items()}, page)
+    exhibits = {name: _exhibit(one, name) for name, one in studies.items()}
+    asked = CALIBRATION if calibration else ()
+
+    def counted(_what: str, done: int, total: int) -> None:
+        progress("calibration: worlds", done, total)
+
+    records = calibrate(folder / "calibration", asked, QUICK_WORLD, QUICK, progress=counted)
+    return Showcase(exhibits, page, records)
 
 
 def _exhibit(folder: StudyFolder, name: str) -> Exhibit:

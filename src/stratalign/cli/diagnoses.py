@@ -66,7 +66,20 @@ def gradients(record: Mapping[str, Any]) -> None:
                     f"{loss}, {what}: largest in {said['largest']}; over {others}. Much greater than all "
                     f"others, {ratio:g} times: {_said(said['verdict'])}."
                 )
+            _naming(f"{source}, {loss}", own.get("named"))
     _cosines(record["cosines"])
+
+
+def _naming(what: str, named: Mapping[str, Any] | None) -> None:
+    """Which layer each signal names, or why it names none."""
+    if not named:
+        return
+    told = [
+        f"{signal.replace('_', ' ')} "
+        + (f"layer {own['named']}" if own["named"] is not None else f"cannot tell ({own['reading']})")
+        for signal, own in named.items()
+    ]
+    paragraph(f"Layer named by {what}: {'; '.join(told)}.")
 
 
 def _cosines(pairs: Sequence[Mapping[str, Any]]) -> None:
@@ -103,6 +116,7 @@ def significance(record: Mapping[str, Any]) -> None:
             *(f"{row['slopes'][where]['value']:.2g}" for where in where_sloped),
         )
     console.print(table)
+    _naming("loss " + record["loss"], record["named"])
     half = record["stability"]
     if record["losses"] is not None:
         _masks(record["losses"], record["losses_of"])

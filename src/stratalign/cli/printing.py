@@ -288,7 +288,25 @@ def showcase(found: Showcase) -> None:
         answers(one.answers, one.condition, one.dimension)
         results(one.results)
     say("")
+    for record in found.calibration:
+        paragraph(world(record))
     say(f"Report: {found.page}")
+
+
+def world(record: Mapping[str, Any]) -> str:
+    """What each instrument named in a world in which the truth is known, in one line."""
+    said = {name: one["named"] for name, one in record["instruments"].items()}
+    told = ", ".join(
+        f"{name} {'cannot tell' if named is None else f'names layer {named}'}" for name, named in said.items()
+    )
+    if record["planted"] is None:
+        spoke = sum(named is not None for named in said.values())
+        verdict = (
+            "As it should be, none names a layer" if not spoke else f"{spoke} of {len(said)} wrongly name one"
+        )
+        return f"Calibration, no layer carries the preference: {told}. {verdict}."
+    hits = sum(named == record["planted"] for named in said.values())
+    return f"Calibration, layer {record['planted']} is known to carry it: {told}. Found by {hits} of {len(said)}."
 
 
 def answers(shown: Sequence[Shown], condition: str, dimension: str) -> None:

@@ -54,10 +54,13 @@ def demo(
     out: Annotated[Path, typer.Option("--out", help="The folder of the studies and the report.")] = Path(
         "studies/demo"
     ),
+    calibration: Annotated[
+        bool, typer.Option(help="End with a minute in which layers are looked for that are known to matter.")
+    ] = True,
 ) -> None:
     """Run the whole study on the micro-world, offline: five conditions, four controls; run again to continue."""
     with printing.progress() as progress:
-        shown = sa.demo(out, full, changes, progress)
+        shown = sa.demo(out, full, changes, progress, calibration=calibration)
     printing.showcase(shown)
 
 

@@ -32,6 +32,7 @@ from stratalign.diagnostics.concentration import (
     shares,
     squared_norms,
 )
+from stratalign.diagnostics.naming import name_layers_by_gradients
 from stratalign.diagnostics.sketches import ChunkGradients
 from stratalign.engine import JointEngine
 from stratalign.losses import Objective, preference_loss
@@ -298,7 +299,9 @@ class LossTable:
         of_layers = [[site.layer == layer for site in self.sites] for layer in layers]
         everything = [[True] * len(self.sites)]
         modules = np.eye(len(self.sites), dtype=bool)
+        named = {} if baseline is None else {"named": self._named(layers, np.array(of_layers), baseline)}
         return {
+            **named,
             "all": self._rows(np.array(everything))[0],
             "blocks": self._blocks(ratio, baseline),
             "layers": [
@@ -326,6 +329,19 @@ class LossTable:
             name: _ratio(estimate) | {"reading": _reading(estimate)}
             for name, estimate in zip(self.blocks, estimates, strict=True)
         }
+
+    def _named(self, layers: Sequence[int], rows: Any, baseline: LossTable) -> dict[str, Any] | None:
+        """What each signal names among the layers; None where there is only one."""
+        if len(layers) < 2:
+            return None
+        return name_layers_by_gradients(
+            self._summed(rows),
+            self.sizes,
+            layers,
+            np.sqrt(rows @ self.weights**2),
+            rows @ self.parameters,
+            baseline._summed(rows),
+        )
 
     def _summed(self, rows: Any) -> Floats:
         """Chunk products [rows, C, C] of groups of modules, given as rows of a matrix of truth values."""

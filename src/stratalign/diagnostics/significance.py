@@ -24,6 +24,7 @@ from torch import Tensor
 
 from stratalign.blocks import Site, drop_share, keep_share, ranked
 from stratalign.diagnostics.gates import gate_slopes, gated_losses
+from stratalign.diagnostics.naming import by_layer, effect_sizes, name_by_rows, positive_p
 from stratalign.engine import JointEngine
 from stratalign.errors import StudyFailure, UserError
 from stratalign.losses import Objective
@@ -182,9 +183,10 @@ def measure_significance(
     }
     values = dict(zip(modules, learned.values.tolist(), strict=True))
     important = keep_share(values, settings.important)
-    losses = None
+    losses, rows = None, None
     if "masks" in settings.beside:
-        losses = _masked_losses(engine, run, sites, blocks, others, objective, values, important)
+        losses, rows = _masked_losses(engine, run, sites, blocks, others, objective, values, important)
+    apart = not {tree.row_id for tree in trees} & {tree.row_id for tree in others}
     if weights_digest(engine.model) != before:
         raise StudyFailure(
             "A weight changed while scores were learned. Nothing was recorded; please report this."
@@ -201,6 +203,7 @@ def measure_significance(
         "stability": _stability(modules, learned, settings.important),
         "score_gradients": learned.gradients.tolist(),
         "losses": losses,
+        "named": _named(sites, learned, slopes, rows, others) if apart and rows is not None else None,
         "weights_sha256": before,
         "scores": {
             "score": values,
@@ -268,8 +271,9 @@ def _masked_losses(
     objective: Objective,
     scores: Mapping[str, float],
     important: frozenset[str],
-) -> dict[str, Any]:
-    """The loss under hard masks, and how much it rises when one layer's or one block's update is taken out."""
+) -> tuple[dict[str, Any], dict[str, list[float]]]:
+    """The loss under hard masks, and how much it rises when one layer's or one block's update is taken out; as a
+    description, and of every row."""
     modules = [site.name for site in sites]
     layers = sorted({site.layer for site in sites})
 
@@ -297,12 +301,40 @@ def _masked_losses(
         mean = clustered_mean(np.array(found[name]) - whole, clusters)
         return {"rise": mean.mean, "standard_error": mean.standard_error}
 
-    return {
+    described = {
         "rows": len(trees),
         "mean": {name: float(np.mean(found[name])) for name in list(masks)[:5]},
         "without_layer": [{"layer": layer} | rise(f"layer {layer}") for layer in layers],
         "without_block": {name: rise(f"block {name}") for name in blocks},
     }
+    return described, found
+
+
+def _named(
+    sites: Sequence[Site],
+    learned: Scores,
+    slopes: Mapping[str, Floats],
+    losses: Mapping[str, Sequence[float]],
+    others: Sequence[Tree],
+) -> dict[str, Any] | None:
+    """Signal -> what it names among layers. There is a signal where the training lowered the loss of rows that it did
+    not see; a training lowers that of its own pairs even where they say nothing."""
+    layers = sorted({site.layer for site in sites})
+    if len(layers) < 2:
+        return None
+    clusters = [tree.cluster for tree in others]
+    trained = np.array(losses["trained"])
+    signal_p = positive_p(np.array(losses["base"]) - trained, clusters)
+    rises = np.stack([np.array(losses[f"layer {layer}"]) - trained for layer in layers], axis=1)
+    by_minibatch = {"score": -learned.gradients} | {f"slope_at_{at}": -own for at, own in slopes.items()}
+    found = {
+        "without_layer": name_by_rows(rises, clusters, layers, signal_p),
+        "without_layer_over_spread": name_by_rows(rises, clusters, layers, signal_p, effect_sizes),
+    }
+    for signal, own in by_minibatch.items():
+        summed = by_layer(own, [site.layer for site in sites])
+        found[signal] = name_by_rows(summed, range(len(summed)), layers, signal_p)
+    return {signal: own.describe() for signal, own in found.items()}
 
 
 def _modules(
