@@ -3,7 +3,7 @@
 from stratalign.blocks.conditions import Condition, Phase, resolve_condition
 from stratalign.blocks.families import FAMILIES, REFUSALS, Family, Refusal, describe_family
 from stratalign.blocks.partitions import PARTITIONS, Blocks, PartitionSettings, partition
-from stratalign.blocks.segmentation import segment, segment_values
+from stratalign.blocks.segmentation import segment
 from stratalign.blocks.selectors import (
     Signals,
     diagnose_command,
@@ -56,7 +56,6 @@ __all__ = [
     "ranked",
     "resolve_condition",
     "segment",
-    "segment_values",
     "select_sites",
     "shuffled_within",
 ]

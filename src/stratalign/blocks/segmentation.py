@@ -65,26 +65,6 @@ def segment(similarity: ArrayLike, count: int, least: int = 1) -> tuple[range, .
     return tuple(reversed(found))
 
 
-def segment_values(values: Sequence[float], count: int) -> tuple[range, ...]:
-    """Divide layers into `count` contiguous blocks with the least squared deviation from the blocks' means.
-
-    Args:
-        values: one finite number for each layer [layers].
-        count: number of blocks.
-
-    The scatter around a block's mean is `segment`'s for K_ij = x_i x_j. Shift and scale change no division, so
-    values are first brought to 0 to 1: what counts as equal is then the same whatever their size. Ties, errors and
-    sources as in `segment`.
-
-    >>> segment_values([1.0, 1.0, 5.0, 5.2, 9.0], 3)
-    (range(0, 2), range(2, 4), range(4, 5))
-    """
-    numbers = np.asarray(values, dtype=np.float64)
-    if numbers.size and np.isfinite(numbers).all():
-        numbers = (numbers - numbers.min()) / (np.ptp(numbers) or 1.0)
-    return segment(np.outer(numbers, numbers), count)
-
-
 def _scatter(matrix: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Sequence[Sequence[float]]:
     """[start][stop] scatter of the block of layers start .. stop - 1."""
     layers = len(matrix)
