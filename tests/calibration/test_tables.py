@@ -29,7 +29,12 @@ def world(planted, damaged, **said):
         "planted": planted,
         "damaged": damaged,
         "instruments": {
-            name: {"named": named, "largest": 0 if named is None else named} for name, named in said.items()
+            name: {
+                "named": named,
+                "largest": 0 if named is None else named,
+                "signal_p": 0.5 if named is None else 0.01,
+            }
+            for name, named in said.items()
         },
     }
 
@@ -64,12 +69,18 @@ def test_hits_near_ones_wrong_ones_and_silence_are_counted_apart():
     ]
     assert [row[key]["total"] for key in ("exact", "null", "null_sound", "null_damaged")] == [4, 3, 1, 2]
     assert (row["wrong"], row["cannot_tell"]) == (2, 1)
-    assert row["largest"] == 2  # the hit, and the silent one, whose largest was layer 0
+    # without a signal the largest, layer 0, is not pointed at; chance of a hit or more in four: 1 - (3 / 4)^4
+    assert [row[key]["count"] for key in ("pointed", "pointed_near", "null_pointed")] == [1, 2, 1]
+    assert row["pointed_p"] == pytest.approx(1 - 0.75**4)
+    unsure = {"named": None, "largest": 3, "signal_p": 0.05}
+    pointing = {**world(3, 3), "instruments": {"a": unsure}}
+    assert summarise([pointing])["instruments"]["a"]["pointed"]["count"] == 1
+    assert summarise([pointing])["instruments"]["a"]["exact"]["count"] == 0
     assert summary["instruments"]["b"]["cannot_tell"] == 4
     assert summary["chance"] == 0.25
     # layers 2, 2 have three layers within one, 3 and 0 have two: (3 + 3 + 2 + 2) / 4 / 4
     assert summary["near_chance"] == pytest.approx(10 / 16)
-    assert "| a | 1 of 4 [0.01, 0.81] | 2 of 4 [0.07, 0.93] | 2 | 1 | 2 | 0 of 1 | 1 of 2 |" in as_markdown(
+    assert "| a | 1 of 4 [0.01, 0.81], 0.68 | 2 | 1 of 3 | 1 | 2 | 1 | 0 of 1 | 1 of 2 |" in as_markdown(
         summary
     )
 
