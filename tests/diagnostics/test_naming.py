@@ -171,3 +171,11 @@ def test_one_cluster_or_no_spread():
 def test_a_single_place_cannot_be_named():
     with pytest.raises(ValueError, match="at least two places"):
         name_by_rows(np.ones((3, 1)), "abc", [0])
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_one_or_two_rows_name_nothing_by_their_spread(count):
+    """Leaving a row out leaves one or none, which has no standard deviation."""
+    values = rows([0.1, 3, 0.2, 0], 0, count=count)
+    assert not name_by_rows(values, range(count), LAYERS, signal_p=0.01, statistic=effect_sizes).named
+    assert not name_by_rows(values[:1], ["one"], LAYERS, signal_p=0.01).named

@@ -44,7 +44,7 @@ def studied(make_model, transcripts, tmp_path_factory):
 
 
 def test_every_kind_has_settings_and_something_that_measures_it():
-    assert list(KINDS) == list(DiagnosticsSettings.model_fields) == list(diagnosing._MEASURED)
+    assert list(KINDS) == list(DiagnosticsSettings.model_fields) == list(diagnosing.MEASURED)
 
 
 def test_gradients_have_the_plain_likelihood_beside_them(studied):

@@ -111,3 +111,20 @@ def test_records_that_cannot_be_read_are_left_out():
     broken = copy.deepcopy(SIGNIFICANCE)
     del broken["losses"]
     assert diagnosis_views({"a": broken, "b": {"kind": "profile"}, "c": {}}) == ()
+
+
+def test_which_layer_is_named_is_said_or_that_none_is():
+    named = {
+        "norm": {"named": 3, "reading": "named", "largest": 3},
+        "relative_norm": {"named": None, "reading": "no one largest", "largest": 7},
+    }
+    gradients = copy.deepcopy(GRADIENTS)
+    gradients["sources"]["<b>rows"]["losses"]["sigmoid"]["named"] = named
+    (shown,) = diagnosis_views({"gradients": gradients})
+    told = "by signal: norm layer 3, relative norm none (no one largest)."
+    assert [words for words in shown.words if told in words] == [shown.words[-1]]
+    assert shown.words[-1].startswith("<b>rows, sigmoid: ")
+    (shown,) = diagnosis_views({"significance": SIGNIFICANCE | {"named": named}})
+    assert sum(told in words for words in shown.words) == 1
+    (shown,) = diagnosis_views({"significance": SIGNIFICANCE | {"named": None}})
+    assert not any("by signal" in words for words in shown.words)

@@ -2,7 +2,7 @@
 
 One file for each kind, with its settings. An instrument gets an engine, sites and trees, and gives back plain numbers;
 what recipes, folders and runs are, it does not know. To add a kind: write its file, enter it in `KINDS` and in
-`DiagnosticsSettings`, and tell `pipeline/diagnosing.py` what it is to be given.
+`DiagnosticsSettings`, and tell `pipeline/measuring.py` what it is to be given.
 """
 
 from stratalign.diagnostics.activations import (

@@ -119,9 +119,10 @@ def name_by_rows(
     found = statistic(values)
     top, others = _top(found)
     names = np.array([str(cluster) for cluster in clusters])
-    parts = [statistic(values[names != cluster]) for cluster in np.unique(names)]
+    each = np.unique(names)
+    parts = [statistic(values[names != cluster]) for cluster in each] if len(each) > 1 else []
     count, p = len(parts), 1.0
-    if count > 1 and np.isfinite([found, *parts]).all():
+    if parts and np.isfinite([found, *parts]).all():
         apart = np.stack([part[top] - part[others] for part in parts])
         errors = np.sqrt((count - 1) / count * ((apart - apart.mean(axis=0)) ** 2).sum(axis=0))
         distances = found[top] - found[others]
@@ -132,7 +133,9 @@ def name_by_rows(
 
 
 def effect_sizes(values: Floats) -> Floats:
-    """Mean over standard deviation of rows [L], of [rows, L]: moving everything more gains nothing."""
+    """Mean over standard deviation of rows [L], of [rows, L]: moving everything more gains nothing. NaN of one row."""
+    if len(values) < 2:
+        return np.full(values.shape[1], np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
         found: Floats = values.mean(axis=0) / values.std(axis=0, ddof=1)
     return found

@@ -6,7 +6,7 @@ A record says in full what it was made from. If that is what is asked for again,
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,36 +14,23 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ValidationError
 
-from stratalign.blocks import PartitionSettings, ProfileSettings, Site
+from stratalign.blocks import PartitionSettings
 from stratalign.diagnostics import (
     KINDS,
-    GradientSettings,
-    SignificanceSettings,
     compare_important,
-    gradient_signals,
-    measure_gradients,
-    measure_significance,
 )
-from stratalign.engine import JointEngine, padded_size, plan_memory
 from stratalign.errors import UserError, unknown_name
 from stratalign.models import (
     AdapterBank,
-    Difference,
-    LoadedModel,
     base_files,
     load_model,
-    packed_length,
-    read_difference,
 )
-from stratalign.pipeline import measuring
-from stratalign.pipeline.diagnosing_states import patching, probes, similarity
+from stratalign.pipeline.bench import Bench
 from stratalign.pipeline.fingerprints import as_stored
-from stratalign.pipeline.planning import Plan, make_plan, read_preferences
+from stratalign.pipeline.measuring import MEASURED
+from stratalign.pipeline.planning import Plan, make_plan
 from stratalign.pipeline.probe_labels import labels_file
-from stratalign.pipeline.stage_one import train_everywhere
 from stratalign.pipeline.subjects import Subject, find_subject, kept_stages, trained_runs, training_of
-from stratalign.pipeline.window_training import profile_of_training_pairs
-from stratalign.preferences import Tree, load, without_rejected
 from stratalign.recipe import Recipe, load_recipe
 from stratalign.records import SCHEMA, Progress, file_digest, locked, read_json, silent, write_json
 
@@ -69,59 +56,6 @@ class Diagnosis:
     path: Path
     record: dict[str, Any]
     agreement: dict[str, Any] | None = None
-
-
-@dataclass(frozen=True)
-class Bench:
-    """What a diagnosis is made on: the plan, the loaded model, and what is to be looked at: one subject, of some kinds
-    several."""
-
-    plan: Plan
-    subjects: tuple[Subject, ...]
-    loaded: LoadedModel
-    bank: AdapterBank
-
-    @property
-    def subject(self) -> Subject:
-        """The only subject, or the first."""
-        return self.subjects[0]
-
-    @property
-    def sites(self) -> tuple[Site, ...]:
-        """The linear modules that may have an adapter."""
-        return tuple(site for site in self.plan.shape.sites if site.frozen is None)
-
-    def engine(
-        self, run: str, first_layer: int, share: float = 1.0, beside: Sequence[str] = ()
-    ) -> JointEngine:
-        """An engine for one run, or several from the same layer on."""
-        return self.joint_engine(dict.fromkeys((run, *beside), first_layer), share)
-
-    def joint_engine(self, first_layers: Mapping[str, int], share: float = 1.0) -> JointEngine:
-        """An engine for some runs. Activations are kept, not recomputed; `share` leaves memory for what else is."""
-        size = packed_length if self.loaded.packs else padded_size
-        sizes = [size(tree) for tree in self.plan.train_trees]
-        tokens = plan_memory(self.loaded.anatomy, sizes, checkpointing=False).pack_tokens
-        return JointEngine(
-            self.loaded.anatomy,
-            self.bank,
-            first_layers,
-            pack_tokens=max(max(sizes), int(tokens * share)),
-        )
-
-    def attach_subject(self, subject: Subject | None = None) -> Difference | None:
-        """Attach a subject's adapter with its tensors, or a checkpoint's difference, which is given back."""
-        subject = subject or self.subject
-        run = subject.adapter.run
-        if subject.tuned is not None:
-            names = [site.name for site in self.sites]
-            found = read_difference(self.loaded.model, names, subject.tuned)
-            self.bank.attach_whole(run, found.updates)
-            return found
-        self.bank.attach(subject.adapter)
-        if subject.folder is not None:
-            self.bank.load(run, subject.folder)
-        return None
 
 
 def diagnose(
@@ -305,103 +239,8 @@ def _made(
         "partition": {name: list(layers) for name, layers in plan.blocks.items()},
         "settings": settings.model_dump(mode="json"),
     }
-    found = _MEASURED[kind](bench, settings, progress)
+    found = MEASURED[kind](bench, settings, progress)
     return rounded({**about, **found, "fingerprint": fingerprint})  # type: ignore[no-any-return]
-
-
-def _gradients(bench: Bench, settings: GradientSettings, progress: Progress) -> dict[str, Any]:
-    if settings.stages:
-        return measuring.stages(bench, settings, progress)
-    plan = bench.plan
-    bench.attach_subject()
-    run = bench.subject.adapter.run
-    engine = bench.engine(run, 0, share=0.5)  # taps keep the modules' inputs beside what autograd keeps
-    sources = {plan.recipe.preferences.source: plan.train_trees} | {
-        source: _other_trees(plan, source) for source in settings.against
-    }
-    measured = measure_gradients(
-        engine,
-        run,
-        bench.sites,
-        plan.blocks,
-        sources,
-        plan.recipe.training.objective,
-        settings,
-        seed=plan.recipe.preferences.seed,
-        progress=progress,
-    )
-    return {**measured, "scores": gradient_signals(next(iter(measured["sources"].values())))}
-
-
-def _significance(bench: Bench, settings: SignificanceSettings, progress: Progress) -> dict[str, Any]:
-    plan = bench.plan
-    training = difference = None
-    if not bench.subject.given:
-        run = plan.runs[0].id
-        engine = bench.engine(run, 0)
-        training = train_everywhere(plan, engine, settings, progress)
-        modules = set(plan.runs[0].condition.modules)
-    else:
-        run = bench.subject.adapter.run
-        difference = bench.attach_subject()
-        modules = set(bench.bank.specs[run].modules)
-        engine = bench.engine(run, min(site.layer for site in bench.sites if site.name in modules))
-    others = plan.validation_trees or plan.train_trees
-    if plan.recipe.training.loss == "sft":
-        others = tuple(map(without_rejected, others))
-    found = measure_significance(
-        engine,
-        run,
-        [site for site in bench.sites if site.name in modules],
-        plan.blocks,
-        plan.train_trees,
-        others,
-        plan.recipe.training.objective,
-        settings,
-        progress,
-    )
-    looked_at = {} if training is None else {"subject": run}
-    return {
-        **looked_at,
-        "training": training,
-        "difference": None if difference is None else _told(difference, bench.sites),
-        "losses_of": "validation" if plan.validation_trees else "train",
-        **found,
-    }
-
-
-def _profile(bench: Bench, settings: ProfileSettings, progress: Progress) -> dict[str, Any]:
-    return profile_of_training_pairs(bench.plan, bench.bank, bench.joint_engine, settings, progress)
-
-
-def _told(difference: Difference, sites: Sequence[Site]) -> dict[str, Any]:
-    """What of a checkpoint is gated, and what differs beside and is not: the base's is taken there."""
-    return {
-        "gated": len(difference.updates),
-        "unchanged": [site.name for site in sites if site.name not in difference.updates],
-        "not_gated": difference.others,
-    }
-
-
-_MEASURED: dict[str, Callable[[Bench, Any, Progress], dict[str, Any]]] = {
-    "gradients": _gradients,
-    "significance": _significance,
-    "weights": measuring.weights,
-    "deltas": measuring.deltas,
-    "similarity": similarity,
-    "probes": probes,
-    "patching": patching,
-    "profile": _profile,
-}
-
-
-def _other_trees(plan: Plan, source: str) -> tuple[Tree, ...]:
-    """Training pairs of another source, read as the recipe's own are."""
-    settings = plan.recipe.preferences.model_copy(update={"source": source})
-    recipe = plan.recipe.model_copy(update={"preferences": settings})
-    found = load(settings, demonstrations=plan.recipe.training.loss == "sft")
-    parts, trees, _bad, _about = read_preferences(recipe, found, plan.tokenizer, plan.folder)
-    return tuple(trees[row.row_id] for row in parts.train)
 
 
 def rounded(value: Any) -> Any:

@@ -1,91 +1,119 @@
-"""What is measured where there is no one subject: weights, the updates of several runs, stages of a training.
-
-The other kinds' functions stand in `diagnosing`, which calls all of them.
-"""
+"""What each kind of diagnosis is given, and the function that measures it."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
+from stratalign.blocks import ProfileSettings, Site
 from stratalign.diagnostics import (
-    DeltaSettings,
     GradientSettings,
-    LowRank,
-    Update,
-    WeightSettings,
-    measure_deltas,
-    measure_stages,
-    measure_weights,
-    relative_sizes,
+    SignificanceSettings,
+    gradient_signals,
+    measure_gradients,
+    measure_significance,
 )
-from stratalign.errors import UserError
-from stratalign.models import PREFIX, load_tensors, read_difference, weight_norm
-from stratalign.pipeline.subjects import Subject
+from stratalign.models import Difference
+from stratalign.pipeline.bench import Bench
+from stratalign.pipeline.measuring_states import patching, probes, similarity
+from stratalign.pipeline.measuring_updates import deltas, stages, weights
+from stratalign.pipeline.planning import Plan, read_preferences
+from stratalign.pipeline.stage_one import train_everywhere
+from stratalign.pipeline.window_training import profile_of_training_pairs
+from stratalign.preferences import Tree, load, without_rejected
 from stratalign.records import Progress
 
-if TYPE_CHECKING:
-    from stratalign.pipeline.diagnosing import Bench
 
-
-def weights(bench: Bench, _settings: WeightSettings, progress: Progress) -> dict[str, Any]:
-    """The signal-to-noise ratio of every module's weight."""
-    return measure_weights(bench.loaded.model, bench.sites, bench.plan.blocks, progress)
-
-
-def deltas(bench: Bench, _settings: DeltaSettings, progress: Progress) -> dict[str, Any]:
-    """The updates of each subject. Scores are those of the one subject, or of every run under its own name."""
-    model = bench.loaded.model
-    norms = {site.name: weight_norm(model, site.name) for site in bench.sites}
-    found: dict[str, Any] = {}
-    for number, subject in enumerate(bench.subjects):
-        updates, others = _updates(bench, subject)
-        modules = [site for site in bench.sites if site.name in updates]
-        measured = measure_deltas(updates.__getitem__, modules, norms, bench.plan.blocks, subject.name)
-        found[subject.name] = measured | {"not_in_linear_modules": others}
-        progress("deltas", number + 1, len(bench.subjects))
-    scores = {name: relative_sizes(measured) for name, measured in found.items()}
-    if len(scores) == 1:
-        scores = {"relative": next(iter(scores.values()))}
-    who = next(iter(found)) if len(found) == 1 else f"{len(found)} runs"
-    return {"subject": who, "runs": found, "scores": scores}
-
-
-def _updates(bench: Bench, subject: Subject) -> tuple[dict[str, Update], dict[str, float]]:
-    """Module -> update; and what else of a checkpoint differs, by how much relative to itself."""
-    if subject.tuned is not None:
-        names = [site.name for site in bench.sites]
-        difference = read_difference(bench.loaded.model, names, subject.tuned)
-        return dict(difference.updates), difference.others
-    if subject.folder is None:
-        raise UserError(
-            "The base has no update. Name a trained run (--run), an adapter (--adapter) or a checkpoint (--tuned)."
-        )
-    tensors = load_tensors(subject.folder)
-    scale = subject.adapter.alpha / subject.adapter.rank
-    pairs = {
-        name: [tensors[f"{PREFIX}{name}.lora_{part}.weight"] for part in "AB"]
-        for name in subject.adapter.modules
-    }
-    return {name: LowRank(a, b, scale) for name, (a, b) in pairs.items()}, {}
-
-
-def stages(bench: Bench, settings: GradientSettings, progress: Progress) -> dict[str, Any]:
-    """Gradients at the base and at every adapter that a training kept."""
+def gradients(bench: Bench, settings: GradientSettings, progress: Progress) -> dict[str, Any]:
+    if settings.stages:
+        return stages(bench, settings, progress)
     plan = bench.plan
-    for subject in bench.subjects:
-        bench.attach_subject(replace(subject, adapter=replace(subject.adapter, run=subject.name)))
-    names = [subject.name for subject in bench.subjects]
-    shares = [subject.share_of_training or 0.0 for subject in bench.subjects]
-    found = measure_stages(
-        bench.engine(names[0], 0, share=0.5, beside=names[1:]),
-        dict(zip(names, shares, strict=True)),
+    bench.attach_subject()
+    run = bench.subject.adapter.run
+    engine = bench.engine(run, 0, share=0.5)  # taps keep the modules' inputs beside what autograd keeps
+    sources = {plan.recipe.preferences.source: plan.train_trees} | {
+        source: _other_trees(plan, source) for source in settings.against
+    }
+    measured = measure_gradients(
+        engine,
+        run,
         bench.sites,
         plan.blocks,
-        plan.train_trees,
+        sources,
         plan.recipe.training.objective,
         settings,
         seed=plan.recipe.preferences.seed,
         progress=progress,
     )
-    return {"subject": f"base and {len(names) - 1} stages of a training", **found}
+    return {**measured, "scores": gradient_signals(next(iter(measured["sources"].values())))}
+
+
+def significance(bench: Bench, settings: SignificanceSettings, progress: Progress) -> dict[str, Any]:
+    plan = bench.plan
+    training = difference = None
+    if not bench.subject.given:
+        run = plan.runs[0].id
+        engine = bench.engine(run, 0)
+        training = train_everywhere(plan, engine, settings, progress)
+        modules = set(plan.runs[0].condition.modules)
+    else:
+        run = bench.subject.adapter.run
+        difference = bench.attach_subject()
+        modules = set(bench.bank.specs[run].modules)
+        engine = bench.engine(run, min(site.layer for site in bench.sites if site.name in modules))
+    others = plan.validation_trees or plan.train_trees
+    if plan.recipe.training.loss == "sft":
+        others = tuple(map(without_rejected, others))
+    found = measure_significance(
+        engine,
+        run,
+        [site for site in bench.sites if site.name in modules],
+        plan.blocks,
+        plan.train_trees,
+        others,
+        plan.recipe.training.objective,
+        settings,
+        progress,
+    )
+    looked_at = {} if training is None else {"subject": run}
+    return {
+        **looked_at,
+        "training": training,
+        "difference": None if difference is None else _told(difference, bench.sites),
+        "losses_of": "validation" if plan.validation_trees else "train",
+        **found,
+    }
+
+
+def profile(bench: Bench, settings: ProfileSettings, progress: Progress) -> dict[str, Any]:
+    return profile_of_training_pairs(bench.plan, bench.bank, bench.joint_engine, settings, progress)
+
+
+def _told(difference: Difference, sites: Sequence[Site]) -> dict[str, Any]:
+    """What of a checkpoint is gated, and what differs beside and is not: the base's is taken there."""
+    return {
+        "gated": len(difference.updates),
+        "unchanged": [site.name for site in sites if site.name not in difference.updates],
+        "not_gated": difference.others,
+    }
+
+
+def _other_trees(plan: Plan, source: str) -> tuple[Tree, ...]:
+    """Training pairs of another source, read as the recipe's own are."""
+    settings = plan.recipe.preferences.model_copy(update={"source": source})
+    recipe = plan.recipe.model_copy(update={"preferences": settings})
+    found = load(settings, demonstrations=plan.recipe.training.loss == "sft")
+    parts, trees, _bad, _about = read_preferences(recipe, found, plan.tokenizer, plan.folder)
+    return tuple(trees[row.row_id] for row in parts.train)
+
+
+MEASURED: dict[str, Callable[[Bench, Any, Progress], dict[str, Any]]] = {
+    "gradients": gradients,
+    "significance": significance,
+    "weights": weights,
+    "deltas": deltas,
+    "similarity": similarity,
+    "probes": probes,
+    "patching": patching,
+    "profile": profile,
+}

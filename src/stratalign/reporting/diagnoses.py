@@ -107,7 +107,26 @@ def _gradients(name: str, record: Record) -> tuple[tuple[Picture, ...], tuple[st
             f"{source}, {loss}: {_verdict(own['blocks']['mean_gradient'], record['settings']['ratio'])}"
             for loss, own in measured["losses"].items()
         ]
+        words += [
+            f"{source}, {loss}: {told}"
+            for loss, own in measured["losses"].items()
+            for told in _naming(own.get("named"))
+        ]
     return tuple(pictures), tuple(words)
+
+
+def _naming(named: Record | None) -> tuple[str, ...]:
+    """Which layer each signal names; one sentence, or none where the question was not asked."""
+    if not named:
+        return ()
+    told = ", ".join(
+        f"{signal.replace('_', ' ')} "
+        + (f"layer {own['named']}" if own["named"] is not None else f"none ({own['reading']})")
+        for signal, own in named.items()
+    )
+    return (
+        f"layers that carry the preference, by signal: {told}. What is sure is the signal, not its cause.",
+    )
 
 
 def _share_groups(measured: Record) -> list[Group]:
@@ -167,6 +186,7 @@ def _significance(name: str, record: Record) -> tuple[tuple[Picture, ...], tuple
         *(() if record["losses"] is None else _masks(record["losses"], record["losses_of"])),
         f"The top {percent(half['share'])} from two halves of the minibatches: Jaccard {plain(half['jaccard'], 2)}, "
         f"where chance gives {plain(half['chance'], 2)}.",
+        *(told[0].upper() + told[1:] for told in _naming(record.get("named"))),
     ]
     training = record.get("training") or {}
     steps = [row for row in training.get("gate_steps", ()) if row["after_stability"]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from stratalign.diagnostics import (
     PatchingSettings,
@@ -16,12 +16,10 @@ from stratalign.diagnostics import (
     world_tasks,
 )
 from stratalign.errors import UserError
+from stratalign.pipeline.bench import Bench
 from stratalign.pipeline.probe_labels import labelled
 from stratalign.preferences import Preference, Tree, as_text
 from stratalign.records import Progress
-
-if TYPE_CHECKING:
-    from stratalign.pipeline.diagnosing import Bench
 
 
 def similarity(bench: Bench, settings: SimilaritySettings, progress: Progress) -> dict[str, Any]:
