@@ -130,7 +130,7 @@ def plan(planned: Mapping[str, Any]) -> None:
             run["labels"],
         )
     console.print(table)
-    say("Arithmetic: of a step's that full takes with the recipe's targets and rank, in the layers.")
+    say("Arithmetic: the operations inside layers of one training step, as a share of full's.")
     _candidates(planned)
     for name, selection in planned["unresolved"].items():
         record = selection["by"] if selection.get("by") else by
