@@ -211,7 +211,7 @@ def test_a_swapped_adapter_is_not_proven(make_model, recipe, tmp_path):
     file = write(tmp_path, recipe, conditions={"mid": None, "again": {"block": "mid", "beta": 0.5}})
     out = StudyFolder(tmp_path / "out")
     planned = sa.plan(file, out=out.path)
-    stock = stages._record_held_out
+    stock = stages._record
 
     def swapping(plan, *args):
         stock(plan, *args)
@@ -221,7 +221,7 @@ def test_a_swapped_adapter_is_not_proven(make_model, recipe, tmp_path):
         two.write_bytes(first)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stages, "_record_held_out", swapping)
+        patch.setattr(stages, "_record", swapping)
         with pytest.raises(StudyFailure, match=r"do not hold(.|\n)*mid: saved_bytes(.|\n)*mid: reproduced"):
             stages.train_stage(planned, lambda *_: None)
     assert not json.loads(out.manifest.read_text())["runs"]["mid"]["proof"]["proven"]
@@ -234,7 +234,7 @@ def test_a_base_that_changes_during_the_study_is_not_proven(recipe, make_model, 
     shutil.copytree(make_model("llama"), model)
     file = write(tmp_path, recipe, model=str(model), conditions=["mid"])
     planned = sa.plan(file, out=tmp_path / "out")
-    stock = stages._record_held_out
+    stock = stages._record
 
     def touching(plan, *args):
         stock(plan, *args)
@@ -242,7 +242,7 @@ def test_a_base_that_changes_during_the_study_is_not_proven(recipe, make_model, 
         (model / "config.json").write_text(json.dumps(config | {"note": 1}))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stages, "_record_held_out", touching)
+        patch.setattr(stages, "_record", touching)
         with pytest.raises(StudyFailure, match=r"base_unchanged: changed: config\.json"):
             stages.train_stage(planned, lambda *_: None)
 
