@@ -296,7 +296,7 @@ def _explained(error: ValidationError, prefix: str = "") -> UserError:
             lines.append(f"{place} is missing.{needed}")
         else:
             got = "" if found["type"] == "value_error" else f", got {found['input']!r}"
-            lines.append(f"{place}: {found['msg'].removeprefix('Value error, ')}{got}.")
+            lines.append(f"{place}: {found['msg'].removeprefix('Value error, ').rstrip('.')}{got}.")
     return UserError("The recipe has a mistake. " + " ".join(dict.fromkeys(lines)))
 
 

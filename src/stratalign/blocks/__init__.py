@@ -55,6 +55,7 @@ from stratalign.blocks.selectors import (
     hard_mask,
     keep_share,
     ranked,
+    record_kind,
     scores_by,
     shuffled_within,
 )
@@ -119,6 +120,7 @@ __all__ = [
     "partition",
     "random_draws",
     "ranked",
+    "record_kind",
     "resolve_condition",
     "scores_by",
     "segment",

@@ -47,7 +47,8 @@ def read_grid(path: str, written: object) -> Grid:
         raise UserError(f"{path} must be a mapping such as {{learning_rate: [5e-6, 1e-5]}}, got {written!r}.")
     for key in written:
         if key not in (*TUNED_KEYS, "by"):
-            raise unknown_name(f"key {path}", key, (*TUNED_KEYS, "by"))
+            known = (*(("conditions",) if path == "tune" else ()), *TUNED_KEYS, "by")
+            raise unknown_name(f"key {path}", key, known)
     by = written.get("by", "loss")
     if by not in CRITERIA:
         raise unknown_name(f"value of {path}.by", by, CRITERIA)

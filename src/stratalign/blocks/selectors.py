@@ -86,7 +86,12 @@ def scores_by(name: str, selection: Mapping[str, Any], records: Mapping[str, Sig
     return signals[signal]
 
 
-def diagnose_command(by: str) -> str:
-    """The command that makes a record of this name."""
-    kind = by.rsplit("/", 1)[-1].removesuffix(".json").partition("@")[0]
-    return f"stratalign diagnose {kind} RECIPE.yaml"
+def diagnose_command(by: str, out: str | None = None) -> str:
+    """The command that makes a record of this name, in the folder `out` if that is known."""
+    where = "" if out is None else f" --out {out}"
+    return f"stratalign diagnose {record_kind(by)} RECIPE.yaml{where}"
+
+
+def record_kind(by: str) -> str:
+    """The kind of diagnosis that a record's name says, diagnostics/KIND.json or KIND@NAME.json."""
+    return by.rsplit("/", 1)[-1].removesuffix(".json").partition("@")[0]

@@ -6,6 +6,7 @@ import json
 import re
 import sys
 import textwrap
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from stratalign.blocks import diagnose_command
 from stratalign.records import Progress as Report
 from stratalign.records import silent
 from stratalign.reporting.commands import located
+from stratalign.reporting.tuned import tuned_in_words
 
 if TYPE_CHECKING:
     from stratalign.pipeline import PairsMade
@@ -88,11 +90,11 @@ def plan(planned: Mapping[str, Any]) -> None:
         f"{model['name']}: {model['model_type']}, {model['layers']} layers, {model['parameters']:,} parameters"
     )
     blocks = ", ".join(f"{name} {layers[0]}-{layers[-1]}" for name, layers in planned["partition"].items())
-    by = planned["partition_by"]
+    by, out = planned["partition_by"], planned["out"]
     say(
         f"Blocks: {blocks}"
         if by is None
-        else f"Blocks: by record {by}, which is not there yet: {diagnose_command(by)}"
+        else f"Blocks: by record {by}, which is not there yet: {diagnose_command(by, out)}"
     )
     parts = ", ".join(f"{name} {part['rows']}" for name, part in data["parts"].items())
     rows = data["rows"]
@@ -105,8 +107,15 @@ def plan(planned: Mapping[str, Any]) -> None:
             f"{model['model_type']} is not among the tested families: it is checked when loaded, its rows are padded."
         )
     trained = [run["targets"] for run in planned["runs"].values() if run["modules"]]
-    for targets in dict.fromkeys(", ".join(names) for names in trained):
-        say(f"Adapters: on {targets}")
+    each = (
+        Counter(", ".join(sorted(names)) for names in trained)
+        if len(set(map(frozenset, trained))) > 1
+        else {}
+    )
+    for targets, runs in each.items():
+        say(f"Adapters: on {targets} ({runs} run{'s' if runs > 1 else ''})")
+    if trained and not each:
+        say(f"Adapters: on {', '.join(trained[0])}")
     execution = planned["execution"]
     say(f"Steps: {planned['steps']} on {execution['device']} in {execution['precision']}")
     if execution["pack_tokens"]:
@@ -134,7 +143,7 @@ def plan(planned: Mapping[str, Any]) -> None:
     _candidates(planned)
     for name, selection in planned["unresolved"].items():
         record = selection["by"] if selection.get("by") else by
-        say(f"{name}: by record {record}, which is not there yet: {diagnose_command(record)}")
+        say(f"{name}: by record {record}, which is not there yet: {diagnose_command(record, out)}")
     if "base" not in {run["condition"] for run in planned["runs"].values()}:
         say("Without a condition named base nothing will be compared.")
     say(f"Folder: {planned['out']}")
@@ -225,6 +234,10 @@ def results(found: Mapping[str, Any]) -> None:
         names = [row["condition"] for row in tied if row["dimension"] == dimension]
         paragraph(f"{dimension}: every prompt ties for {', '.join(names)}")
     conclusions(found)
+    for words in (found.get("profile") or {}).get("words", ()):
+        paragraph(f"Profile: {words}")
+    for name, one in (found.get("tuning") or {}).get("conditions", {}).items():
+        paragraph(f"Tuned on validation: {tuned_in_words(name, one)}")
 
 
 def _intervals(rows: Sequence[Mapping[str, Any]]) -> None:

@@ -15,7 +15,7 @@ def table(*names: str) -> Table:
     """An empty table with these columns."""
     found = Table(box=None, pad_edge=False)
     for name in names:
-        found.add_column(name, justify="left" if name in WORDS else "right", no_wrap=True)
+        found.add_column(name, justify="left" if name in WORDS else "right", overflow="fold")
     return found
 
 

@@ -15,8 +15,10 @@ from stratalign.blocks import (
     measured_partition,
     needs_record,
     partition,
+    record_kind,
 )
-from stratalign.errors import UserError
+from stratalign.diagnostics import KINDS
+from stratalign.errors import UserError, unknown_name
 from stratalign.pipeline.fingerprints import Fingerprints, as_stored
 from stratalign.recipe import Recipe
 from stratalign.records import StudyFolder, read_json
@@ -33,6 +35,7 @@ def selector_records(
             continue
         by = str(spec.selection["by"])
         file = record_file(by, folder)
+        _check_kind(by, file)
         found[by] = _record(file)["scores"] if file.is_file() else None
         if found[by] is None:
             waiting.append(spec)
@@ -49,6 +52,7 @@ def study_blocks(recipe: Recipe, folder: StudyFolder, sites: Sequence[Site]) -> 
     if settings.by is None:
         return partition(1 + max(site.layer for site in sites), settings.method, settings.blocks)
     file = record_file(settings.by, folder)
+    _check_kind(settings.by, file)
     return measured_partition(settings, sites, _record(file)) if file.is_file() else None
 
 
@@ -82,8 +86,18 @@ def check_records(recipe: Recipe, folder: StudyFolder, fingerprints: Fingerprint
             if key in stored and stored[key] != as_stored(fingerprints[key]):
                 raise UserError(
                     f"{what} is chosen by the record {folder.path / by}, which was made from another "
-                    f"{key} section. Make it again: {diagnose_command(by)}"
+                    f"{key} section. Make it again: {diagnose_command(by, str(folder.path))}"
                 )
+
+
+def _check_kind(by: str, file: Path) -> None:
+    """A record that is not there must be one that a diagnosis could make.
+
+    Raises:
+        UserError: no diagnosis leaves a record of this name.
+    """
+    if not file.is_file() and record_kind(by) not in KINDS:
+        raise unknown_name("record", by, [f"diagnostics/{kind}.json" for kind in KINDS])
 
 
 def _record(file: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from stratalign.records import SCHEMA
 from stratalign.reporting.choosing import RULE, Choice, choose, objective_gains
 from stratalign.reporting.commands import study_command
-from stratalign.reporting.contrasts import ALPHA, Contrast
+from stratalign.reporting.contrasts import ALPHA, BASE, Contrast
 from stratalign.reporting.controls import Control
 from stratalign.reporting.equivalences import CANNOT_TELL, MARGIN, NO_LARGER, tax_clauses
 from stratalign.reporting.evidence import Evidence, size, size_and_p
@@ -251,10 +251,15 @@ def _gain_bounds(one: Contrast) -> tuple[float, float]:
 
 def _needed(reached: Reach) -> int | None:
     """Prompts that would decide the strongest condition's observed gain over base."""
-    first = next(iter(reached.questions), None)
+    first = _against_base(reached)
     if first is None or first.observed <= 0 or first.needed is None or first.needed > MOST_PROMPTS:
         return None
     return first.needed if first.needed > first.prompts else None
+
+
+def _against_base(reached: Reach) -> Question | None:
+    """What is asked of the strongest condition beside base; None where nothing differs."""
+    return next((one for one in reached.questions if one.against == BASE), None)
 
 
 def _without(
@@ -273,12 +278,12 @@ def _without(
     objective = listed([measure.dimension for measure in evidence.objective])
     if verdict == "nothing":
         return f"Nothing to recommend: base is as good or better on {objective}.", reasons, ()
-    words = tuple(one.words for one in reached.questions[:1])
-    if needed is None:
-        why = _why_no_number(next(iter(reached.questions), None), choice.strongest)
+    first = _against_base(reached)
+    words = () if first is None else (first.words,)
+    if needed is None or first is None:
+        why = _why_no_number(first, choice.strongest)
         return f"Cannot tell whether training helps on {objective}; {why}.", words, ()
     about = _about(needed)
-    first = reached.questions[0]
     line = (
         f"Cannot tell whether training helps on {objective}; about {about:,} prompts would "
         f"({first.condition} {signed(first.observed, 2)} so far, with {first.prompts:,})."
@@ -289,7 +294,7 @@ def _without(
 
 def _why_no_number(first: Question | None, strongest: str | None) -> str:
     if first is None:
-        return "how many prompts would cannot be said from so few clusters"
+        return "how many prompts would cannot be said from so few clusters, or where no prompt differs"
     if first.observed <= 0:
         so_far = f"{strongest} {signed(first.observed, 2)} with {first.prompts:,} prompts"
         return f"no condition is above base so far ({so_far})"

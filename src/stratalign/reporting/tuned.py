@@ -111,13 +111,21 @@ def _choice(name: str, one: Record) -> str:
     )
 
 
+def tuned_in_words(name: str, one: Record) -> str:
+    """What was chosen for a condition, and whether it lies at an end of what was tried."""
+    said = _choice(name, one)
+    ends = ", ".join(f"{edge['key'].replace('_', ' ')} {_value(edge['value'])}" for edge in one["edges"])
+    return f"{said} At the end of its grid: {ends}." if ends else said
+
+
 def _edge(name: str, edge: Record) -> str:
     where = f" of {edge['block']}" if edge["block"] else ""
     word, more = ("highest", "higher") if edge["end"] == "highest" else ("lowest", "lower")
     key = edge["key"].replace("_", " ")
     return (
         f"{name}: the best {key}{where}, {_value(edge['value'])}, is the {word} tried. A better one may lie beyond: "
-        f"add {more} values to the grid; what is trained already stays."
+        f"add {more} values to the grid; what is trained already stays. But a lower validation loss is not a better "
+        "model: keep the untuned condition beside it, and see which of the two answers better below."
     )
 
 
