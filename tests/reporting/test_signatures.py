@@ -43,7 +43,7 @@ SHOWN: dict[str, dict[str, Any]] = {
     "shuffled labels win": {"gains": {"mid": {"fluency": MOST}, "shuffled": {"fluency": MOST}}},
     "nothing moved": {"gains": {"mid": {"fluency": NONE}}, "answers": as_base},
     "loss did not fall": {"gains": GAIN, "steps": lambda run, at: {"loss": 0.69 + at / 100}},
-    "memorised pairs": {"gains": GAIN, "steps": of("mid", accuracy=1.0)},
+    "memorised pairs": {"gains": GAIN, "steps": lambda run, at: {"accuracy": 1.0, "loss": 0.69 / (at + 1)}},
     # Chosen falls by 0.1 nats a token (2 of 20), rejected by 4 in all.
     "likelihood displacement": {
         "gains": GAIN, "pairs": lambda run, n: {"chosen": -42.0 + 0.1 * (n % 2), "rejected": -44.0},
@@ -83,7 +83,9 @@ JUST_NOT: dict[str, dict[str, Any]] = {
         "answers": lambda run, n: as_base(run, n) if n < 35 else {},
     },
     "loss did not fall": {"gains": GAIN, "steps": lambda run, at: {"loss": 0.69 + at / 1000}},
-    "memorised pairs": {"gains": GAIN, "steps": of("mid", accuracy=1.0), "pairs": ranked_right(0.9)},
+    "memorised pairs": {
+        "gains": GAIN, "steps": lambda run, at: {"accuracy": 1.0, "loss": 0.69 / (at + 1)}, "pairs": ranked_right(0.9),
+    },
     # 0.04 nats a token; and a fall of both without a margin.
     "likelihood displacement": {"gains": GAIN, "pairs": lambda run, n: {"chosen": -40.8, "rejected": -44.0}},
     "reward up, answers not": {"gains": GAIN, "pairs": ranked_right(0.9)},
@@ -125,6 +127,13 @@ def test_a_signature_shows_where_its_pattern_is_and_not_just_short_of_it(tmp_pat
     assert name in shown
     assert all((shown[name].title, shown[name].seen, shown[name].cause, shown[name].check, shown[name].next))
     assert name not in seen_in(studied(tmp_path / "not", **JUST_NOT[name]))
+
+
+def test_pairs_are_not_learnt_by_heart_while_the_loss_stands_where_it_began(tmp_path: Path) -> None:
+    hardly = studied(
+        tmp_path, **SHOWN["memorised pairs"] | {"steps": lambda run, at: {"accuracy": 1.0, "loss": 0.69}}
+    )
+    assert "memorised pairs" not in seen_in(hardly)
 
 
 def test_a_sound_study_shows_none(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ FALL_PER_TOKEN = 0.05
 """Nats that a chosen token loses on average: it became 5 % less likely, more than noise between seeds."""
 FITTED, FORGOTTEN = 0.95, 0.2
 """Nearly every training pair is ranked right, and this share fewer of those held out."""
+LEARNT = 0.8
+"""Of the first steps' loss, at most this share is left where pairs can have been learnt by heart."""
 LOSS_RISE = 0.02
 """Nats above where it began: DPO begins at ln 2 = 0.69, and batches differ by about so much."""
 
@@ -48,7 +50,7 @@ def memorised(case: Case) -> Signature | None:
     seen = []
     for run in case.trained:
         held_out = run.held_out_accuracy.mean if run.held_out_accuracy else None
-        if run.final_accuracy is None or held_out is None:
+        if run.final_accuracy is None or held_out is None or not _learnt(case, run.run):
             continue
         if run.final_accuracy >= FITTED and held_out <= run.final_accuracy - FORGOTTEN:
             seen.append(f"{run.run} {percent(run.final_accuracy)} in training, {percent(held_out)} held out")
@@ -65,6 +67,13 @@ def memorised(case: Case) -> Signature | None:
         "The number of training pairs and clusters in preferences.json.",
         study_command(changes, "-less"),
     )
+
+
+def _learnt(case: Case, run: str) -> bool:
+    """Whether the loss of the last tenth of the steps is clearly below that of the first; true without any steps."""
+    losses = [float(row["loss"]) for row in case.steps.get(run, ())]
+    tenth = math.ceil(len(losses) / 10)
+    return not losses or _mean(losses[-tenth:]) <= LEARNT * _mean(losses[:tenth])
 
 
 def likelihood_displacement(case: Case) -> Signature | None:
