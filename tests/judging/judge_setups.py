@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,5 +80,6 @@ def row(number: int, plan: str = "ok", run: str = "mid") -> Row:
 
 def judge_in_a_process(url: str, store: str, count: int, key: str, changes: dict) -> None:
     """What a child process does that the tests kill; its key tells the server which one calls."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background inherits it ignored
     os.environ["JUDGE_API_KEY"] = key
     judge_rows(settings_for(url, **changes), STUB, [row(number) for number in range(count)], Path(store))
