@@ -88,14 +88,19 @@ def test_a_change_of_the_demo_that_is_no_key_is_refused(tmp_path):
 
 
 def test_the_calibration_says_who_found_the_layer_and_who_spoke_where_there_is_none():
+    readings = {"no signal": (None, 7), "no one largest": (None, 4), "named": (4, 4), "wrong": (0, 0)}
+
     def told(planted, **said):
-        instruments = {name: {"named": named} for name, named in said.items()}
+        instruments = {
+            name: {"named": readings[one][0], "largest": readings[one][1], "reading": one}
+            for name, one in said.items()
+        }
         return world({"planted": planted, "instruments": instruments})
 
-    found = told(4, a=4, b=0, c=None)
-    assert found.startswith(
-        "Calibration, layer 4 is known to carry it: a names layer 4, b names layer 0, c cannot"
+    found = told(4, a="named", b="wrong", c="no signal", d="no one largest")
+    assert found == (
+        "Calibration, layer 4 is known to carry it: a names layer 4, b names layer 0, c sees nothing, "
+        "d points at layer 4. 2 of 4 point at it, 1 for certain."
     )
-    assert found.endswith("Found by 1 of 3.")
-    assert told(None, a=None, b=None).endswith("As it should be, none names a layer.")
-    assert told(None, a=None, b=0).endswith("1 of 2 wrongly name one.")
+    assert told(None, a="no signal", b="no one largest").endswith("As it should be, none names a layer.")
+    assert told(None, a="no signal", b="named").endswith("1 of 2 wrongly name one.")

@@ -307,19 +307,33 @@ def showcase(found: Showcase) -> None:
 
 
 def world(record: Mapping[str, Any]) -> str:
-    """What each instrument named in a world in which the truth is known, in one line."""
-    said = {name: one["named"] for name, one in record["instruments"].items()}
-    told = ", ".join(
-        f"{name} {'cannot tell' if named is None else f'names layer {named}'}" for name, named in said.items()
-    )
+    """What each instrument said in a world in which the truth is known, in one line."""
+    instruments = record["instruments"].items()
+    told = ", ".join(f"{name} {_pointed(one)}" for name, one in instruments)
+    names = [one["named"] for _, one in instruments]
     if record["planted"] is None:
-        spoke = sum(named is not None for named in said.values())
+        spoke = sum(named is not None for named in names)
         verdict = (
-            "As it should be, none names a layer" if not spoke else f"{spoke} of {len(said)} wrongly name one"
+            "As it should be, none names a layer"
+            if not spoke
+            else f"{spoke} of {len(names)} wrongly name one"
         )
         return f"Calibration, no layer carries the preference: {told}. {verdict}."
-    hits = sum(named == record["planted"] for named in said.values())
-    return f"Calibration, layer {record['planted']} is known to carry it: {told}. Found by {hits} of {len(said)}."
+    sure = sum(named == record["planted"] for named in names)
+    near = sum(
+        one["reading"] != "no signal" and one["largest"] == record["planted"] for _, one in instruments
+    )
+    return (
+        f"Calibration, layer {record['planted']} is known to carry it: {told}. {near} of {len(names)} point at it, "
+        f"{sure} for certain."
+    )
+
+
+def _pointed(one: Mapping[str, Any]) -> str:
+    """Names a layer, points at one that is not surely the largest, or sees nothing."""
+    if one["named"] is not None:
+        return f"names layer {one['named']}"
+    return "sees nothing" if one["reading"] == "no signal" else f"points at layer {one['largest']}"
 
 
 def answers(shown: Sequence[Shown], condition: str, dimension: str) -> None:
