@@ -22,7 +22,7 @@ from stratalign.diagnostics import (
     minibatches,
 )
 from stratalign.engine import JointEngine
-from stratalign.models import AdapterSpec, load_tensors
+from stratalign.models import load_tensors
 from stratalign.pipeline.fingerprints import as_stored
 from stratalign.pipeline.planning import Plan
 from stratalign.preferences import without_rejected
@@ -73,16 +73,7 @@ def train_everywhere(
         with told(folder):
             shutil.rmtree(folder, ignore_errors=True)
         write_json(folder / "stage.json", notes)
-    engine.bank.attach(
-        AdapterSpec(
-            run.id,
-            run.condition.modules,
-            run.condition.rank,
-            run.settings.alpha,
-            run.settings.dropout,
-            run.seed,
-        )
-    )
+    engine.bank.attach(run.adapter)
     if last.is_dir():
         engine.bank.load(run.id, last)
     else:

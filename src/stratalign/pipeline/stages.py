@@ -21,7 +21,7 @@ from transformers import PreTrainedTokenizerBase
 from stratalign.engine import UNPLANNED_TOKENS, JointEngine
 from stratalign.errors import StudyFailure, UserError
 from stratalign.generation import Answer, Prompt, answer_mixed, batches, divergence_from_base
-from stratalign.models import AdapterBank, AdapterSpec, LoadedModel, base_files, load_model, load_tokenizer
+from stratalign.models import AdapterBank, LoadedModel, base_files, load_model, load_tokenizer
 from stratalign.pipeline.adopting import adopt, choose
 from stratalign.pipeline.answering import AnswerBatch, answered, begin_batches, end_batches
 from stratalign.pipeline.asking import ask_judges, base_of, has_judged
@@ -247,7 +247,7 @@ def _train_cohort(
 ) -> None:
     folder = plan.folder
     for run in cohort:
-        bank.attach(_adapter(run))
+        bank.attach(run.adapter)
     engine = _engine(plan, loaded, bank, cohort)
     reference = None
     if plan.execution.reference == "stored":
@@ -417,13 +417,6 @@ def _engine(plan: Plan, loaded: LoadedModel, bank: AdapterBank, runs: Sequence[R
     )
 
 
-def _adapter(run: Run) -> AdapterSpec:
-    settings = run.settings
-    return AdapterSpec(
-        run.id, run.condition.modules, run.condition.rank, settings.alpha, settings.dropout, run.seed
-    )
-
-
 def _attach_trained(plan: Plan, bank: AdapterBank, runs: Sequence[Run]) -> None:
     """Attach runs that were trained earlier, with the tensors that lie on disk.
 
@@ -432,7 +425,7 @@ def _attach_trained(plan: Plan, bank: AdapterBank, runs: Sequence[Run]) -> None:
     """
     manifest = Manifest.open(plan.folder, plan)
     for run in runs:
-        bank.attach(_adapter(run))
+        bank.attach(run.adapter)
         if not run.condition.trains:
             continue
         file = plan.folder.adapters / run.id / "adapter_model.safetensors"

@@ -14,7 +14,7 @@ from typing import Any
 from stratalign.blocks import ProfileSettings, added_conditions
 from stratalign.diagnostics import FULL, describe_profile, hold_back, run_losses
 from stratalign.engine import JointEngine
-from stratalign.models import AdapterBank, AdapterSpec
+from stratalign.models import AdapterBank
 from stratalign.pipeline.fingerprints import as_stored
 from stratalign.pipeline.planning import Plan
 from stratalign.pipeline.resolving import resolve_runs
@@ -43,16 +43,7 @@ def profile_of_training_pairs(
     folder = plan.folder.diagnostics / "profile"
     _begin(folder, {"prints": plan.fingerprints, "threads": plan.execution.threads, "runs": _made_of(runs)})
     for run in runs:
-        bank.attach(
-            AdapterSpec(
-                run.id,
-                run.condition.modules,
-                run.condition.rank,
-                run.settings.alpha,
-                run.settings.dropout,
-                run.seed,
-            )
-        )
+        bank.attach(run.adapter)
     engine = make_engine({run.id: run.first_layer(plan.shape.n_layers) for run in runs})
     train(
         engine,

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from stratalign.blocks import Condition
 from stratalign.errors import StudyFailure, UserError
+from stratalign.models import AdapterSpec
 from stratalign.records import keyed_seed
 from stratalign.training.schedules import rate_factor
 from stratalign.training.settings import TrainingSettings
@@ -30,6 +31,19 @@ class Run:
     condition: Condition
     seed: int
     settings: TrainingSettings
+
+    @property
+    def adapter(self) -> AdapterSpec:
+        """What is attached for this run."""
+        settings = self.settings
+        return AdapterSpec(
+            self.id,
+            self.condition.modules,
+            self.condition.rank,
+            settings.alpha,
+            settings.dropout,
+            self.seed,
+        )
 
     def first_layer(self, n_layers: int) -> int:
         """The lowest layer with an adapter; the number of layers when nothing trains."""
