@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from stratalign import cli
-from stratalign.cli.printing import world
+from stratalign.cli.demo_words import world
 from stratalign.errors import UserError
 from stratalign.showcase import demo
 

@@ -7,7 +7,7 @@ import pytest
 from command_line import call, write_recipe
 
 import stratalign as sa
-from stratalign.cli import printing
+from stratalign.cli import study_tables
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_signatures_are_printed_with_the_command_for_this_study(tmp_path, capsys
         "title": "Answers are cut", "seen": "mid 12 %.", "cause": "A limit.", "check": "Look at {study}/a.",
         "next": "stratalign study {study}/recipe.yaml --out {study}-longer",
     }  # fmt: skip
-    printing.signatures([seen], tmp_path / "my study")
+    study_tables.signatures([seen], tmp_path / "my study")
     assert capsys.readouterr().out.splitlines()[-1] == (
         f"  Next: stratalign study '{tmp_path}/my study/recipe.yaml' --out '{tmp_path}/my study-longer'"
     )

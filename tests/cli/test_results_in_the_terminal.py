@@ -2,7 +2,7 @@
 
 import copy
 
-from stratalign.cli import printing
+from stratalign.cli import study_tables
 
 
 def contrast(condition, dimension, **changes):
@@ -36,7 +36,7 @@ FOUND = {
 
 
 def printed(found, capsys):
-    printing.results(found)
+    study_tables.results(found)
     return capsys.readouterr().out.splitlines()
 
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from stratalign.cli import state_tables, weight_tables
-from stratalign.cli.printing import console, paragraph, say
 from stratalign.cli.profile_table import profile
 from stratalign.cli.tabling import interval as _interval
 from stratalign.cli.tabling import number as _number
 from stratalign.cli.tabling import table as _table
+from stratalign.cli.terminal import console, paragraph, say
 
 if TYPE_CHECKING:
     from stratalign.pipeline import Diagnosis

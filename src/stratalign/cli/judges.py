@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from stratalign.cli.printing import say
+from stratalign.cli.terminal import say
 from stratalign.records import StudyFolder, read_json, read_scores
 from stratalign.reporting.numbers import percent
 

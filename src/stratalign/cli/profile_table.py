@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rich.table import Table
-
-from stratalign.cli.printing import console, paragraph, say
+from stratalign.cli.tabling import interval, number, table
+from stratalign.cli.terminal import console, paragraph, say
 
 
 def profile(record: Mapping[str, Any]) -> None:
@@ -18,25 +17,19 @@ def profile(record: Mapping[str, Any]) -> None:
         f"on {record['rows']} others of {len(record['per_cluster']['clusters'])} clusters; loss "
         f"{record['loss']['base']:.3f} under base, {record['loss']['full']:.3f} under full"
     )
-    table = Table(box=None, pad_edge=False)
-    for name in ("trains", "layers", "loss", "share of full's fall", "95 %", "beside the draws"):
-        table.add_column(name, justify="left" if name in ("trains", "layers") else "right", no_wrap=True)
+    shown = table("trains", "layers", "loss", "share of full's fall", "95 %", "beside the draws")
     for row in (*record["windows"], *record["draws"]):
-        table.add_row(
+        shown.add_row(
             row["run"],
             ", ".join(map(str, row["layers"])),
             f"{row['loss']:.4f}",
-            _number(row["share"]),
-            f"[{_number(row['share_low'])}, {_number(row['share_high'])}]",
+            number(row["share"], "{:.2f}"),
+            interval({"low": row["share_low"], "high": row["share_high"]}, "{:.2f}"),
             row.get("standing") or "-",
         )
-    console.print(table)
+    console.print(shown)
     paragraph(
         record["why_none"]
         or f"Full's fall: {full['fall']:.3f} nats [{full['fall_low']:.3f}, {full['fall_high']:.3f}], intervals over "
         "clusters. Training pairs alone were read."
     )
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"

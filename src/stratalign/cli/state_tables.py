@@ -7,8 +7,8 @@ from typing import Any
 
 from rich.table import Table
 
-from stratalign.cli.printing import console, paragraph, say
 from stratalign.cli.tabling import interval, number, table
+from stratalign.cli.terminal import console, paragraph, say
 
 Record = Mapping[str, Any]
 

@@ -1,4 +1,4 @@
-"""Tables of diagnoses on the terminal: columns, numbers and intervals. Knows no kind of diagnosis."""
+"""Tables on the terminal: columns, numbers and intervals. Knows nothing of what stands in them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,28 @@ from typing import Any
 
 from rich.table import Table
 
-WORDS = ("loss", "block", "module", "gradient", "and", "run", "kind", "stage")
+WORDS = frozenset(
+    [
+        "and",
+        "assumed",
+        "block",
+        "condition",
+        "contrast",
+        "dimension",
+        "effect",
+        "elsewhere",
+        "gradient",
+        "kind",
+        "labels",
+        "layers",
+        "loss",
+        "module",
+        "run",
+        "stage",
+        "trains",
+        "verdict",
+    ]
+)
 """Columns of words, aligned to the left; all others are numbers."""
 
 

@@ -9,7 +9,16 @@ from typing import Annotated, Any
 import typer
 
 import stratalign as sa
-from stratalign.cli import diagnoses, judges, printing
+from stratalign.cli import (
+    demo_words,
+    diagnoses,
+    judges,
+    plan_tables,
+    power_tables,
+    printing,
+    study_tables,
+    terminal,
+)
 from stratalign.records import StudyFolder
 
 app = typer.Typer(
@@ -33,7 +42,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing els
 
 def _say_version(asked: bool) -> None:
     if asked:
-        printing.say(f"stratalign {sa.__version__}")
+        terminal.say(f"stratalign {sa.__version__}")
         raise typer.Exit
 
 
@@ -59,9 +68,9 @@ def demo(
     ] = True,
 ) -> None:
     """Run the whole study on the micro-world, offline: five conditions, four controls; run again to continue."""
-    with printing.progress() as progress:
+    with terminal.progress() as progress:
         shown = sa.demo(out, full, changes, progress, calibration=calibration)
-    printing.showcase(shown)
+    demo_words.showcase(shown)
 
 
 @app.command()
@@ -73,7 +82,7 @@ def init(
 ) -> None:
     """Write a recipe to start from, every key documented."""
     sa.init(recipe, model, source, changes)
-    printing.say(f"Wrote {recipe}. Next: stratalign plan {recipe}")
+    terminal.say(f"Wrote {recipe}. Next: stratalign plan {recipe}")
 
 
 @app.command()
@@ -91,29 +100,29 @@ def plan(
 ) -> None:
     """Check everything that needs no weights, and show what would be trained."""
     if axolotl is not None:
-        printing.text_out(sa.axolotl_config(sa.load_recipe(recipe, changes), axolotl))
+        terminal.text_out(sa.axolotl_config(sa.load_recipe(recipe, changes), axolotl))
         return
     planned = sa.plan(recipe, changes, out).describe()
-    printing.json_out(planned) if as_json else printing.plan(planned)
+    terminal.json_out(planned) if as_json else plan_tables.plan(planned)
 
 
 @app.command()
 def study(recipe: RecipeFile, changes: Changes = [], out: Out = None) -> None:  # noqa: B006
     """Train, prove, generate, score, compare and report; run again to continue."""
-    with printing.progress() as progress:
+    with terminal.progress() as progress:
         folder = sa.study(recipe, changes, out, progress)
     results = json.loads(folder.results.read_text())
-    printing.recommendation(json.loads(folder.recommendation.read_text()), folder.path)
-    printing.results(results)
-    printing.signatures(results["signatures"], folder.path)
-    printing.say(f"Recommendation: {folder.recommendation}")
-    printing.say(f"Report: {folder.report}")
+    study_tables.recommendation(json.loads(folder.recommendation.read_text()), folder.path)
+    study_tables.results(results)
+    study_tables.signatures(results["signatures"], folder.path)
+    terminal.say(f"Recommendation: {folder.recommendation}")
+    terminal.say(f"Report: {folder.report}")
 
 
 @app.command()
 def train(recipe: RecipeFile, changes: Changes = [], out: Out = None) -> None:  # noqa: B006
     """Train every condition in one pass, and prove what was trained."""
-    with printing.progress() as progress:
+    with terminal.progress() as progress:
         folder = sa.train(recipe, changes, out, progress)
     printing.proofs(json.loads(folder.manifest.read_text()), folder.manifest)
 
@@ -121,9 +130,9 @@ def train(recipe: RecipeFile, changes: Changes = [], out: Out = None) -> None:  
 @app.command()
 def generate(recipe: RecipeFile, changes: Changes = [], out: Out = None) -> None:  # noqa: B006
     """Answer the held-out prompts with every run, after training what is missing."""
-    with printing.progress() as progress:
+    with terminal.progress() as progress:
         folder = sa.generate(recipe, changes, out, progress)
-    printing.say(f"Answers: {folder.responses}")
+    terminal.say(f"Answers: {folder.responses}")
 
 
 @app.command()
@@ -159,14 +168,14 @@ def judge(
     elif labels is not None:
         judges.label_files(sa.label_template(recipe, changes, out, items=labels))
     elif calibrate is not None:
-        with printing.progress() as progress:
+        with terminal.progress() as progress:
             found = sa.calibrate_judge(recipe, changes, out, progress, count=calibrate)
         judges.calibration(found)
     else:
-        with printing.progress() as progress:
+        with terminal.progress() as progress:
             folder = sa.judge(recipe, changes, out, progress, batch=batch)
         judges.states(folder)
-        printing.say(f"Scores: {folder.scores}")
+        terminal.say(f"Scores: {folder.scores}")
 
 
 @app.command()
@@ -181,7 +190,7 @@ def pairs(
     ] = None,
 ) -> None:
     """Make preferences: sample answers of the base, score them, and pair those that differ in one dimension."""
-    with printing.progress() as progress:
+    with terminal.progress() as progress:
         made = sa.pairs(recipe, changes, out, progress)
     printing.pairs(made)
 
@@ -195,9 +204,9 @@ def report(
     page = sa.report(folders, out)
     for study in map(StudyFolder, folders):
         answer = json.loads(study.recommendation.read_text())
-        printing.recommendation(answer, study.path, study.path.resolve().name if len(folders) > 1 else "")
-        printing.signatures(json.loads(study.results.read_text())["signatures"], study.path)
-    printing.say(f"Report: {page}")
+        study_tables.recommendation(answer, study.path, study.path.resolve().name if len(folders) > 1 else "")
+        study_tables.signatures(json.loads(study.results.read_text())["signatures"], study.path)
+    terminal.say(f"Report: {page}")
 
 
 @app.command()
@@ -253,10 +262,10 @@ def diagnose(
         "labels": labels,
     }
     given = {key: value for key, value in options.items() if value}
-    with printing.progress(quiet=as_json) as progress:
+    with terminal.progress(quiet=as_json) as progress:
         found = sa.diagnose(kind, recipe, changes, out, progress, compare=compare, **given)
     if as_json:
-        printing.json_out(found.record if found.agreement is None else found.agreement)
+        terminal.json_out(found.record if found.agreement is None else found.agreement)
         return
     diagnoses.show(found)
 
@@ -270,9 +279,9 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Train a few steps with stock TRL + PEFT and with ours on your model, and print the differences."""
-    with printing.progress(quiet=as_json) as progress:
+    with terminal.progress(quiet=as_json) as progress:
         parity = sa.verify(recipe, changes, steps=steps, learning_rate=learning_rate, progress=progress)
-    printing.json_out(parity.to_json()) if as_json else printing.parity(parity.to_json())
+    terminal.json_out(parity.to_json()) if as_json else printing.parity(parity.to_json())
     if not parity.agrees:
         raise typer.Exit(1)
 
@@ -285,7 +294,7 @@ def audit(
 ) -> None:
     """List what an existing adapter touches, by layer and module."""
     found = sa.audit(adapter, base).to_json()
-    printing.json_out(found) if as_json else printing.audit(found)
+    terminal.json_out(found) if as_json else printing.audit(found)
 
 
 @app.command()
@@ -294,7 +303,7 @@ def merge(
     out: Annotated[Path, typer.Option("--out", help="A new folder for the model.")],
 ) -> None:
     """Write base plus adapter as a plain Hugging Face model."""
-    printing.say(f"Model: {sa.merge(adapter, out)}")
+    terminal.say(f"Model: {sa.merge(adapter, out)}")
 
 
 @app.command()
@@ -353,7 +362,7 @@ def power(
         alpha=alpha,
         study=study,
     ).to_json()
-    printing.json_out(found) if as_json else printing.power(found)
+    terminal.json_out(found) if as_json else power_tables.power(found)
 
 
 @app.command(name="list")
@@ -369,4 +378,4 @@ def list_names(
         if catalogue not in found:
             raise unknown_name("catalogue", catalogue, found)
         found = {catalogue: found[catalogue]}
-    printing.json_out(found) if as_json else printing.catalogues(found)
+    terminal.json_out(found) if as_json else printing.catalogues(found)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from stratalign.cli.printing import console, paragraph, say
 from stratalign.cli.tabling import interval, number, table
+from stratalign.cli.terminal import console, paragraph, say
 
 SHOWN = 5
 """Modules at either end of a ranking; the record has all."""

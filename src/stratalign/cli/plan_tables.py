@@ -1,0 +1,104 @@
+"""What `stratalign plan` prints: what would be trained, on what, at what cost."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from stratalign.blocks import describe_layers, diagnose_command
+from stratalign.cli.tabling import table
+from stratalign.cli.terminal import console, say
+
+
+def plan(planned: Mapping[str, Any]) -> None:
+    """What would be trained."""
+    model, data = planned["model"], planned["preferences"]
+    say(
+        f"{model['name']}: {model['model_type']}, {model['layers']} layers, {model['parameters']:,} parameters"
+    )
+    blocks = ", ".join(f"{name} {layers[0]}-{layers[-1]}" for name, layers in planned["partition"].items())
+    by, out = planned["partition_by"], planned["out"]
+    say(
+        f"Blocks: {blocks}"
+        if by is None
+        else f"Blocks: by record {by}, which is not there yet: {diagnose_command(by, out)}"
+    )
+    parts = ", ".join(f"{name} {part['rows']}" for name, part in data["parts"].items())
+    rows = data["rows"]
+    say(f"Rows: {rows['read']} read, {rows['kept']} usable ({parts}); {data['clusters']} clusters")
+    for reason, found in data["bad"].items():
+        lines = ", ".join(map(str, found["first_lines"][:5]))
+        say(f"  left out, {reason}: {found['count']} (line {lines}{', ...' if found['count'] > 5 else ''})")
+    if not model["proven"]:
+        say(
+            f"{model['model_type']} is not among the tested families: it is checked when loaded, its rows are padded."
+        )
+    trained = [run["targets"] for run in planned["runs"].values() if run["modules"]]
+    each = (
+        Counter(", ".join(sorted(names)) for names in trained)
+        if len(set(map(frozenset, trained))) > 1
+        else {}
+    )
+    for targets, runs in each.items():
+        say(f"Adapters: on {targets} ({runs} run{'s' if runs > 1 else ''})")
+    if trained and not each:
+        say(f"Adapters: on {', '.join(trained[0])}")
+    execution = planned["execution"]
+    say(f"Steps: {planned['steps']} on {execution['device']} in {execution['precision']}")
+    if execution["pack_tokens"]:
+        say(
+            f"Memory: up to {execution['pack_tokens']:,} tokens in a pass, activations "
+            f"{'recomputed' if execution['checkpointing'] else 'kept'} ({execution['bytes_per_token']:,} bytes a token)"
+        )
+    shown = table("run", "layers", "modules", "rank", "parameters", "arithmetic", "labels")
+    for name, run in planned["runs"].items():
+        layers = describe_layers(run["layers"])
+        rank, parameters = run["rank"], run["parameters"]
+        shown.add_row(
+            name,
+            layers,
+            str(run["modules"]),
+            "tuned" if rank is None else str(rank),
+            "tuned" if parameters is None else f"{parameters:,}",
+            f"{100 * run['of_full']['arithmetic']:.0f} %",
+            run["labels"],
+        )
+    console.print(shown)
+    say("Arithmetic: the operations inside layers of one training step, as a share of full's.")
+    _candidates(planned)
+    for name, selection in planned["unresolved"].items():
+        record = selection["by"] if selection.get("by") else by
+        say(f"{name}: by record {record}, which is not there yet: {diagnose_command(record, out)}")
+    if "base" not in {run["condition"] for run in planned["runs"].values()}:
+        say("Without a condition named base nothing will be compared.")
+    say(f"Folder: {planned['out']}")
+
+
+def _candidates(planned: Mapping[str, Any]) -> None:
+    """What is tried for tuned conditions, and what was chosen."""
+    if not planned["candidates"]:
+        return
+    rows = planned["preferences"]["parts"]["validation"]["rows"]
+    say(
+        f"Tuned on {rows} validation rows: {len(planned['candidates'])} more runs, which are trained and measured, and "
+        "neither answer nor are judged"
+    )
+    conditions = {run["condition"]: run["tuned"] for run in planned["runs"].values() if "tuned" in run}
+    for condition, about in conditions.items():
+        mine = [one for one in planned["candidates"].values() if one["condition"] == condition]
+        tried = {
+            key: list(dict.fromkeys(_value(one[key]) for one in mine))
+            for key in ("learning_rate", "rank")
+            if key in mine[0]
+        }
+        values = "; ".join(f"{key} {', '.join(found)}" for key, found in tried.items() if len(found) > 1)
+        chosen = f"chosen {about['chosen']}" if about["chosen"] else "not chosen yet"
+        say(f"  {condition}, by {about['by']}: {values or 'one value'}; {chosen}")
+
+
+def _value(value: object) -> str:
+    """A rate or rank, or the rates of blocks."""
+    if isinstance(value, Mapping):
+        return " + ".join(f"{block} {rate:g}" for block, rate in value.items())
+    return f"{value:g}"

@@ -1,0 +1,119 @@
+"""What a judged study says on the terminal: the answer, the contrasts with base, what went wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from stratalign.cli.tabling import table
+from stratalign.cli.terminal import console, paragraph, say
+from stratalign.reporting.commands import located
+from stratalign.reporting.tuned import tuned_in_words
+
+ACROSS = 8
+"""With more dimensions than this beside the objective, each has a line and each condition a column."""
+
+
+def recommendation(found: Mapping[str, Any], study: Path, name: str = "") -> None:
+    """The answer in a line, why, and what to type next; `name` where it is one of several studies."""
+    paragraph(f"{name}: {found['line']}" if name else found["line"])
+    for sentence in found["words"]:
+        paragraph(f"  {sentence}", "    ")
+    for command in found["next"]:
+        say(f"  Next: {located(command, str(study))}")
+
+
+def signatures(found: Sequence[Mapping[str, Any]], study: Path) -> None:
+    """What went wrong as it is known to go wrong: what was seen, what it may come from, and what to do."""
+    for one in found:
+        paragraph(f"Seen: {one['title']}. {one['seen']}")
+        paragraph(f"  Cause: {one['cause']}", "    ")
+        paragraph(f"  Check: {located(one['check'], str(study))}", "    ")
+        say(f"  Next: {located(one['next'], str(study))}")
+
+
+def results(found: Mapping[str, Any]) -> None:
+    """Net win rates of the judged protocol against the base, the objective's with intervals; then what they say."""
+    judged = found["judged"] or {}
+    rows = [
+        row
+        for row in found["comparisons"]
+        if row["better"] is not None
+        and row["seed"] is None
+        and (row["judge"], row["protocol"]) == (judged.get("judge"), judged.get("protocol"))
+    ]
+    tied = [row for row in rows if row["n"] and row["wins"] == row["losses"] == 0]
+    shown = [row for row in rows if row not in tied]
+    objective = {name.casefold() for name in found["study"]["objective"]}
+    if not objective & {row["dimension"].casefold() for row in rows}:
+        objective = {row["dimension"].casefold() for row in rows}
+    if shown:
+        say(f"Against base, judged by {judged['protocol']}, paired by prompt, clustered:")
+        _intervals([row for row in shown if row["dimension"].casefold() in objective])
+        _elsewhere([row for row in shown if row["dimension"].casefold() not in objective])
+    for dimension in dict.fromkeys(row["dimension"] for row in tied):
+        names = [row["condition"] for row in tied if row["dimension"] == dimension]
+        paragraph(f"{dimension}: every prompt ties for {', '.join(names)}")
+    conclusions(found)
+    for words in (found.get("profile") or {}).get("words", ()):
+        paragraph(f"Profile: {words}")
+    for name, one in (found.get("tuning") or {}).get("conditions", {}).items():
+        paragraph(f"Tuned on validation: {tuned_in_words(name, one)}")
+
+
+def _intervals(rows: Sequence[Mapping[str, Any]]) -> None:
+    """One line for each contrast."""
+    shown = table("condition", "dimension", "net win rate", "95 % interval", "Holm p", "verdict")
+    for row in rows:
+        low, high = row["low"], row["high"]
+        interval = "undefined" if low is None or high is None else f"[{low:+.2f}, {high:+.2f}]"
+        p_value = "undefined" if row["p_holm"] is None else f"{row['p_holm']:.3f}"
+        p_value = "<0.001" if p_value == "0.000" else p_value
+        shown.add_row(row["condition"], row["dimension"], _rate(row), interval, p_value, row["verdict"])
+    console.print(shown)
+
+
+def _elsewhere(rows: Sequence[Mapping[str, Any]]) -> None:
+    """All other dimensions, one line for each condition: net win rates, marked by how sure they are."""
+    if not rows:
+        return
+    conditions = list(dict.fromkeys(row["condition"] for row in rows))
+    lower = {row["dimension"] for row in rows if row["better"] == "lower"}
+    dimensions = {
+        name: name.replace("_", " ") + (" (lower is better)" if name in lower else "")
+        for name in dict.fromkeys(row["dimension"] for row in rows)
+    }
+    cells = {(row["condition"], row["dimension"]): _marked(row) for row in rows}
+    if len(dimensions) <= ACROSS:
+        shown = table("elsewhere", *dimensions.values())
+        for condition in conditions:
+            shown.add_row(condition, *(cells.get((condition, name), "") for name in dimensions))
+    else:  # too many to stand beside each other
+        shown = table("elsewhere", *conditions)
+        for name, said in dimensions.items():
+            shown.add_row(said, *(cells.get((condition, name), "") for condition in conditions))
+    console.print(shown)
+    say("* survives Holm's correction; ~ only the uncorrected interval excludes 0")
+
+
+def _rate(row: Mapping[str, Any]) -> str:
+    return "undefined" if row["net_win_rate"] is None else f"{row['net_win_rate']:+.2f}"
+
+
+def _marked(row: Mapping[str, Any]) -> str:
+    sure = row["p_holm"] is not None and row["p_holm"] <= 0.05
+    return _rate(row) + ("*" if sure else " " if row["verdict"] == "cannot tell" else "~")
+
+
+def conclusions(found: Mapping[str, Any]) -> None:
+    """The winner, the tax and the controls, a paragraph each."""
+    said = found["conclusions"]
+    if said["note"]:
+        paragraph(said["note"])
+    for one in said["winner"]:
+        paragraph(f"Winner: {one['words']}")
+    for words in found["tax_in_words"]:
+        paragraph(f"Tax: {words}")
+    for one in said["controls"]:
+        paragraph(f"Control: {one['words']}")
