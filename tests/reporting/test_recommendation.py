@@ -55,6 +55,15 @@ def test_of_conditions_that_cannot_be_told_apart_the_cheapest_is_recommended(tmp
     assert found["adapters"] == ["adapters/mid"]
 
 
+def test_all_layers_are_not_asked_whether_random_ones_would_do(tmp_path: Path) -> None:
+    # Training every layer says nothing of which layers matter; training four of them does, with random ones beside it.
+    of_all = answer_of(answered_study(tmp_path / "all", {"full": {"fluency": ALL}}))
+    of_four = answer_of(answered_study(tmp_path / "four", {"mid": {"fluency": ALL}}))
+    assert [of_all["train"]["condition"], of_four["train"]["condition"]] == ["full", "mid"]
+    assert not any("andom layers" in sentence for sentence in of_all["words"])
+    assert any("No random layers were judged beside it" in sentence for sentence in of_four["words"])
+
+
 def test_of_blocks_of_one_size_the_highest_is_recommended(tmp_path: Path) -> None:
     found = answer_of(answered_study(tmp_path, {"local": {"fluency": ALL}, "global": {"fluency": ALL}}))
     assert found["train"]["condition"] == "global"

@@ -12,7 +12,15 @@ from fake_studies import judges, manifest, score
 
 import stratalign as sa
 from stratalign.blocks import BoundarySettings, ProfileSettings, added_conditions, partition
-from stratalign.records import StudyFolder, read_json, write_json, write_scores, write_text
+from stratalign.records import (
+    StepRecord,
+    StudyFolder,
+    append_jsonl,
+    read_json,
+    write_json,
+    write_scores,
+    write_text,
+)
 
 GAINS = {
     "full": 1.0,
@@ -91,6 +99,20 @@ def test_the_worst_loss_elsewhere_is_the_lowest_net_win_rate(reported):
     assert places["window-4-6"]["worst_dimension"] == "grammar"
     assert places["window-4-6"]["worst"] == same["net_win_rate"] < -0.5
     assert places["window-4-6"]["worst_high"] == same["high"] < 0
+
+
+def test_the_recommendation_knows_that_the_profile_drew_random_layers(tmp_path):
+    path = profiled_study(tmp_path, full=0.4)
+    values = dict.fromkeys(
+        ("loss", "reward_chosen", "reward_rejected", "margin", "accuracy", "grad_norm"), 0.1
+    )
+    runs = [run for run, entry in read_json(path / "manifest.json")["runs"].items() if entry["layers"]]
+    rows = (StepRecord(run=run, step=0, learning_rate=1e-4, tokens=9, **values) for run in runs)
+    append_jsonl(StudyFolder(path).training, rows)
+    sa.report([path])
+    found = read_json(path / "recommendation.json")
+    assert found["train"]["condition"] == "mid"
+    assert any("Random layers were drawn for the profile alone" in sentence for sentence in found["words"])
 
 
 def test_shifted_blocks_are_held_against_the_block_as_the_partition_has_it(reported):

@@ -14,7 +14,8 @@ from stratalign.reporting.across import across, left_alone
 from stratalign.reporting.answer_box import answer_box
 from stratalign.reporting.inputs import StudyRecords, read_study, study_folder
 from stratalign.reporting.page import render
-from stratalign.reporting.recommendation import Recommendation, recommend
+from stratalign.reporting.recommendation import Recommendation
+from stratalign.reporting.recommending import recommend
 from stratalign.reporting.results import Results, as_json, summarise
 from stratalign.reporting.sections import StudyView, view
 from stratalign.reporting.signatures import Signature, find_signatures

@@ -10,9 +10,9 @@ from stratalign.reporting.commands import study_command, training, with_conditio
 from stratalign.reporting.comparing import valid
 from stratalign.reporting.evidence import size, size_and_p
 from stratalign.reporting.numbers import listed, percent, plain
-from stratalign.reporting.recommendation import shuffled_gains
 from stratalign.reporting.runs import RunResult
 from stratalign.reporting.signatures.case import Case, Signature
+from stratalign.reporting.withholding import shuffled_gains
 
 CEILING = 0.9
 """Share of scores with one value, above which a dimension has next to nothing left to differ by."""
