@@ -84,14 +84,14 @@ def _recommended(
     held = held_against(condition, results, evidence)
     random = [one for one in held if one.kind == "random layers" and one.outcome != "not compared"]
     any_layers = any(one.outcome != "better" for one in random) if random else None
-    all_layers = len(runs[0].layers) == results.study.model.get("layers")
+    untested = "" if random else _untested(runs[0].layers, results)
     whole = results.study.model.get("parameters")
     parameters = runs[0].parameters
     adapters = tuple(f"adapters/{run.run}" for run in runs)
     return Recommendation(
         verdict="train",
         line=_line(training, gains, tax, any_layers, parameters),
-        words=_words(condition, choice, held, any_layers, all_layers, evidence),
+        words=_words(condition, choice, held, any_layers, untested, evidence),
         model=str(results.study.model.get("name") or ""),
         source=results.study.source,
         objective=tuple(measure.dimension for measure in evidence.objective),
@@ -171,7 +171,7 @@ def _words(
     choice: Choice,
     held: Sequence[Held],
     any_layers: bool | None,
-    all_layers: bool,
+    untested: str,
     evidence: Evidence,
 ) -> tuple[str, ...]:
     found = []
@@ -191,14 +191,8 @@ def _words(
         found.append(
             "It is not shown to beat as many parameters elsewhere: their number, not their place, may be what counts."
         )
-    if any_layers is None and not all_layers:
-        drawn = any(role.kind == "draw" for role in evidence.roles)
-        found.append(
-            "Random layers were drawn for the profile alone, which holds windows against them; whether these layers "
-            "matter is not tested."
-            if drawn
-            else "No random layers were judged beside it, so whether these layers matter is not known."
-        )
+    if untested:
+        found.append(untested)
     nulls = [role for role in evidence.roles if role.null]
     if not nulls:
         found.append("No null control was in the study: neither the base sampled anew nor shuffled labels.")
@@ -209,6 +203,15 @@ def _words(
             for one in moved
         ]
     return tuple(found)
+
+
+def _untested(layers: Sequence[int], results: Results) -> str:
+    """That nothing says whether these layers matter; empty of all layers, of which nobody asks that."""
+    if len(layers) == results.study.model.get("layers"):
+        return ""
+    if any(role.kind == "draw" for role in results.roles):
+        return "Random layers were drawn for the profile alone; whether these layers matter is not tested."
+    return "No random layers were judged beside it, so whether these layers matter is not known."
 
 
 def _alternatives(
