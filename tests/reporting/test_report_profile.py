@@ -155,6 +155,7 @@ def test_nothing_to_share_is_said_and_not_drawn(tmp_path):
     path = profiled_study(tmp_path / "null", full=0.0)
     sa.report([path])
     found = read_json(path / "results.json")["profile"]
+    assert len(found["words"]) == 1  # of windows and of every shifted block alike
     assert found["words"][0].startswith("Cannot tell: full's own gain on fluency")
     assert all(one["share"] is None for one in found["shares"][0]["conditions"])
     assert not (path / "figures" / "profile.svg").exists()

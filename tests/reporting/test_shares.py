@@ -9,7 +9,7 @@ from fake_studies import score
 
 from stratalign.reporting.comparing import score_table
 from stratalign.reporting.contrasts import Measure
-from stratalign.reporting.shares import shares_of_full
+from stratalign.reporting.shares import one_more_draw, shares_of_full
 
 FLUENCY = Measure("text", "text", "fluency", "share", "higher", "")
 
@@ -104,7 +104,7 @@ def test_above_means_above_every_draw_for_certain():
     assert found.band.lowest == found.band.draws[0].share < found.band.mean < found.band.highest
     # The mean of both draws' shares, as all rows are there: (0.4 + 0.6) / 2 of full's 1, within the noise.
     assert found.band.mean == pytest.approx((found.band.lowest + found.band.highest) / 2)
-    assert found.band.chance == pytest.approx(1 / 3)
+    assert one_more_draw(len(found.band.draws)).endswith("all 2 of these with a chance of 1 in 3")
 
 
 def test_a_row_without_full_s_score_counts_for_nobody():

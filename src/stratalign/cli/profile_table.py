@@ -7,6 +7,7 @@ from typing import Any
 
 from stratalign.cli.tabling import interval, number, table
 from stratalign.cli.terminal import console, paragraph, say
+from stratalign.reporting.shares import one_more_draw
 
 
 def profile(record: Mapping[str, Any]) -> None:
@@ -33,3 +34,5 @@ def profile(record: Mapping[str, Any]) -> None:
         or f"Full's fall: {full['fall']:.3f} nats [{full['fall_low']:.3f}, {full['fall_high']:.3f}], intervals over "
         "clusters. Training pairs alone were read."
     )
+    if record["draws"] and not record["why_none"]:
+        paragraph(f"Certainty is about other pairs, not other draws: {one_more_draw(len(record['draws']))}.")

@@ -15,7 +15,7 @@ from stratalign.reporting.contrasts import Contrast
 from stratalign.reporting.evidence import Evidence
 from stratalign.reporting.inputs import StudyRecords
 from stratalign.reporting.numbers import listed, plain, signed, spans
-from stratalign.reporting.shares import Share, Shares, shares_of_full
+from stratalign.reporting.shares import Share, Shares, one_more_draw, shares_of_full
 
 NAMED = 4
 """With more windows than this in a sentence their numbers are in the table alone."""
@@ -97,7 +97,8 @@ def layer_profile(records: StudyRecords, table: ScoreTable, evidence: Evidence) 
     size = len(by_kind["window"][0].layers) if windows else None
     places = tuple(_place(one, evidence) for one in added)
     words = [sentence for one in shares for sentence in _told(one, size or 0, places)]
-    words += [_moved(one) for one in boundaries]
+    told = {sentence for one in shares if (sentence := one.why_none)}  # of full's gain, not of a block's
+    words += [_moved(one) for one in boundaries if one.shares.why_none not in told]
     if not evidence.objective:
         words = ["Nothing has been judged yet, so there is no profile to show."]
     depth = int(records.manifest["model"]["layers"])
@@ -183,8 +184,7 @@ def _told(one: Shares, size: int, places: Sequence[Place]) -> list[str]:
     band = one.band
     words.append(
         f"{one.dimension}: the draws recover {plain(band.lowest, 2)} to {plain(band.highest, 2)} of full's gain, "
-        f"{plain(band.mean, 2)} on average. Certainty is about other prompts, not other draws: one more random draw "
-        f"would lie above all {count} of these with a chance of 1 in {count + 1}."
+        f"{plain(band.mean, 2)} on average. Certainty is about other prompts, not other draws: {one_more_draw(count)}."
     )
     return words
 

@@ -11,7 +11,7 @@ from typing import Any
 from stratalign.reporting.numbers import plain, spans
 from stratalign.reporting.profile import Place, Profile
 from stratalign.reporting.profile_plot import profile_plot
-from stratalign.reporting.shares import Band, Share, Shares
+from stratalign.reporting.shares import Band, Share, Shares, one_more_draw
 from stratalign.reporting.svg import Drawing
 
 Record = Mapping[str, Any]
@@ -65,4 +65,5 @@ def _words(record: Record, windows: list[Share], draws: list[Share], size: int) 
             if above
             else f"No window lies above all of {len(draws)} random draws of {size} layers with certainty."
         )
+        words.append(f"Certainty is about other pairs, not other draws: {one_more_draw(len(draws))}.")
     return words

@@ -57,11 +57,6 @@ class Band:
     mean_low: float | None
     mean_high: float | None
 
-    @property
-    def chance(self) -> float:
-        """How probably one more random draw lies above all of these: 1 / (draws + 1)."""
-        return 1 / (len(self.draws) + 1)
-
 
 @dataclass(frozen=True)
 class Shares:
@@ -79,6 +74,11 @@ class Shares:
     why_none: str | None
     conditions: tuple[Share, ...]
     band: Band | None
+
+
+def one_more_draw(count: int) -> str:
+    """What certainty beside `count` random draws leaves open, in a clause."""
+    return f"one more random draw would lie above all {count} of these with a chance of 1 in {count + 1}"
 
 
 def shares_of_full(
