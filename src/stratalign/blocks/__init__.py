@@ -71,6 +71,7 @@ from stratalign.blocks.sites import (
 )
 from stratalign.blocks.specs import (
     RANDOM,
+    SHUFFLED,
     ConditionSpec,
     expand_conditions,
     names_block,
@@ -84,6 +85,7 @@ __all__ = [
     "RANDOM",
     "REFUSALS",
     "SELECTORS",
+    "SHUFFLED",
     "TUNED_KEYS",
     "WORDS",
     "Added",

@@ -71,6 +71,9 @@ def sites_by(
     fitting = allowed
     if "arithmetic" in selection:
         fitting = affordable(spec.name, sites, allowed, rank, most, selection["arithmetic"] * full.arithmetic)
+    if "ranking" in selection:  # dealt out anew among what may be chosen, so that the kinds stay as many
+        kinds = {site.name: site.kind for site in fitting}
+        scores = shuffled_within({name: scores[name] for name in kinds}, kinds, selection.get("seed", 0))
     units = _units(fitting, whole)
     if "parameters" in selection:
         sizes = {name: adapter_parameters(own, rank) for name, own in units.items()}
@@ -105,7 +108,7 @@ def sites_by(
 def _scores(
     spec: ConditionSpec, sites: Sequence[Site], allowed: Sequence[Site], records: Mapping[str, Signals]
 ) -> Mapping[str, float]:
-    """The record's numbers for the modules that may be chosen; with `ranking: shuffled` dealt out anew."""
+    """The record's numbers for the modules that may be chosen."""
     by = spec.selection["by"]
     scores = scores_by(spec.name, spec.selection, records)
     known = {site.name for site in sites if site.frozen is None}
@@ -115,9 +118,6 @@ def _scores(
             f"Condition {spec.name!r} is chosen by the record {by}, which is of another model: it names {foreign[0]}, "
             "which takes no adapter here. Make the record with this recipe."
         )
-    if "ranking" in spec.selection:
-        kinds = {site.name: site.kind for site in sites}
-        scores = shuffled_within(scores, kinds, spec.selection.get("seed", 0))
     names = {site.name for site in allowed}
     scores = {name: value for name, value in scores.items() if name in names}
     if not scores:

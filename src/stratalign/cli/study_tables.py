@@ -115,5 +115,5 @@ def conclusions(found: Mapping[str, Any]) -> None:
         paragraph(f"Winner: {one['words']}")
     for words in found["tax_in_words"]:
         paragraph(f"Tax: {words}")
-    for one in said["controls"]:
-        paragraph(f"Control: {one['words']}")
+    for words in found["controls_in_words"]:
+        paragraph(f"Control: {words}")

@@ -15,11 +15,10 @@ from stratalign.reporting.controls import Control, control_findings
 from stratalign.reporting.evidence import (
     Evidence,
     largest_unseen,
-    several,
     size_and_p,
     would_have_been_seen,
 )
-from stratalign.reporting.numbers import listed
+from stratalign.reporting.numbers import listed, several
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,15 @@ from stratalign.reporting.contrasts import Contrast, Measure
 from stratalign.reporting.evidence import (
     Evidence,
     largest_unseen,
-    several,
     size,
     size_and_p,
     would_have_been_seen,
 )
-from stratalign.reporting.numbers import listed
+from stratalign.reporting.numbers import listed, several, signed
 from stratalign.reporting.roles import Role
+
+MANY = 3
+"""From so many draws of one kind on they are told together."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,43 @@ def control_findings(evidence: Evidence) -> tuple[Control, ...]:
         for role in evidence.roles
         if not role.eligible
     )
+
+
+def controls_in_words(evidence: Evidence, found: Sequence[Control]) -> tuple[str, ...]:
+    """A sentence for each control; draws of one kind, from `MANY` on, have one together on each dimension."""
+    roles = {role.condition: role for role in evidence.roles}
+    alike: dict[tuple[str, str, tuple[str, ...]], list[Control]] = {}
+    for one in found:
+        role = roles[one.condition]
+        alike.setdefault((role.kind, role.about, role.held_against), []).append(one)
+    words = []
+    for group in alike.values():
+        draws = [roles[one.condition] for one in group]
+        if draws[0].kind == "random layers" and len(draws) >= MANY:
+            words += [_together(draws, measure, evidence) for measure in evidence.objective]
+        else:
+            words += [one.words for one in group]
+    return tuple(words)
+
+
+def _together(draws: Sequence[Role], measure: Measure, evidence: Evidence) -> str:
+    """How draws of one kind do on one dimension of the objective: against base, and against those they resemble."""
+    names = [role.condition for role in draws]
+    who = f"{len(draws)} draws ({draws[0].about}; {names[0]} to {names[-1]})"
+    rows = [one for name in names for one in evidence.against_base(name, [measure])]
+    rates = [one.net_win_rate for one in rows if one.net_win_rate is not None]
+    if not rates:
+        return f"{who} have not been judged yet."
+    sure = sum(one.sure and one.gain > 0 for one in rows)
+    words = (
+        f"{who}: net win rates of {signed(min(rates), 2)} to {signed(max(rates), 2)} against base on "
+        f"{measure.dimension}, {sure} of {len(draws)} better after correction"
+    )
+    beats = [
+        f"{name} beats {len(evidence.head_to_head(name, names, measure).wins)}"
+        for name in draws[0].held_against
+    ]
+    return f"{words}; head to head {listed(beats)} of them." if beats else f"{words}."
 
 
 def _null(role: Role, evidence: Evidence) -> Control:

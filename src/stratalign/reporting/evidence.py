@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from stratalign.reporting.contrasts import BASE, Contrast, Measure
-from stratalign.reporting.numbers import interval, listed, p_value, signed
+from stratalign.reporting.numbers import interval, p_value, signed
 from stratalign.reporting.roles import Role
 
-STAND_INS, NAMED = 2, 5
+STAND_INS = 2
 
 
 @dataclass(frozen=True)
@@ -105,11 +105,6 @@ def size(one: Contrast) -> str:
 def size_and_p(one: Contrast) -> str:
     """'+0.42 [+0.33, +0.51], Holm p 0.003'."""
     return f"{size(one)}, Holm p {p_value(one.p_holm)}"
-
-
-def several(names: Sequence[str], last: str = "and") -> str:
-    """The names, or how many there are where they would fill a line."""
-    return listed(names, last) if len(names) <= NAMED else f"{len(names)} conditions"
 
 
 def would_have_been_seen(effect: float, what: str) -> str:

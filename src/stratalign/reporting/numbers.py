@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 NOTHING = "–"
+NAMED = 5
+"""More names than this would fill a line."""
 
 
 def plain(value: float | None, digits: int = 3) -> str:
@@ -73,6 +75,11 @@ def listed(names: Sequence[str], last: str = "and") -> str:
     if len(names) < 2:
         return "".join(names)
     return f"{', '.join(names[:-1])} {last} {names[-1]}"
+
+
+def several(names: Sequence[str], last: str = "and") -> str:
+    """The names, or how many there are where they would fill a line."""
+    return listed(names, last) if len(names) <= NAMED else f"{len(names)} conditions"
 
 
 def spans(layers: Sequence[int]) -> str:

@@ -16,6 +16,7 @@ from stratalign.reporting.peft_config import PeftConfig
 from stratalign.reporting.reach import Reach
 from stratalign.reporting.runs import Estimate
 
+Outcome = Literal["better", "worse", "cannot tell", "not compared"]
 Verdict = Literal["train", "cannot tell", "nothing", "controls fail", "unfinished"]
 
 
@@ -76,7 +77,7 @@ class Held:
 
     condition: str
     kind: str
-    outcome: Literal["better", "worse", "cannot tell", "not compared"]
+    outcome: Outcome
     words: str
 
 

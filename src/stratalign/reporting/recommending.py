@@ -23,7 +23,7 @@ from stratalign.reporting.recommendation import (
     size_of,
 )
 from stratalign.reporting.results import Results, evidence_of
-from stratalign.reporting.rivals import held_against
+from stratalign.reporting.rivals import held_against, held_in_words
 from stratalign.reporting.runs import RunResult
 from stratalign.reporting.withholding import prompts_needed, verdict_of, withheld
 
@@ -182,7 +182,7 @@ def _words(
             f"{condition} cannot be told from {listed(rest, 'or')} after correction, and is chosen as the cheapest: "
             f"by tax, then trained parameters, then the highest first layer.{stronger}"
         )
-    found += [f"{condition} {one.words}." for one in held]
+    found += held_in_words(condition, held, evidence.roles)
     if any_layers:
         found.append(
             "It is not shown to beat layers drawn at random: as far as this sample can tell, any layers would do."

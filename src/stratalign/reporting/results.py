@@ -21,6 +21,7 @@ from stratalign.reporting.comparing import ScoreTable, compare_pairs, compare_wi
 from stratalign.reporting.conclusions import Conclusions, conclude
 from stratalign.reporting.contests import Contest, selector_contests
 from stratalign.reporting.contrasts import ALPHA, BASE, LEVEL, RESAMPLES, SEED, Contrast, Measure
+from stratalign.reporting.controls import controls_in_words
 from stratalign.reporting.disagreements import with_notes
 from stratalign.reporting.equal_length import EqualLength, at_equal_length
 from stratalign.reporting.equivalences import (
@@ -70,13 +71,14 @@ class Results:
     """All numbers of one study, and what they say. `why_no_comparison` is None where there are comparisons.
 
     `comparisons` are against base, of every protocol; `pairs` between the other conditions, of the judged protocol
-    on what the preferences are meant to move. `families` says how many tests are corrected together. Claims of equality
-    are in `equivalences` (head to head) and `tax_tests` (outside of the objective, with `tax_in_words` by condition);
-    `equal_length` and `matched` hold contrasts at equal length and at equal KL to base, `seeds` those over seeds,
-    `categories` those of means over dimensions; `states` counts what became of each run's answers; `agreement` holds
-    the deciding judge against itself, further judges and people, `spread` how much of its scale it uses; `warnings` are
-    what judges.json says against its judges; `selectors` holds those of the recipe at equal budget; `profile` is what
-    the recipe's `profile` and `boundaries` showed; `tuning` is tuning.json, empty where nothing is tuned.
+    on what the preferences are meant to move. `controls_in_words` tells many draws of one kind together. `families`
+    says how many tests are corrected together. Claims of equality are in `equivalences` (head to head) and
+    `tax_tests` (outside of the objective, with `tax_in_words` by condition); `equal_length` and `matched` hold
+    contrasts at equal length and at equal KL to base, `seeds` those over seeds, `categories` those of means over
+    dimensions; `states` counts what became of each run's answers; `agreement` holds the deciding judge against
+    itself, further judges and people, `spread` how much of its scale it uses; `warnings` are what judges.json says
+    against its judges; `selectors` holds those of the recipe at equal budget; `profile` is what the recipe's
+    `profile` and `boundaries` showed; `tuning` is tuning.json, empty where nothing is tuned.
     """
 
     study: Study
@@ -93,6 +95,7 @@ class Results:
     equivalences: tuple[Equivalence, ...]
     tax_tests: tuple[TaxTest, ...]
     tax_in_words: tuple[str, ...]
+    controls_in_words: tuple[str, ...]
     equal_length: tuple[EqualLength, ...]
     matched: tuple[Matched, ...]
     seeds: SeedLevels
@@ -157,6 +160,7 @@ def summarise(records: StudyRecords) -> Results:
     full = _full(results, trained, study)
     claimed = _claimed(table, meant, trained, full, compared, pairs)
     taxed = tax_tests(table, trained, evidence.others, compared)
+    concluded = conclude(evidence, why_none or _why_not_judged(compared, judged))
     return Results(
         study=study,
         judged=judged,
@@ -165,7 +169,8 @@ def summarise(records: StudyRecords) -> Results:
         runs=results,
         comparisons=tuple(compared),
         pairs=tuple(pairs),
-        conclusions=conclude(evidence, why_none or _why_not_judged(compared, judged)),
+        conclusions=concluded,
+        controls_in_words=controls_in_words(evidence, concluded.controls),
         why_no_comparison=why_none,
         missing=(
             *(note for note in records.missing if not note.startswith("timings.json")),

@@ -2,26 +2,60 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+
+from stratalign.reporting.controls import MANY
 from stratalign.reporting.evidence import Evidence, size_and_p
-from stratalign.reporting.recommendation import Held
+from stratalign.reporting.numbers import listed
+from stratalign.reporting.recommendation import Held, Outcome
 from stratalign.reporting.results import Results
+from stratalign.reporting.roles import ALIKE, Role
+
+SAID: dict[Outcome, str] = {
+    "better": "beats",
+    "worse": "loses to",
+    "cannot tell": "cannot be told from",
+    "not compared": "was not compared with",
+}
 
 
 def held_against(condition: str, results: Results, evidence: Evidence) -> tuple[Held, ...]:
-    """The condition head to head with whatever trains all layers, and with the controls that it has to beat."""
+    """The condition head to head with whatever trains all layers, and with the controls that it has to beat: random
+    layers and equal parameters, but none that trains more than it does."""
     layers = results.study.model.get("layers")
     whole = [
         run.condition
         for run in results.runs
         if layers and len(run.layers) == layers and run.condition != condition
     ]
+    sizes = {run.condition: run.parameters or 0 for run in results.runs}
+    larger = {name for name, size in sizes.items() if size > (1 + ALIKE) * sizes.get(condition, 0) > 0}
     found = []
     for role in evidence.roles:
         if role.eligible and role.condition in whole:
             found.append(_head_to_head(condition, role.condition, "full", "all layers", evidence))
-        elif role.kind in ("random layers", "equal parameters"):
+        elif role.kind in ("random layers", "equal parameters") and role.condition not in larger:
             found.append(_head_to_head(condition, role.condition, role.kind, role.about, evidence))
     return tuple(found)
+
+
+def held_in_words(condition: str, held: Sequence[Held], roles: Sequence[Role]) -> list[str]:
+    """A sentence for each rival; random draws of one kind, from `MANY` on, have one together."""
+    about = {role.condition: role.about for role in roles}
+    alike: dict[tuple[str, str], list[Held]] = {}
+    for one in held:
+        alike.setdefault((one.kind, about[one.condition]), []).append(one)
+    words = []
+    for (kind, drawn), group in alike.items():
+        if kind != "random layers" or len(group) < MANY:
+            words += [f"{condition} {one.words}." for one in group]
+            continue
+        counts = Counter(one.outcome for one in group)
+        each = [f"{saying} {counts[outcome]}" for outcome, saying in SAID.items() if counts[outcome]]
+        names = f"{group[0].condition} to {group[-1].condition}"
+        words.append(f"{condition} {listed(each)} of {len(group)} draws ({drawn}; {names}).")
+    return words
 
 
 def _head_to_head(condition: str, other: str, kind: str, about: str, evidence: Evidence) -> Held:

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from stratalign.blocks import RANDOM
+from stratalign.blocks import RANDOM, SHUFFLED
 from stratalign.reporting.contrasts import BASE
 from stratalign.reporting.inputs import StudyRecords
-from stratalign.reporting.numbers import listed
+from stratalign.reporting.numbers import listed, several
 
 Kind = Literal[
     "base",
@@ -134,9 +134,14 @@ def _kind(condition: str, one: _Known) -> Kind:
         return "base again"
     if one.labels == "shuffled":
         return "shuffled labels"
-    if "random" in one.settings or one.settings.get("by") == RANDOM:
+    if "random" in one.settings or _draws_modules(one.settings):
         return "random layers"
     return "equal parameters" if "parameters_like" in one.settings else "trained"
+
+
+def _draws_modules(settings: Mapping[str, Any]) -> bool:
+    """Whether its modules are drawn: among all, or as a record's ranking dealt out anew."""
+    return settings.get("by") == RANDOM or settings.get("ranking") == SHUFFLED
 
 
 def _described(
@@ -148,10 +153,11 @@ def _described(
     if kind == "shuffled labels":
         return "trained on shuffled labels", (), ()
     if kind == "random layers":
-        if one.settings.get("by") == RANDOM:
+        if _draws_modules(one.settings):
+            of_kinds = "of the same kinds, " if "ranking" in one.settings else ""
             alike = _alike(one, trained, list(trained))
-            as_many = f", about as many parameters as {listed(alike)}" if alike else ""
-            return f"modules drawn at random{as_many}", tuple(alike), tuple(alike)
+            as_many = f", about as many parameters as {several(alike)}" if alike else ""
+            return f"modules {of_kinds}drawn at random{as_many}", tuple(alike), tuple(alike)
         asked = one.settings.get("random")
         alike = _trains(asked, trained, partition) or [
             name

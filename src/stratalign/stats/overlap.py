@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import hypergeom, rankdata
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,8 @@ def overlap(one: Iterable[Hashable], other: Iterable[Hashable], names: int) -> O
     >>> overlap("abc", "bcd", 4)
     Overlap(names=4, sizes=(3, 3), shared=2, jaccard=0.5, chance=0.6, kappa=-0.3333333333333333, p_value=1.0)
     """
+    from scipy.stats import hypergeom
+
     first, second = set(one), set(other)
     a, b, both = len(first), len(second), len(first & second)
     if not 0 < a + b - both <= names:
@@ -66,6 +67,8 @@ def overlap(one: Iterable[Hashable], other: Iterable[Hashable], names: int) -> O
 
 def rank_correlation(one: Sequence[float], other: Sequence[float]) -> float | None:
     """Spearman's rank correlation, ties at their mean rank; None where one side has no two different values."""
+    from scipy.stats import rankdata
+
     ranks: list[Any] = [rankdata(values) for values in (one, other)]
     if len(ranks[0]) < 2 or any(float(np.ptp(own)) == 0 for own in ranks):
         return None
