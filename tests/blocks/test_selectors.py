@@ -126,6 +126,17 @@ def test_a_shuffled_ranking_chooses_as_many_of_each_kind_at_random():
     assert len(set(found)) > 10
 
 
+def test_with_arithmetic_a_shuffled_ranking_is_dealt_out_among_the_layers_that_keep_to_it():
+    """Of the upper half's modules down_proj has the largest numbers, of the lower half's q_proj has: dealt out over
+    all layers, q_proj would be chosen above too."""
+    score = {s.name: float((10 if s.kind == KINDS[3 if s.layer >= 3 else 0] else 0) + s.layer) for s in SITES}
+    settings = {"by": BY, "parameters": 0.5, "arithmetic": 0.55, "ranking": "shuffled"}
+    for seed in range(20):
+        modules = resolve(settings | {"seed": seed}, {BY: {"score": score}}).modules
+        assert len(modules) == 3
+        assert all("down_proj" in name and int(name.split(".")[2]) >= 3 for name in modules)
+
+
 def test_a_list_of_seeds_makes_one_control_each():
     written = {"c": {"by": BY, "keep": [0.1, 0.2], "ranking": "shuffled", "seed": [1, 2]}}
     specs = expand_conditions(written, ())

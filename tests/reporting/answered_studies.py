@@ -39,8 +39,16 @@ CONTROLS: dict[str, Any] = {
     "shuffled": {"block": "full", "labels": "shuffled"},
     "random": {"random": "mid", "seed": 1},
     "thin": {"block": "full", "parameters_like": "mid"},
+    **{
+        name: {"by": "diagnostics/significance.json", "keep": 0.2, "ranking": "shuffled", "seed": seed}
+        for seed, name in enumerate(("drawn-1", "drawn-2", "drawn-3", "drawn-wide"))
+    },
 }
-LAYERS = {"base_again": [], "shuffled": range(12), "random": [1, 4, 6, 10], "thin": range(12)}
+DRAWN = dict.fromkeys(("drawn-1", "drawn-2", "drawn-3"), (0, 3, 6, 9))
+LAYERS: dict[str, Sequence[int]] = {
+    "base_again": [], "shuffled": range(12), "random": [1, 4, 6, 10], "thin": range(12), **DRAWN,
+    "drawn-wide": range(12),
+}  # fmt: skip
 
 
 def answered_study(

@@ -119,6 +119,30 @@ def test_what_does_not_beat_random_layers_says_that_any_would_do(
     assert ("mid beats random (4 layers drawn at random, as many as mid)" in said) == (any_layers is False)
 
 
+def test_rankings_dealt_out_anew_are_draws_and_many_of_them_are_told_together(tmp_path: Path) -> None:
+    # mid wins all 40 prompts; of three draws of its size two win half and lose half of them, the third ties with mid.
+    gains = {"mid": {"fluency": ALL}, "drawn-1": {"fluency": HALF}, "drawn-2": {"fluency": HALF}}
+    found = answer_of(answered_study(tmp_path, gains | {"drawn-3": {"fluency": ALL}}))
+    assert (found["train"]["condition"], found["any_layers_would_do"]) == ("mid", True)
+    who = "modules of the same kinds, drawn at random, about as many parameters as mid; drawn-1 to drawn-3"
+    assert found["words"][0] == f"mid beats 2 and cannot be told from 1 of 3 draws ({who})."
+    assert [one["outcome"] for one in found["held_against"]] == ["better", "better", "cannot tell"]
+    results = json.loads(StudyFolder(tmp_path).results.read_text())
+    assert results["controls_in_words"] == [
+        f"3 draws ({who}): net win rates of 0 to +1.00 against base on fluency, 1 of 3 better after correction; "
+        "head to head mid beats 2 of them."
+    ]
+    assert len(results["conclusions"]["controls"]) == 3
+
+
+def test_draws_that_train_more_are_no_rivals(tmp_path: Path) -> None:
+    # What twelve random layers do as well says nothing of which four layers matter.
+    gains = {"full": {"fluency": HALF}, "mid": {"fluency": ALL}, "drawn-wide": {"fluency": ALL}}
+    found = answer_of(answered_study(tmp_path, gains))
+    assert found["any_layers_would_do"] is None
+    assert [one["condition"] for one in found["held_against"]] == ["full"]
+
+
 def test_a_cheaper_condition_whose_interval_lies_below_the_strongest_is_passed_over(tmp_path: Path) -> None:
     # Full and local win all 40 prompts; mid ties on six of them, so that head to head it loses six and wins none:
     # p = 2 / 2^6 = 0.031, with Holm's three pairs 0.094. Its interval lies below 0 all the same. Of full and local,
