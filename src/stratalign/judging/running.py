@@ -27,7 +27,9 @@ from stratalign.judging.limits import backoff, limiter_of
 from stratalign.judging.protocol import Item, JudgeProtocol, Message
 from stratalign.judging.replies import Reply, State, Trouble, Verdict, judge_reply
 from stratalign.judging.settings import JudgeSettings
-from stratalign.judging.store import Call, Link, Store, count_states, readable
+from stratalign.judging.store import Link, Store, count_states
+from stratalign.judging.store_calls import Call
+from stratalign.judging.store_file import readable
 
 T = TypeVar("T")
 SIGN_OF_LIFE = 15.0
@@ -142,7 +144,7 @@ def enter_rows(
         for one in asked
     )
     judge = store.enter(identity(settings, protocol), links)
-    store.sign_of_life()
+    store.worker.sign_of_life()
     standing = store.standing(list(rows_of))
     again = {"pending", *settings.ask_again}
     keys = sorted(rows_of)
@@ -196,7 +198,7 @@ class _Run:
         self.held: list[Job] = []
         self.states: Counter[State] = Counter()
         self.calls = self.replies = self.tokens_in = self.tokens_out = 0
-        self.used = store.used(plan.judge)
+        self.used = store.calls.used(plan.judge)
         self.reserved = 0.0
         self.failures = 0
         self.error: Exception | None = None
@@ -253,13 +255,13 @@ class _Run:
             if self.settings.max_cost is not None:
                 self._look_up_cost()
             if time.monotonic() >= next_sign:
-                self.store.sign_of_life()
+                self.store.worker.sign_of_life()
                 next_sign = time.monotonic() + SIGN_OF_LIFE
 
     async def _freed(self) -> list[Job]:
         """Wait for what other processes have claimed; the jobs that they gave up without settling them."""
         while self.held and not self.error:
-            self.store.sign_of_life()
+            self.store.worker.sign_of_life()
             standing = self.store.standing([job.key for job in self.held])
             open_jobs = [
                 job
@@ -404,7 +406,7 @@ class _Run:
 
     def _look_up_cost(self) -> None:
         """Take in what other processes have used. What has come back here is in the store already."""
-        used = self.store.used(self.plan.judge)
+        used = self.store.calls.used(self.plan.judge)
         self.used = replace(
             used, tokens_in=used.tokens_in - self.tokens_in, tokens_out=used.tokens_out - self.tokens_out
         )
