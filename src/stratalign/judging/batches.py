@@ -19,15 +19,17 @@ from openai.types import Batch as RemoteBatch
 from stratalign.errors import UserError
 from stratalign.judging.client import Client, request_for
 from stratalign.judging.cost import cost_of, longest_reply, tokens_of
+from stratalign.judging.event_loop import finished
+from stratalign.judging.jobs import Job, Plan, enter_rows
 from stratalign.judging.keys import Row, messages_of
 from stratalign.judging.protocol import JudgeProtocol
 from stratalign.judging.replies import Reply, Trouble, Verdict, judge_reply, read_completion
-from stratalign.judging.running import Job, Plan, Tally, enter_rows, finished, tally_of
 from stratalign.judging.settings import JudgeSettings
 from stratalign.judging.store import Store
 from stratalign.judging.store_batches import Batch
 from stratalign.judging.store_calls import Call
 from stratalign.judging.store_file import readable
+from stratalign.judging.tally import Tally, tally_of
 
 MOST_LINES = 10_000
 MOST_BYTES = 50_000_000

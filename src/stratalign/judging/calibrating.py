@@ -13,9 +13,10 @@ from stratalign.judging.headway import Watcher, unwatched
 from stratalign.judging.keys import Row, judgements_of
 from stratalign.judging.protocol import Item, JudgeProtocol
 from stratalign.judging.readings import scores_from
-from stratalign.judging.running import Tally, judge_rows
+from stratalign.judging.running import judge_rows
 from stratalign.judging.settings import JudgeSettings
 from stratalign.judging.store import Store
+from stratalign.judging.tally import Tally
 
 ANCHOR = "anchor"
 

@@ -30,7 +30,7 @@ from stratalign.training import Run
 
 if TYPE_CHECKING:
     from stratalign.judging.calibrating import Calibration
-    from stratalign.judging.running import Tally
+    from stratalign.judging.tally import Tally
 
 BASE = "base"
 
