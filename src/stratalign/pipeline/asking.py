@@ -24,7 +24,7 @@ from stratalign.judging import (
     write_label_template,
 )
 from stratalign.judging.readings import scores_from
-from stratalign.pipeline.planning import Plan
+from stratalign.pipeline.planned import Plan
 from stratalign.records import Progress, Response, read_jsonl
 from stratalign.training import Run
 

@@ -11,7 +11,7 @@ from stratalign.generation import Answer, Prompt, answer_mixed, batches, diverge
 from stratalign.models import AdapterBank
 from stratalign.pipeline.answering import AnswerBatch, answered, begin_batches, end_batches
 from stratalign.pipeline.fingerprints import add_fingerprints
-from stratalign.pipeline.planning import Plan
+from stratalign.pipeline.planned import Plan
 from stratalign.pipeline.stages.loading import attach_trained, load_base, make_engine, release
 from stratalign.pipeline.stages.timings import timed
 from stratalign.preferences import Branch, Tree

@@ -8,7 +8,7 @@ from stratalign.errors import StudyFailure, UserError
 from stratalign.models import AdapterBank, load_tokenizer
 from stratalign.pipeline.asking import ask_judges, base_of, has_judged
 from stratalign.pipeline.manifest import Manifest
-from stratalign.pipeline.planning import Plan
+from stratalign.pipeline.planned import Plan
 from stratalign.pipeline.scoring import TaskWork, score_answers, with_warning
 from stratalign.pipeline.stages.loading import attach_trained, load_base
 from stratalign.pipeline.stages.timings import timed

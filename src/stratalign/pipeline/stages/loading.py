@@ -11,7 +11,7 @@ from stratalign.engine import UNPLANNED_TOKENS, JointEngine
 from stratalign.errors import StudyFailure
 from stratalign.models import AdapterBank, LoadedModel, load_model
 from stratalign.pipeline.manifest import Manifest
-from stratalign.pipeline.planning import Plan
+from stratalign.pipeline.planned import Plan
 from stratalign.records import file_digest
 from stratalign.training import Run
 

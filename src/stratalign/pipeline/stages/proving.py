@@ -7,7 +7,7 @@ from pathlib import Path
 
 from stratalign.errors import StudyFailure
 from stratalign.pipeline.manifest import Manifest
-from stratalign.pipeline.planning import Plan
+from stratalign.pipeline.planned import Plan
 from stratalign.pipeline.stages.loading import release
 from stratalign.records import LogProbRecord, Progress, read_jsonl
 from stratalign.training import Check, Proof, Run, base_unchanged, reload_and_compare, saved

@@ -15,7 +15,8 @@ from stratalign.pipeline.adopting import adopt, choose
 from stratalign.pipeline.execution import begin_execution, settle_memory
 from stratalign.pipeline.fingerprints import add_fingerprints
 from stratalign.pipeline.manifest import Manifest
-from stratalign.pipeline.planning import Plan, write_bad_rows
+from stratalign.pipeline.planned import Plan
+from stratalign.pipeline.reading import write_bad_rows
 from stratalign.pipeline.renaming import rename_runs
 from stratalign.pipeline.stages.loading import attach_trained, load_base, make_engine, release
 from stratalign.pipeline.stages.proving import prove
