@@ -5,7 +5,8 @@ import pytest
 
 from models.whole_models import set_up
 from stratalign.blocks import Site
-from stratalign.diagnostics.gradients import GradientSettings, LossTable, gradient_signals, measure_gradients
+from stratalign.diagnostics.gradients import GradientSettings, gradient_signals, measure_gradients
+from stratalign.diagnostics.loss_table import LossTable
 from stratalign.losses import Objective
 from training.joint_setups import make_trees
 

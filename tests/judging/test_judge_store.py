@@ -14,7 +14,8 @@ from judge_setups import STUB, judge_in_a_process, row, settings_for
 from stratalign.judging.readings import scores_from
 from stratalign.judging.replies import Reply, Trouble, Verdict
 from stratalign.judging.running import judge_rows
-from stratalign.judging.store import Call, Link, Store
+from stratalign.judging.store import Link, Store
+from stratalign.judging.store_calls import Call
 
 IDENTITY = {"protocol": "p", "hash": "h", "model": "m", "host": "h"}
 
@@ -123,7 +124,7 @@ def test_a_claim_is_one_process_alone_and_ends_with_it(tmp_path):
     two = Store(tmp_path / "j.sqlite")
     assert one.claim("a", 0)
     assert not two.claim("a", 0)
-    two.sign_of_life()  # `one` lives in this very process
+    two.worker.sign_of_life()  # `one` lives in this very process
     assert not two.claim("a", 0)
     one.close()
     assert two.claim("a", 0)
@@ -135,14 +136,14 @@ def test_a_claim_is_one_process_alone_and_ends_with_it(tmp_path):
 
 def test_claims_of_another_machine_end_when_it_is_silent(tmp_path, monkeypatch):
     one, _ = filled(tmp_path / "j.sqlite")
-    monkeypatch.setattr("stratalign.judging.store._machine", lambda: "elsewhere")
+    monkeypatch.setattr("stratalign.judging.store_workers._machine", lambda: "elsewhere")
     assert one.claim("a", 0)
     monkeypatch.undo()
     two = Store(tmp_path / "j.sqlite")
-    two.sign_of_life()
+    two.worker.sign_of_life()
     assert not two.claim("a", 0)
     two._db.execute("UPDATE workers SET seen = seen - 301 WHERE machine = 'elsewhere'")
-    two.sign_of_life()
+    two.worker.sign_of_life()
     assert two.claim("a", 0)
     two.close()
     one.close()
@@ -153,7 +154,7 @@ def test_a_process_number_that_was_given_again_is_not_the_old_process(tmp_path):
     assert one.claim("a", 0)
     one._db.execute("UPDATE workers SET born = born - 1000")
     two = Store(tmp_path / "j.sqlite")
-    two.sign_of_life()
+    two.worker.sign_of_life()
     assert two.claim("a", 0)
     two.close()
     one.close()
@@ -165,7 +166,7 @@ def test_a_valid_judgement_is_never_replaced(tmp_path):
     store.settle(judge, a_call("a", Trouble("failed", "late")), "a", Verdict("failed", reason="late"))
     assert store.scores(["a", "b"]) == {"a": {"x": 3}}
     assert store.standing(["a"])["a"].state == "ok"
-    assert (store.used(judge).calls, store.used(judge).replies) == (2, 1)
+    assert (store.calls.used(judge).calls, store.calls.used(judge).replies) == (2, 1)
     store.close()
 
 

@@ -6,8 +6,9 @@ import yaml
 
 import stratalign as sa
 from stratalign.generation import Prompt
-from stratalign.pipeline import answering, stages
+from stratalign.pipeline import answering
 from stratalign.pipeline.answering import answered, begin_batches, end_batches
+from stratalign.pipeline.stages import generating
 from stratalign.records import StudyFolder, append_jsonl, read_jsonl
 from stratalign.training import Run
 
@@ -77,7 +78,7 @@ def test_a_study_interrupted_in_generation_grows_keeps_its_batches_and_halves_wh
         file.write_text(yaml.safe_dump(recipe(conditions=conditions, **changes)))
         return file
 
-    made, stock = [], stages.answer_mixed
+    made, stock = [], generating.answer_mixed
 
     def watched(bank, tokenizer, prompts, keys, *args, **options):
         made.append(set(keys))
@@ -87,7 +88,7 @@ def test_a_study_interrupted_in_generation_grows_keeps_its_batches_and_halves_wh
             raise torch.OutOfMemoryError
         return stock(bank, tokenizer, prompts, keys, *args, **options)
 
-    monkeypatch.setattr(stages, "answer_mixed", watched)
+    monkeypatch.setattr(generating, "answer_mixed", watched)
     out = StudyFolder(tmp_path / "out")
     with pytest.raises(KeyboardInterrupt):
         sa.study(write(), out=out.path)

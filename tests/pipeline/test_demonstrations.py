@@ -7,7 +7,7 @@ import yaml
 
 import stratalign as sa
 from stratalign.errors import UserError
-from stratalign.pipeline import stages
+from stratalign.pipeline.stages import train_stage
 from stratalign.preferences import PreferenceSettings, load
 from stratalign.records import append_jsonl, read_jsonl, read_scores
 
@@ -128,5 +128,5 @@ def test_what_needs_pairs_is_refused_on_demonstrations(changes, message, recipe,
 
 def test_a_study_of_the_base_alone_takes_demonstrations_whatever_the_loss(recipe, demonstrations, tmp_path):
     file = written(tmp_path, recipe, demonstrations, conditions=["base"], training={"loss": "sigmoid"})
-    stages.train_stage(sa.plan(file, out=tmp_path / "out"), lambda *_: None)
+    train_stage(sa.plan(file, out=tmp_path / "out"), lambda *_: None)
     assert len(rows(tmp_path / "out" / "logprobs.jsonl", "base")) == 8

@@ -8,7 +8,8 @@ import yaml
 import stratalign as sa
 from stratalign.engine import JointEngine
 from stratalign.models import ModelSettings, load_model
-from stratalign.pipeline import stages
+from stratalign.pipeline.stages import loading
+from stratalign.pipeline.stages.training import begin
 from stratalign.records import read_jsonl
 from stratalign.training import references
 
@@ -21,18 +22,18 @@ def test_a_study_packs_where_the_model_allows_and_one_begun_with_padded_rows_goe
     file.write_text(yaml.safe_dump(recipe(conditions=["base", "mid"])))
     planned = sa.plan(file, out=out)
     if stored is not None:
-        stages.begin(planned)
+        begin(planned)
         execution = json.loads((out / "execution.json").read_text())
         (out / "execution.json").write_text(json.dumps(execution | {"batches": stored}))
     layouts = set()
-    stock = stages.JointEngine.collate
+    stock = loading.JointEngine.collate
 
     def watched(engine, trees):
         batch = stock(engine, trees)
         layouts.add("padded" if batch.spans is None else "packed")
         return batch
 
-    monkeypatch.setattr(stages.JointEngine, "collate", watched)
+    monkeypatch.setattr(loading.JointEngine, "collate", watched)
     sa.train(file, out=out)
     manifest = json.loads((out / "manifest.json").read_text())
     assert layouts == {manifest["model"]["batches"]} == {stored or "packed"}
@@ -60,7 +61,7 @@ def test_memory_is_planned_once_said_and_kept(recipe, tmp_path, monkeypatch):
     (out / "execution.json").write_text(json.dumps(execution | {"pack_tokens": 70, "checkpointing": True}))
     used = []
     monkeypatch.setattr(
-        stages,
+        loading,
         "JointEngine",
         lambda *a, **k: used.append((k["pack_tokens"], k["checkpointing"])) or JointEngine(*a, **k),
     )

@@ -7,7 +7,7 @@ import yaml
 
 import stratalign as sa
 from stratalign.errors import UserError
-from stratalign.pipeline import stages
+from stratalign.pipeline.stages.training import begin
 from stratalign.records import StudyFolder, read_scores
 
 
@@ -83,7 +83,7 @@ def test_a_reward_model_scores_the_held_out_answers(write, tmp_path):
 
 def test_without_scorers_nothing_is_written_of_them(write, tmp_path):
     planned = sa.plan(write(), out=tmp_path / "out")
-    stages.begin(planned)
+    begin(planned)
     written = yaml.safe_load(StudyFolder(tmp_path / "out").recipe.read_text())
     assert {"scorers", "pairs"}.isdisjoint(written)
     assert set(planned.fingerprints) == {

@@ -64,9 +64,9 @@ def run_study(file, out, die_in_scoring=False):
     """Runs in a process of its own, where it can be killed."""
     torch.set_num_threads(1)
     if die_in_scoring:
-        from stratalign.pipeline import stages
+        from stratalign.pipeline.stages import judging
 
-        stages.write_scores = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+        judging.write_scores = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
     sa.study(file, ["training.checkpoint_every=2"], out)
 
 
@@ -105,26 +105,26 @@ def test_a_study_killed_in_training_generation_and_scoring_ends_in_the_same_byte
 
 
 def test_running_a_finished_study_again_redoes_nothing(finished, monkeypatch):
-    from stratalign.pipeline import stages
+    from stratalign.pipeline.stages import loading
 
     file, out = finished
     before = outcome(out)
-    monkeypatch.setattr(stages, "load_model", lambda *_args, **_options: pytest.fail("a model was loaded"))
+    monkeypatch.setattr(loading, "load_model", lambda *_args, **_options: pytest.fail("a model was loaded"))
     sa.study(file, out=out)
     assert outcome(out) == before
 
 
 def test_a_condition_and_a_seed_added_later_train_only_those(make_model, recipe, tmp_path, monkeypatch):
-    from stratalign.pipeline import stages
+    from stratalign.pipeline.stages import training
 
     passes = []
-    stock = stages.train
+    stock = training.train
 
     def watched(engine, runs, *args, **options):
         passes.append([run.id for run in runs])
         return stock(engine, runs, *args, **options)
 
-    monkeypatch.setattr(stages, "train", watched)
+    monkeypatch.setattr(training, "train", watched)
     out = tmp_path / "grown"
     sa.study(write(tmp_path, recipe, conditions=["base", "mid"]), out=out)
     adapter = (out / "adapters" / "mid" / "adapter_model.safetensors").read_bytes()
@@ -206,12 +206,12 @@ def test_base_against_base_with_the_same_noise_is_the_same_and_other_noise_diffe
 
 def test_a_swapped_adapter_is_not_proven(make_model, recipe, tmp_path):
     """Two adapters of the same shape exchange their files after training: keys match, the contents do not."""
-    from stratalign.pipeline import stages
+    from stratalign.pipeline.stages import training
 
     file = write(tmp_path, recipe, conditions={"mid": None, "again": {"block": "mid", "beta": 0.5}})
     out = StudyFolder(tmp_path / "out")
     planned = sa.plan(file, out=out.path)
-    stock = stages._record
+    stock = training._record
 
     def swapping(plan, *args):
         stock(plan, *args)
@@ -221,20 +221,20 @@ def test_a_swapped_adapter_is_not_proven(make_model, recipe, tmp_path):
         two.write_bytes(first)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stages, "_record", swapping)
+        patch.setattr(training, "_record", swapping)
         with pytest.raises(StudyFailure, match=r"do not hold(.|\n)*mid: saved_bytes(.|\n)*mid: reproduced"):
-            stages.train_stage(planned, lambda *_: None)
+            training.train_stage(planned, lambda *_: None)
     assert not json.loads(out.manifest.read_text())["runs"]["mid"]["proof"]["proven"]
 
 
 def test_a_base_that_changes_during_the_study_is_not_proven(recipe, make_model, tmp_path):
-    from stratalign.pipeline import stages
+    from stratalign.pipeline.stages import training
 
     model = tmp_path / "model"
     shutil.copytree(make_model("llama"), model)
     file = write(tmp_path, recipe, model=str(model), conditions=["mid"])
     planned = sa.plan(file, out=tmp_path / "out")
-    stock = stages._record
+    stock = training._record
 
     def touching(plan, *args):
         stock(plan, *args)
@@ -242,9 +242,9 @@ def test_a_base_that_changes_during_the_study_is_not_proven(recipe, make_model, 
         (model / "config.json").write_text(json.dumps(config | {"note": 1}))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stages, "_record", touching)
+        patch.setattr(training, "_record", touching)
         with pytest.raises(StudyFailure, match=r"base_unchanged: changed: config\.json"):
-            stages.train_stage(planned, lambda *_: None)
+            training.train_stage(planned, lambda *_: None)
 
 
 def test_an_sft_adapter_is_part_of_the_base(finished, make_model, recipe, tmp_path):

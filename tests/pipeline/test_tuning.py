@@ -9,7 +9,7 @@ import yaml
 import stratalign as sa
 from stratalign.blocks import expand_conditions
 from stratalign.errors import UserError
-from stratalign.pipeline import stages
+from stratalign.pipeline.stages import loading, training
 from stratalign.records import LogProbRecord, read_jsonl
 from stratalign.training import OVERRIDE_KEYS
 
@@ -138,9 +138,9 @@ def test_a_study_that_stops_anywhere_around_the_choice_ends_in_the_same_bytes(
 
     with monkeypatch.context() as patched:
         if place == "measured":  # all trained and measured, nothing chosen
-            patched.setattr(stages, "choose", stop)
+            patched.setattr(training, "choose", stop)
         elif place == "chosen":  # tuning.json is there, nothing copied
-            patched.setattr(stages, "adopt", stop)
+            patched.setattr(training, "adopt", stop)
         elif place == "copied":  # steps are copied, the adapter is not
             patched.setattr(adopting, "_copy_adapter", stop)
         else:  # all copied, nothing proven
@@ -156,7 +156,7 @@ def test_a_study_that_stops_anywhere_around_the_choice_ends_in_the_same_bytes(
 def test_a_finished_study_loads_no_model_again(finished, monkeypatch):
     file, out = finished
     before = made(out)
-    monkeypatch.setattr(stages, "load_model", lambda *_args, **_options: pytest.fail("a model was loaded"))
+    monkeypatch.setattr(loading, "load_model", lambda *_args, **_options: pytest.fail("a model was loaded"))
     sa.study(file, out=out)
     assert made(out) == before
 
@@ -168,13 +168,13 @@ def test_a_value_and_a_seed_added_later_train_only_those_and_choose_anew(finishe
     out = tmp_path / "out"
     shutil.copytree(whole, out)
     trained = []
-    train = stages.train
+    train = training.train
 
     def watched(engine, runs, *args, **options):
         trained.append([run.id for run in runs])
         return train(engine, runs, *args, **options)
 
-    monkeypatch.setattr(stages, "train", watched)
+    monkeypatch.setattr(training, "train", watched)
     sa.study(file, ["conditions.mid.tune.learning_rate=[0.0005, 0.002, 0.008]"], out)
     assert trained == [["mid-0.008"]]
     assert read(out, "tuning.json")["conditions"]["mid"]["chosen"] == "mid-0.008"

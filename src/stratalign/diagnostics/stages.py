@@ -11,15 +11,9 @@ from typing import Any
 
 from stratalign.blocks import Site
 from stratalign.diagnostics.chunks import cut_chunks
-from stratalign.diagnostics.gradients import (
-    BASELINE,
-    Gathered,
-    GradientSettings,
-    LossTable,
-    References,
-    chunk_gradients,
-    losses_of,
-)
+from stratalign.diagnostics.gathering import BASELINE, Gathered, References, chunk_gradients, losses_of
+from stratalign.diagnostics.gradients import GradientSettings
+from stratalign.diagnostics.loss_table import LossTable
 from stratalign.engine import JointEngine
 from stratalign.losses import Objective
 from stratalign.models import weight_norm

@@ -19,12 +19,17 @@ from openai.types import Batch as RemoteBatch
 from stratalign.errors import UserError
 from stratalign.judging.client import Client, request_for
 from stratalign.judging.cost import cost_of, longest_reply, tokens_of
+from stratalign.judging.event_loop import finished
+from stratalign.judging.jobs import Job, Plan, enter_rows
 from stratalign.judging.keys import Row, messages_of
 from stratalign.judging.protocol import JudgeProtocol
 from stratalign.judging.replies import Reply, Trouble, Verdict, judge_reply, read_completion
-from stratalign.judging.running import Job, Plan, Tally, enter_rows, finished, tally_of
 from stratalign.judging.settings import JudgeSettings
-from stratalign.judging.store import Batch, Call, Store, readable
+from stratalign.judging.store import Store
+from stratalign.judging.store_batches import Batch
+from stratalign.judging.store_calls import Call
+from stratalign.judging.store_file import readable
+from stratalign.judging.tally import Tally, tally_of
 
 MOST_LINES = 10_000
 MOST_BYTES = 50_000_000
@@ -76,10 +81,10 @@ async def _judge(
     began = time.monotonic()
     with readable(store), Store(store) as kept:
         plan = enter_rows(settings, protocol, rows, kept, seed)
-        before = kept.used(plan.judge)
-        if plan.jobs or kept.open_batches(plan.judge):
+        before = kept.calls.used(plan.judge)
+        if plan.jobs or kept.batches.open(plan.judge):
             await _Batches(settings, protocol, rows, kept, plan).all(wait, poll)
-        used = kept.used(plan.judge)
+        used = kept.calls.used(plan.judge)
         tokens_in, tokens_out = used.tokens_in - before.tokens_in, used.tokens_out - before.tokens_out
         return tally_of(
             settings,
@@ -113,17 +118,17 @@ class _Batches:
         try:
             self._check_cost()
             for jobs in self._files(self.plan.jobs):
-                self.store.begin_batch(self.plan.judge, {job.key: job.round for job in jobs})
+                self.store.batches.begin(self.plan.judge, {job.key: job.round for job in jobs})
             while True:
-                for batch in self.store.open_batches(self.plan.judge):
+                for batch in self.store.batches.open(self.plan.judge):
                     if batch.remote is not None:
                         await self._look(batch, batch.remote)
-                    elif self.store.claim_batch(batch.id):
+                    elif self.store.batches.claim(batch.id):
                         await self._submit(batch)
-                if not wait or not self.store.open_batches(self.plan.judge):
+                if not wait or not self.store.batches.open(self.plan.judge):
                     return
                 await asyncio.sleep(poll)
-                self.store.sign_of_life()
+                self.store.worker.sign_of_life()
         except openai.OpenAIError as error:
             trouble = self.client.trouble(error)
             raise UserError(
@@ -177,19 +182,19 @@ class _Batches:
             if error.status_code < 500:
                 # Refused for good: its judgements are free for single calls.
                 reason = self.client.trouble(error).reason
-                self.store.end_batch(self.plan.judge, batch.id, "refused", [], reason)
+                self.store.batches.end(self.plan.judge, batch.id, "refused", [], reason)
             raise
-        self.store.note_batch(batch.id, "submitted", remote=remote)
+        self.store.batches.note(batch.id, "submitted", remote=remote)
 
     async def _upload(self, batch: Batch) -> str | None:
         """The server's id of the batch's file; None if other processes left nothing for it."""
-        keys = self.store.keys_in(batch.id)
+        keys = self.store.batches.keys_in(batch.id)
         if not keys:
-            self.store.end_batch(self.plan.judge, batch.id, "dropped", [], "nothing was left to ask")
+            self.store.batches.end(self.plan.judge, batch.id, "dropped", [], "nothing was left to ask")
             return None
         content = b"".join(self._line(key, self.rows_of[key]) for key in keys)
         sent = await self.client.sdk.files.create(file=("judge.jsonl", content), purpose="batch")
-        self.store.note_batch(batch.id, "uploaded", file=sent.id)
+        self.store.batches.note(batch.id, "uploaded", file=sent.id)
         return sent.id
 
     async def _find(self, file: str) -> str | None:
@@ -206,20 +211,20 @@ class _Batches:
         """Ask how a batch is, and enter its results when it is over."""
         remote = await self.client.sdk.batches.retrieve(name)
         if remote.status not in _OVER:
-            self.store.note_batch(batch.id, remote.status)
+            self.store.batches.note(batch.id, remote.status)
             return
         lines: list[dict[str, Any]] = []
         for file in (remote.output_file_id, remote.error_file_id):
             if file:
                 answer = await self.client.sdk.files.content(file)
                 lines += _objects(answer.content)
-        keys = set(self.store.keys_in(batch.id))
+        keys = set(self.store.batches.keys_in(batch.id))
         results = {}
         for line in lines:
             key = line.get("custom_id")
             if isinstance(key, str) and key in keys:
                 results[key] = self._result(key, line, batch.id)
-        self.store.end_batch(
+        self.store.batches.end(
             self.plan.judge, batch.id, remote.status, list(results.values()), self._reason(remote)
         )
 
@@ -253,9 +258,9 @@ class _Batches:
         if price is None or most is None or not self.plan.jobs:
             return
         asked = [job.key for job in self.plan.jobs]
-        for batch in self.store.open_batches(self.plan.judge):
-            asked += self.store.keys_in(batch.id)
-        used = self.store.used(self.plan.judge)
+        for batch in self.store.batches.open(self.plan.judge):
+            asked += self.store.batches.keys_in(batch.id)
+        used = self.store.calls.used(self.plan.judge)
         longest = len(asked) * longest_reply(self.settings, self.protocol)
         worst = cost_of(price, used.tokens_in + sum(map(self._guess, asked)), used.tokens_out + longest)
         if worst > most:

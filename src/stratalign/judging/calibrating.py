@@ -13,9 +13,10 @@ from stratalign.judging.headway import Watcher, unwatched
 from stratalign.judging.keys import Row, judgements_of
 from stratalign.judging.protocol import Item, JudgeProtocol
 from stratalign.judging.readings import scores_from
-from stratalign.judging.running import Tally, judge_rows
+from stratalign.judging.running import judge_rows
 from stratalign.judging.settings import JudgeSettings
 from stratalign.judging.store import Store
+from stratalign.judging.tally import Tally
 
 ANCHOR = "anchor"
 
@@ -101,8 +102,8 @@ def calibrate(
     found = scores_from(store, twice, protocol, sample)
     keys = [one.key for one in judgements_of(twice, protocol, sample)]
     with Store(store, read_only=True) as kept:
-        outcomes = kept.outcomes(keys)
-        used = kept.used_for(keys)
+        outcomes = kept.calls.outcomes(keys)
+        used = kept.calls.used_for(keys)
     # A reply is what the model said; a passing error before it says nothing of the model.
     replies = [
         [outcome for outcome in outcomes[key] if outcome in ("ok", "invalid", "truncated", "blocked")]

@@ -69,7 +69,7 @@ def estimate(
             known = kept.done(list(asked))
             judge = kept.find_judge(identity(settings, protocol))
             if judge is not None:
-                used = kept.used(judge)
+                used = kept.calls.used(judge)
                 replies, counted_in, counted_out = used.replies, used.tokens_in, used.tokens_out
                 estimated = used.estimated_in
     left = [row for key, row in asked.items() if key not in known]

@@ -11,7 +11,8 @@ from stratalign.judging.keys import Row, judgements_of
 from stratalign.judging.protocol import JudgeProtocol
 from stratalign.judging.replies import State
 from stratalign.judging.settings import JudgeSettings
-from stratalign.judging.store import Store, readable
+from stratalign.judging.store import Store
+from stratalign.judging.store_file import readable
 
 
 @dataclass(frozen=True)

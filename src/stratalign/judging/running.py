@@ -1,75 +1,41 @@
 """Judging rows: every text asked about once, in shuffled order, until each is settled or the run has to stop.
 
-Knows when to ask, ask again and stop; how a call is made (`client`), what it means (`replies`, `profiles`), how fast
-calls may follow (`limits`) and where judgements are kept (`store`) is known elsewhere.
+Knows the loop alone: what there is to ask (`jobs`), when a call may begin (`turns`), how it is made (`client`), what
+it means (`replies`, `profiles`), whether to ask again (`retries`) and where judgements are kept (`store`) is known
+elsewhere.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import sqlite3
 import time
 from collections import Counter, deque
-from collections.abc import Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
 
 from stratalign.errors import StudyFailure, UserError
 from stratalign.judging.client import Client, request_for
 from stratalign.judging.cost import cost_of, longest_reply, tokens_of
+from stratalign.judging.event_loop import cancelled, finished
 from stratalign.judging.headway import Headway, Pace, Watcher, unwatched
-from stratalign.judging.keys import Row, host_of, identity, judgements_of, messages_of
-from stratalign.judging.limits import backoff, limiter_of
+from stratalign.judging.jobs import Job, Plan, enter_rows
+from stratalign.judging.keys import Row, host_of, messages_of
+from stratalign.judging.limits import limiter_of
 from stratalign.judging.protocol import Item, JudgeProtocol, Message
 from stratalign.judging.replies import Reply, State, Trouble, Verdict, judge_reply
+from stratalign.judging.retries import Retries
 from stratalign.judging.settings import JudgeSettings
-from stratalign.judging.store import Call, Link, Store, count_states, readable
+from stratalign.judging.spending import Spending
+from stratalign.judging.store import Store
+from stratalign.judging.store_calls import Call
+from stratalign.judging.store_file import readable
+from stratalign.judging.tally import Tally, tally_of
+from stratalign.judging.turns import Stopped, Turns
 
-T = TypeVar("T")
 SIGN_OF_LIFE = 15.0
 """Seconds between two signs of life of this process in the store."""
-
-
-@dataclass(frozen=True)
-class Tally:
-    """What a run of the judge did.
-
-    `texts` judgements were asked for by `rows` rows; `known` of them were valid before; `states` counts all of them
-    now, those in open batches (`in_batch`) as pending. Calls, tokens and cost are this run's.
-    """
-
-    rows: int
-    texts: int
-    known: int
-    states: dict[State, int]
-    in_batch: int
-    calls: int
-    tokens_in: int
-    tokens_out: int
-    cost: float | None
-    currency: str
-    seconds: float
-
-
-class Job(NamedTuple):
-    """A judgement to ask for: the row that it is for, and how often it was settled before."""
-
-    key: str
-    round: int
-    row: int
-
-
-class Plan(NamedTuple):
-    """Rows as entered in a store: the judge's number, key -> a row of that text, how many are valid, what to ask."""
-
-    judge: int
-    rows_of: dict[str, int]
-    known: int
-    jobs: list[Job]
 
 
 def judge_rows(
@@ -114,60 +80,19 @@ async def judge_rows_async(
     began = time.monotonic()
     with readable(store), Store(store) as kept:
         plan = enter_rows(settings, protocol, rows, kept, seed)
-        calls = tokens_in = tokens_out = 0
+        spending = Spending(settings, kept.calls.used(plan.judge))
         if plan.jobs:
-            run = _Run(settings, protocol, rows, kept, plan, progress, seed)
-            await run.all()
-            calls, tokens_in, tokens_out = run.calls, run.tokens_in, run.tokens_out
+            await _Run(settings, protocol, rows, kept, plan, spending, progress, seed).all()
         return tally_of(
             settings,
             rows,
             kept,
             plan,
-            calls=calls,
-            tokens_in=tokens_in,
-            tokens_out=tokens_out,
+            calls=spending.calls,
+            tokens_in=spending.tokens_in,
+            tokens_out=spending.tokens_out,
             seconds=time.monotonic() - began,
         )
-
-
-def enter_rows(
-    settings: JudgeSettings, protocol: JudgeProtocol, rows: Sequence[Row], store: Store, seed: int
-) -> Plan:
-    """Enter what the rows ask for, and find what is left to ask, in shuffled order."""
-    asked = list(judgements_of(settings, protocol, rows))
-    rows_of = {one.key: one.row for one in reversed(asked)}
-    links = (
-        Link(rows[one.row].run, rows[one.row].prompt_id, rows[one.row].variant, one.key, one.repeat)
-        for one in asked
-    )
-    judge = store.enter(identity(settings, protocol), links)
-    store.sign_of_life()
-    standing = store.standing(list(rows_of))
-    again = {"pending", *settings.ask_again}
-    keys = sorted(rows_of)
-    # Runs are mixed, so that a judge that drifts or a server that fails does not meet one run alone.
-    random.Random(seed).shuffle(keys)
-    jobs = [
-        Job(key, standing[key].round, rows_of[key])
-        for key in keys
-        if standing[key].state in again and standing[key].batch is None
-    ]
-    return Plan(judge, rows_of, sum(one.state == "ok" for one in standing.values()), jobs)
-
-
-def finished(work: Coroutine[Any, Any, T]) -> T:
-    """The result of a coroutine, also where an event loop is running already, as in a notebook."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(work)
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, work).result()
-
-
-class _Stopped(Exception):  # noqa: N818 - not an error: the run has ended
-    """The run is ending; no further call begins."""
 
 
 class _Run:
@@ -180,6 +105,7 @@ class _Run:
         rows: Sequence[Row],
         store: Store,
         plan: Plan,
+        spending: Spending,
         progress: Watcher,
         seed: int,
     ) -> None:
@@ -190,25 +116,21 @@ class _Run:
         self.limiter = limiter_of(
             settings.concurrency, settings.requests_per_minute, settings.tokens_per_minute, now
         )
+        self.spending = spending
+        self.turns = Turns(self.limiter, spending)
         self.pace = Pace(now)
         self.luck = random.Random(seed)
         self.jobs: deque[Job] = deque()
         self.held: list[Job] = []
         self.states: Counter[State] = Counter()
-        self.calls = self.replies = self.tokens_in = self.tokens_out = 0
-        self.used = store.used(plan.judge)
-        self.reserved = 0.0
         self.failures = 0
-        self.error: Exception | None = None
-        self.stopped = asyncio.Event()
-        self.waiting: deque[asyncio.Future[None]] = deque()
 
     async def all(self) -> None:
         """Settle every job, here or in another process that has claimed it."""
         pulse = asyncio.create_task(self._pulse())
         todo = self.plan.jobs
         try:
-            while todo and not self.error:
+            while todo and not self.turns.error:
                 self.jobs.extend(todo)
                 workers = [
                     asyncio.create_task(self._work())
@@ -217,28 +139,28 @@ class _Run:
                 try:
                     await asyncio.gather(*workers)
                 finally:
-                    await _cancelled(workers)
+                    await cancelled(workers)
                 todo = await self._freed()
         finally:
-            await _cancelled([pulse])
+            await cancelled([pulse])
             await self.client.close()
         self.progress(self.headway())
-        if self.error:
-            raise self.error
+        if self.turns.error:
+            raise self.turns.error
 
     def headway(self) -> Headway:
         """How far this run is."""
         done, total = sum(self.states.values()), len(self.plan.jobs)
         rate = self.pace.rate(time.monotonic())
-        price = self.settings.price
+        price, spending = self.settings.price, self.spending
         return Headway(
             done=done,
             total=total,
             states=dict(self.states),
-            calls=self.calls,
-            tokens_in=self.tokens_in,
-            tokens_out=self.tokens_out,
-            cost=cost_of(price, self.tokens_in, self.tokens_out) if price else None,
+            calls=spending.calls,
+            tokens_in=spending.tokens_in,
+            tokens_out=spending.tokens_out,
+            cost=cost_of(price, spending.tokens_in, spending.tokens_out) if price else None,
             currency=price.currency if price else "",
             rate=rate,
             seconds_left=(total - done) / rate if rate else None,
@@ -251,15 +173,15 @@ class _Run:
             self.progress(self.headway())
             await asyncio.sleep(1.0)
             if self.settings.max_cost is not None:
-                self._look_up_cost()
+                self.spending.look_up(self.store.calls.used(self.plan.judge))
             if time.monotonic() >= next_sign:
-                self.store.sign_of_life()
+                self.store.worker.sign_of_life()
                 next_sign = time.monotonic() + SIGN_OF_LIFE
 
     async def _freed(self) -> list[Job]:
         """Wait for what other processes have claimed; the jobs that they gave up without settling them."""
-        while self.held and not self.error:
-            self.store.sign_of_life()
+        while self.held and not self.turns.error:
+            self.store.worker.sign_of_life()
             standing = self.store.standing([job.key for job in self.held])
             open_jobs = [
                 job
@@ -274,18 +196,18 @@ class _Run:
             if free:
                 return free
             if self.held:
-                await self._nap(0.5)
+                await self.turns.nap(0.5)
         return []
 
     async def _work(self) -> None:
-        while self.jobs and not self.error:
+        while self.jobs and not self.turns.error:
             job = self.jobs.popleft()
             if not self.store.claim(job.key, job.round):
                 self.held.append(job)
                 continue
             try:
                 await self._judge(job)
-            except _Stopped:
+            except Stopped:
                 return
             except sqlite3.Error:
                 raise
@@ -295,119 +217,45 @@ class _Run:
 
     async def _judge(self, job: Job) -> None:
         """Ask about one text until it is settled."""
-        settings = self.settings
-        messages = messages_of(self.settings, self.protocol, self.rows[job.row].item)
+        item = self.rows[job.row].item
+        messages = messages_of(self.settings, self.protocol, item)
         guess = tokens_of(messages)
-        longest, lengthened = longest_reply(settings, self.protocol), False
-        tries = invalid = 0
-        start: float | None = None
+        retries = Retries(self.settings, longest_reply(self.settings, self.protocol), self.luck)
         while True:
-            answer, began = await self._call(messages, guess, longest)
+            answer, began = await self._call(messages, guess, retries.longest)
             now = time.time()
-            start = start or began
-            verdict = self._verdict(answer, self.rows[job.row].item)
+            verdict = self._verdict(answer, item)
             outcome = answer.meaning if isinstance(answer, Trouble) else verdict.state
             call = Call(job.key, outcome, answer, verdict.reason, guess, began, now)
-            wait = 0.0
-            if isinstance(answer, Trouble):
-                if answer.meaning == "stop":
-                    self.store.record(self.plan.judge, call)
-                    raise self._stop(UserError(self._told(answer.reason)))
-                if answer.meaning in ("retry", "slow"):
-                    tries += 1
-                    wait = max(backoff(settings.backoff, tries, self.luck.random()), answer.retry_after or 0)
-                    if answer.meaning == "slow" and wait > settings.deadline:
-                        self.store.record(self.plan.judge, call)
-                        raise self._stop(
-                            UserError(
-                                self._told(f"{answer.reason} (it asks to wait {wait:,.0f} s)", "Wait so long")
-                            )
-                        )
-                    again = tries < settings.tries and now + wait - start <= settings.deadline
-                else:
-                    again = False
-            elif verdict.state == "truncated":
-                again, lengthened, longest = not lengthened, True, longest * 2
-            elif verdict.state == "invalid":
-                invalid += 1
-                again = invalid < settings.invalid_tries and now - start <= settings.deadline
-            else:
-                again = False
-            if not again:
+            then = retries.after(answer, verdict, began, now)
+            if then.stop is None and not then.again:
                 self._settle(job, call, verdict)
                 return
             self.store.record(self.plan.judge, call)
-            if wait:
-                await self._nap(wait)
+            if then.stop is not None:
+                raise self.turns.stop(UserError(self._told(then.stop, then.advice)))
+            if then.wait:
+                await self.turns.nap(then.wait)
 
     async def _call(
         self, messages: Sequence[Message], guess: int, longest: int
     ) -> tuple[Reply | Trouble, float]:
-        """One call, once the limits allow it; what came back, and when it began (Unix seconds)."""
-        typical = self.tokens_out / self.replies if self.replies else longest
-        amount = guess + typical
-        price = self.settings.price
-        worst = cost_of(price, guess, longest) if price else 0.0
-        await self._enter(amount, worst)
+        """One call, once its turn has come; what came back, and when it began (Unix seconds)."""
+        amount = guess + self.spending.typical_reply(longest)
+        worst = self.spending.worst(guess, longest)
+        await self.turns.begin(amount, worst)
         began, clock = time.time(), time.monotonic()
-        used: float | None = None
+        used: int | None = None
         try:
             answer = await self.client.ask(request_for(self.settings, self.protocol, messages, longest))
-            self.calls += 1
+            used = self.spending.add(answer)
             if isinstance(answer, Reply):
                 self.limiter.went_well()
-                if answer.tokens_out is not None:
-                    self.replies += 1
-                    used = (answer.tokens_in or 0) + answer.tokens_out
-                self.tokens_in += answer.tokens_in or 0
-                self.tokens_out += answer.tokens_out or 0
             elif answer.meaning == "slow":
                 self.limiter.too_fast(clock, time.monotonic(), answer.retry_after)
             return answer, began
         finally:
-            self.reserved -= worst
-            self.limiter.end(amount, used, time.monotonic())
-            self._wake(max(1, int(self.limiter.window) - self.limiter.running))
-
-    async def _enter(self, amount: float, worst: float) -> None:
-        """Wait until a call of `amount` tokens, which costs at most `worst`, may begin."""
-        while True:
-            if self.error:
-                raise _Stopped
-            affordable = self._affordable(worst)
-            if not affordable and self.limiter.running == 0:
-                raise self._stop(self._too_dear())
-            now = time.monotonic()
-            wait = self.limiter.wait(amount, now) if affordable else None
-            if wait is None:
-                turn = asyncio.get_running_loop().create_future()
-                self.waiting.append(turn)
-                await turn
-            elif wait > 0:
-                await self._nap(wait)
-            else:
-                self.limiter.begin(amount, now)
-                self.reserved += worst
-                return
-
-    def _affordable(self, worst: float) -> bool:
-        most = self.settings.max_cost
-        return most is None or self._spent() + self.reserved + worst <= most
-
-    def _spent(self) -> float:
-        """What the judge has cost in this store: what the store last said, and what has come back since."""
-        price = self.settings.price
-        if price is None:
-            return 0.0
-        tokens_in, tokens_out = self.used.tokens_in + self.tokens_in, self.used.tokens_out + self.tokens_out
-        return cost_of(price, tokens_in, tokens_out)
-
-    def _look_up_cost(self) -> None:
-        """Take in what other processes have used. What has come back here is in the store already."""
-        used = self.store.used(self.plan.judge)
-        self.used = replace(
-            used, tokens_in=used.tokens_in - self.tokens_in, tokens_out=used.tokens_out - self.tokens_out
-        )
+            self.turns.end(amount, worst, used)
 
     def _verdict(self, answer: Reply | Trouble, item: Item) -> Verdict:
         if isinstance(answer, Reply):
@@ -420,75 +268,14 @@ class _Run:
         self.failures = self.failures + 1 if verdict.state == "failed" else 0
         if self.failures >= self.settings.max_failures:
             told = self._told(f"{self.failures} texts failed in a row, the last with: {verdict.reason}")
-            self._stop(StudyFailure(told))
+            self.turns.stop(StudyFailure(told))
 
     def _count(self, state: State) -> None:
         self.states[state] += 1
         self.pace.settled(time.monotonic())
-
-    def _stop(self, error: Exception) -> _Stopped:
-        """Let no further call begin; those under way are paid for, and end."""
-        self.error = self.error or error
-        self.stopped.set()
-        self._wake(len(self.waiting))
-        return _Stopped()
 
     def _told(self, reason: str, advice: str = "Mend that") -> str:
         return (
             f"The judge {self.settings.model} at {host_of(self.settings)} cannot go on: {reason}. Everything judged "
             f"so far is kept. {advice}, then run the same command again."
         )
-
-    def _too_dear(self) -> UserError:
-        currency = self.settings.price.currency if self.settings.price else ""
-        return UserError(
-            f"The judge has cost {self._spent():,.4f} {currency}, and another call might go beyond judge.max_cost "
-            f"({self.settings.max_cost:,.4f}). Everything judged so far is kept. Raise judge.max_cost to go on."
-        )
-
-    def _wake(self, count: int) -> None:
-        while count > 0 and self.waiting:
-            turn = self.waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                count -= 1
-
-    async def _nap(self, seconds: float) -> None:
-        """Sleep, but not beyond the end of the run."""
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self.stopped.wait(), seconds)
-
-
-async def _cancelled(tasks: Sequence[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def tally_of(
-    settings: JudgeSettings,
-    rows: Sequence[Row],
-    store: Store,
-    plan: Plan,
-    *,
-    calls: int,
-    tokens_in: int,
-    tokens_out: int,
-    seconds: float,
-) -> Tally:
-    """What a run did, and the states that the store has now."""
-    standing = store.standing(list(plan.rows_of))
-    price = settings.price
-    return Tally(
-        rows=len(rows),
-        texts=len(plan.rows_of),
-        known=plan.known,
-        states=count_states(standing.values()),
-        in_batch=sum(one.batch is not None for one in standing.values()),
-        calls=calls,
-        tokens_in=tokens_in,
-        tokens_out=tokens_out,
-        cost=cost_of(price, tokens_in, tokens_out) if price else None,
-        currency=price.currency if price else "",
-        seconds=seconds,
-    )

@@ -4,7 +4,7 @@ preferences."""
 from stratalign.pipeline.diagnosing import Diagnosis, compare_records, diagnose
 from stratalign.pipeline.pairing import PairsMade, pairs
 from stratalign.pipeline.parity import Agreement, Parity, verify
-from stratalign.pipeline.planning import Plan
+from stratalign.pipeline.planned import Plan
 from stratalign.pipeline.verbs import (
     calibrate_judge,
     estimate_judging,

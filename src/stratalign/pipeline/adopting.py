@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from stratalign.pipeline.manifest import Manifest
-from stratalign.pipeline.planning import Plan, with_choices
+from stratalign.pipeline.planned import Plan, with_choices
 from stratalign.pipeline.tuning import tune
 from stratalign.records import (
     LogProbRecord,

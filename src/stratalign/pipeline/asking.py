@@ -24,13 +24,13 @@ from stratalign.judging import (
     write_label_template,
 )
 from stratalign.judging.readings import scores_from
-from stratalign.pipeline.planning import Plan
+from stratalign.pipeline.planned import Plan
 from stratalign.records import Progress, Response, read_jsonl
 from stratalign.training import Run
 
 if TYPE_CHECKING:
     from stratalign.judging.calibrating import Calibration
-    from stratalign.judging.running import Tally
+    from stratalign.judging.tally import Tally
 
 BASE = "base"
 

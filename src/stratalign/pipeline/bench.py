@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from stratalign.blocks import Site
 from stratalign.engine import JointEngine, padded_size, plan_memory
 from stratalign.models import AdapterBank, Difference, LoadedModel, packed_length, read_difference
-from stratalign.pipeline.planning import Plan
+from stratalign.pipeline.planned import Plan
 from stratalign.pipeline.subjects import Subject
 
 

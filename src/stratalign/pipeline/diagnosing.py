@@ -28,7 +28,8 @@ from stratalign.models import (
 from stratalign.pipeline.bench import Bench
 from stratalign.pipeline.fingerprints import as_stored
 from stratalign.pipeline.measuring import MEASURED
-from stratalign.pipeline.planning import Plan, make_plan
+from stratalign.pipeline.planned import Plan
+from stratalign.pipeline.planning import make_plan
 from stratalign.pipeline.probe_labels import labels_file
 from stratalign.pipeline.subjects import Subject, find_subject, kept_stages, trained_runs, training_of
 from stratalign.recipe import Recipe, load_recipe

@@ -6,13 +6,62 @@ Additions (a condition, a seed) bring new fingerprints and leave the stored ones
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from stratalign.blocks import describe_layers
 from stratalign.errors import UserError
+from stratalign.losses import LOSSES
+from stratalign.models import ModelShape
+from stratalign.pipeline.tuning import Tuned
+from stratalign.recipe import Recipe
 from stratalign.records import StudyFolder, read_json, write_json
+from stratalign.training import LOSS_KEYS, SHARED_KEYS, Run, TrainingSettings
 
 Fingerprints = dict[str, dict[str, Any]]
+
+
+def fingerprints_of(
+    recipe: Recipe, shape: ModelShape, runs: Sequence[Run], tuned: Sequence[Tuned], digest: str
+) -> Fingerprints:
+    """What each stored result depends on. Of a tuned condition the values do not count: they are chosen, and may be
+    chosen anew when the grid grows."""
+    grids = {one.condition: one.grid for one in tuned}
+    training = recipe.training.model_dump(mode="json")
+    free = ("checkpoint_every", "checkpointing", "reference")  # change no result beyond rounding
+    shared = {key: training[key] for key in SHARED_KEYS if key not in free}
+    data = recipe.preferences.model_dump(mode="json", exclude={"objective", "max_bad", "source"})
+    prints: Fingerprints = {
+        "model": {**recipe.model.model_dump(mode="json"), "type": shape.model_type, "layers": shape.n_layers},
+        "preferences": {
+            **data,
+            "digest": digest,
+            **{k: training[k] for k in ("max_length", "on_long")},
+        },
+        "training": shared,
+        "generation": recipe.generation.model_dump(mode="json"),
+    }
+    for run in (*runs, *(run for one in tuned for each in one.candidates for run in each.runs)):
+        if run.condition.name in grids:
+            prints[f"run {run.condition.name}@{run.seed}"] = {
+                "layers": describe_layers(run.condition.layers),
+                "tuned by": grids[run.condition.name].by,
+            }
+            continue
+        prints[f"run {run.condition.name}@{run.seed}"] = {
+            "layers": describe_layers(run.condition.layers),
+            "phases": [{"steps": p.steps, "learning_rate": dict(p.modules)} for p in run.condition.phases],
+            "rank": run.condition.rank,
+            "labels": run.condition.labels,
+            "sampling_seed": run.condition.sampling_seed,
+            "training": {
+                key: value
+                for key, value in run.settings.model_dump(mode="json").items()
+                if key
+                not in (*SHARED_KEYS, "learning_rate", "targets", "rank", *_without_effect(run.settings))
+            },
+        }
+    return prints
 
 
 def check_fresh(folder: StudyFolder, wanted: Fingerprints) -> None:
@@ -51,6 +100,12 @@ def add_fingerprints(folder: StudyFolder, new: Fingerprints) -> None:
     merged = stored | {stage: as_stored(values) for stage, values in new.items()}
     if merged != stored:
         write_json(folder.fingerprints, dict(sorted(merged.items())))
+
+
+def _without_effect(settings: TrainingSettings) -> list[str]:
+    """Settings of losses that the run's own does not read, or that are 0, which is as if there were no such setting."""
+    reads = LOSSES[settings.loss].reads
+    return [key for key in LOSS_KEYS if key not in reads or not getattr(settings, key)]
 
 
 def _changes(

@@ -11,7 +11,7 @@ from stratalign.records import StudyFolder, read_json, write_json
 from stratalign.training import Check, Proof, Run, phase_bounds
 
 if TYPE_CHECKING:
-    from stratalign.pipeline.planning import Plan
+    from stratalign.pipeline.planned import Plan
 
 
 RESULTS = ("trained", "proof")

@@ -17,7 +17,8 @@ from stratalign.models import Difference
 from stratalign.pipeline.bench import Bench
 from stratalign.pipeline.measuring_states import patching, probes, similarity
 from stratalign.pipeline.measuring_updates import deltas, stages, weights
-from stratalign.pipeline.planning import Plan, read_preferences
+from stratalign.pipeline.planned import Plan
+from stratalign.pipeline.reading import read_preferences
 from stratalign.pipeline.stage_one import train_everywhere
 from stratalign.pipeline.window_training import profile_of_training_pairs
 from stratalign.preferences import Tree, load, without_rejected

@@ -21,8 +21,9 @@ from stratalign.judging import check_judge
 from stratalign.microworld import NAME, OVERALL, people, requests
 from stratalign.models import load_tokenizer
 from stratalign.pipeline.asking import ask_judges
+from stratalign.pipeline.checks import check_writable
 from stratalign.pipeline.execution import resolve_execution
-from stratalign.pipeline.planning import check_writable, stop_texts
+from stratalign.pipeline.reading import stop_texts
 from stratalign.pipeline.sampling import BASE, sample_answers
 from stratalign.pipeline.scoring import Offer, offers, score_answers
 from stratalign.pipeline.verbs import Source

@@ -20,7 +20,7 @@ from stratalign.blocks import Phase
 from stratalign.engine import JointEngine, collate
 from stratalign.errors import UserError
 from stratalign.models import AdapterBank, AdapterSpec, load_model
-from stratalign.pipeline.planning import Plan
+from stratalign.pipeline.planned import Plan
 from stratalign.pipeline.stock_trl import Outcome, train_with_trl, unlike_trl, updates
 from stratalign.pipeline.verbs import Source, plan
 from stratalign.preferences import Preference, Tree

@@ -24,7 +24,7 @@ from stratalign.diagnostics import (
 from stratalign.engine import JointEngine
 from stratalign.models import load_tensors
 from stratalign.pipeline.fingerprints import as_stored
-from stratalign.pipeline.planning import Plan
+from stratalign.pipeline.planned import Plan
 from stratalign.preferences import without_rejected
 from stratalign.records import (
     Progress,

@@ -22,7 +22,7 @@ from torch import Tensor
 from stratalign.engine import collate
 from stratalign.errors import UserError
 from stratalign.models import draw_a, hushed, load_stock
-from stratalign.pipeline.planning import Plan
+from stratalign.pipeline.planned import Plan
 from stratalign.preferences import Preference, Tree
 from stratalign.training import MicroBatch, Run, TrainingSettings
 

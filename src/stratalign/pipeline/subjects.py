@@ -18,7 +18,7 @@ from stratalign.models import (
     read_adapter_config,
 )
 from stratalign.pipeline.fingerprints import as_stored
-from stratalign.pipeline.planning import Plan
+from stratalign.pipeline.planned import Plan
 from stratalign.pipeline.stage_one import KEPT, stage_folder
 from stratalign.records import SAFE_NAME, digest, file_digest, read_json
 

@@ -12,7 +12,8 @@ from stratalign.pipeline.asking import calibrate_judge as calibration_of
 from stratalign.pipeline.asking import check_keys
 from stratalign.pipeline.asking import estimate_judging as estimate_of
 from stratalign.pipeline.asking import label_template as labels_of
-from stratalign.pipeline.planning import Plan, make_plan, with_choices
+from stratalign.pipeline.planned import Plan, with_choices
+from stratalign.pipeline.planning import make_plan
 from stratalign.pipeline.stages import generate_stage, judge_stage, train_stage
 from stratalign.recipe import Recipe, load_recipe
 from stratalign.records import Progress, StudyFolder, locked, silent

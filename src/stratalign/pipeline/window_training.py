@@ -16,7 +16,7 @@ from stratalign.diagnostics import FULL, describe_profile, hold_back, run_losses
 from stratalign.engine import JointEngine
 from stratalign.models import AdapterBank
 from stratalign.pipeline.fingerprints import as_stored
-from stratalign.pipeline.planning import Plan
+from stratalign.pipeline.planned import Plan
 from stratalign.pipeline.resolving import resolve_runs
 from stratalign.records import Progress, digest, read_json, told, write_json
 from stratalign.training import Run, plan_steps, train

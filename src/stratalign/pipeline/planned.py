@@ -1,0 +1,188 @@
+"""What a plan is: a recipe with everything that follows from it, and what can be said of that.
+
+Knows nothing of how it is made and checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from stratalign.blocks import (
+    Blocks,
+    ConditionSpec,
+    cost_of,
+    cost_of_full,
+    diagnose_command,
+    needs_record,
+    scores_by,
+)
+from stratalign.errors import UserError
+from stratalign.generation import Prompt
+from stratalign.models import ModelShape
+from stratalign.pipeline.execution import Execution
+from stratalign.pipeline.fingerprints import Fingerprints
+from stratalign.pipeline.tuning import Tuned, choices
+from stratalign.preferences import BadRow, Split, Tree
+from stratalign.recipe import Recipe
+from stratalign.records import StudyFolder, read_json
+from stratalign.training import MicroBatch, Run
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A recipe with everything that follows from it.
+
+    `runs` are what is answered for, judged and reported. One of a tuned condition has its candidate's values once that
+    is chosen; until then it stands for its name, layers and seed.
+    """
+
+    recipe: Recipe
+    folder: StudyFolder
+    shape: ModelShape
+    blocks: Blocks
+    runs: tuple[Run, ...]
+    parts: Split
+    train_trees: tuple[Tree, ...]
+    validation_trees: tuple[Tree, ...]
+    held_out_trees: tuple[Tree, ...]
+    prompts: tuple[Prompt, ...]
+    stop: tuple[str, ...]
+    steps: list[list[MicroBatch]]
+    bad: tuple[BadRow, ...]
+    preferences: dict[str, Any]
+    execution: Execution
+    tokenizer: PreTrainedTokenizerBase
+    fingerprints: Fingerprints
+    unresolved: tuple[ConditionSpec, ...] = ()
+    """Conditions chosen by a record that is not there yet, or that name a block of a partition made by one."""
+    partition_by: str | None = None
+    """The record that the partition waits for."""
+    tuned: tuple[Tuned, ...] = ()
+    chosen: Mapping[str, str] = field(default_factory=dict)
+    """Of tuned conditions, the candidate that was chosen, if one was."""
+
+    @property
+    def candidates(self) -> tuple[Run, ...]:
+        """The runs that are trained and measured on validation, and no more."""
+        return tuple(run for one in self.tuned for each in one.candidates for run in each.runs)
+
+    @property
+    def waiting(self) -> tuple[str, ...]:
+        """Tuned conditions of which no candidate is chosen yet."""
+        return tuple(one.condition for one in self.tuned if one.condition not in self.chosen)
+
+    def candidate_of(self, run: Run) -> Run | None:
+        """The candidate's run that this one is, under the condition's name; None of a run that is trained itself."""
+        name = self.chosen.get(run.condition.name)
+        return next(
+            (one for one in self.candidates if (one.condition.name, one.seed) == (name, run.seed)), None
+        )
+
+    @property
+    def shares_of_full(self) -> dict[str, dict[str, float]]:
+        """Run -> its shares of what training every layer costs with the recipe's targets and rank: of the parameters,
+        and of the arithmetic of a step (`blocks/budgets.py` has the model)."""
+        training = self.recipe.training
+        sites = self.shape.sites
+        full = cost_of_full(sites, training.targets, training.rank)
+        found = {}
+        for run in (*self.runs, *self.candidates):
+            chosen = set(run.condition.modules)
+            cost = cost_of(sites, [site for site in sites if site.name in chosen], run.condition.rank)
+            found[run.id] = dict(zip(("parameters", "arithmetic"), cost.of(full), strict=True))
+        return found
+
+    def describe(self) -> dict[str, Any]:
+        """The plan in numbers and names; what `stratalign plan --json` prints."""
+        shares = self.shares_of_full
+        return {
+            "out": str(self.folder.path),
+            "model": {
+                "name": self.recipe.model.base,
+                "model_type": self.shape.model_type,
+                "layers": self.shape.n_layers,
+                "parameters": self.shape.parameters,
+                "proven": self.shape.proven,
+            },
+            "partition": {name: list(layers) for name, layers in self.blocks.items()},
+            "partition_by": self.partition_by,
+            "preferences": self.preferences,
+            "steps": len(self.steps),
+            "execution": {
+                key: getattr(self.execution, key)
+                for key in (
+                    "device",
+                    "precision",
+                    "pack_tokens",
+                    "checkpointing",
+                    "bytes_per_token",
+                    "reference",
+                )
+            },
+            "runs": {
+                run.id: {
+                    "condition": run.condition.name,
+                    "seed": run.seed,
+                    "layers": list(run.condition.layers),
+                    "targets": list(run.condition.targets),
+                    "modules": len(run.condition.modules),
+                    "rank": run.condition.rank,
+                    "parameters": run.condition.parameters,
+                    "of_full": shares[run.id],
+                    "labels": run.condition.labels,
+                    "phases": len(run.condition.phases),
+                }
+                | self._told_of_tuning(run)
+                for run in self.runs
+            },
+            "candidates": {
+                run.id: {
+                    "condition": one.condition,
+                    "seed": run.seed,
+                    **each.values,
+                    "rank": run.condition.rank,
+                    "parameters": run.condition.parameters,
+                }
+                for one in self.tuned
+                for each in one.candidates
+                for run in each.runs
+            },
+            "unresolved": {spec.name: dict(spec.selection) for spec in self.unresolved},
+        }
+
+    def _told_of_tuning(self, run: Run) -> dict[str, Any]:
+        one = next((one for one in self.tuned if one.condition == run.condition.name), None)
+        if one is None:
+            return {}
+        name = self.chosen.get(one.condition)
+        values = next((dict(each.values) for each in one.candidates if each.name == name), None)
+        unknown = {"rank": None, "parameters": None} if values is None and "rank" in one.grid.values else {}
+        about = {"by": one.grid.by, "candidates": len(one.candidates), "chosen": name, "values": values}
+        return {**unknown, "tuned": about}
+
+    def check_resolved(self) -> None:
+        """Raise a UserError, with the command to run, if a condition waits for a record."""
+        for spec in self.unresolved:
+            if needs_record(spec):
+                scores_by(spec.name, spec.selection, {})
+            raise UserError(
+                f"Condition {spec.name!r} names a block of a partition by the record {self.partition_by}, which is not "
+                f"there yet. Make it first: {diagnose_command(str(self.partition_by))}"
+            )
+
+
+def with_choices(plan: Plan) -> Plan:
+    """The plan with what tuning.json says of its candidates."""
+    if not plan.tuned:
+        return plan
+    stored = read_json(plan.folder.tuning) if plan.folder.tuning.is_file() else {}
+    chosen = choices(plan.tuned, stored)
+    runs = {run.id: run for run in plan.runs}
+    for one in plan.tuned:
+        standing = one.become(chosen[one.condition]) if one.condition in chosen else one.standing
+        runs |= {run.id: run for run in standing}
+    return replace(plan, runs=tuple(runs.values()), chosen=chosen)

@@ -1,0 +1,110 @@
+"""From a recipe's preferences to what runs learn from and are asked: parts, trees, prompts, what ends an answer.
+
+Knows nothing of conditions but which branches they learn from.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from stratalign.errors import StudyFailure, UserError
+from stratalign.generation import Prompt
+from stratalign.preferences import (
+    Asked,
+    BadRow,
+    Preference,
+    Preferences,
+    Split,
+    Tree,
+    as_text,
+    check_bad,
+    describe,
+    leaks,
+    prompt_ids,
+    split,
+    tokenize,
+    without_rejected,
+)
+from stratalign.recipe import Recipe
+from stratalign.records import StudyFolder, append_jsonl, told
+from stratalign.training import Run
+
+
+def read_preferences(
+    recipe: Recipe, found: Preferences, tokenizer: PreTrainedTokenizerBase, folder: StudyFolder
+) -> tuple[Split, dict[str, Tree], tuple[BadRow, ...], dict[str, Any]]:
+    """The parts of the preferences, the trees of all their rows by name, bad rows, and an account of all this."""
+    settings = recipe.preferences
+    tokenized = tokenize(found.rows, tokenizer, settings, recipe.training.max_length, recipe.training.on_long)
+    bad = (*found.bad, *tokenized.bad)
+    if bad and (len(bad) > settings.max_bad * found.total or len(bad) == found.total):
+        write_bad_rows(folder, bad)
+    check_bad(bad, found.total, settings, folder.bad_rows, found.columns)
+    trees = {tree.row_id: tree for tree in tokenized.trees}
+    parts = split([row for row in found.rows if row.row_id in trees], settings)
+    if not parts.held_out:
+        raise UserError(
+            "preferences.held_out is 0, but the proof and the verdict need held-out rows. Ask for at least 1."
+        )
+    if leaks(parts):
+        raise StudyFailure(f"The split leaks the clusters {', '.join(leaks(parts)[:5])}. Please report this.")
+    return parts, trees, bad, describe(parts, found, tokenized.bad)
+
+
+def needed_branches(
+    runs: Sequence[Run], train: tuple[Tree, ...], validation: tuple[Tree, ...], held_out: tuple[Tree, ...]
+) -> tuple[tuple[Tree, ...], tuple[Tree, ...], tuple[Tree, ...]]:
+    """Trees of one batch have as many branches as each other, and no more than some condition learns from.
+
+    Validation and held-out pairs keep both responses, so that preferences can be measured whatever was trained.
+
+    Raises:
+        UserError: labels are to be shuffled where nothing is rejected.
+    """
+    trained = [run for run in runs if run.condition.trains]
+    shuffling = next((run.id for run in trained if run.condition.labels == "shuffled"), None)
+    if any(len(tree.branches) == 1 for tree in (*train, *validation, *held_out)):
+        if shuffling is not None:
+            raise UserError(
+                f"Condition {shuffling!r} shuffles labels, but the preferences hold demonstrations, which have no "
+                "rejected response to exchange. Leave it out, or give pairs."
+            )
+        alone = [tuple(map(without_rejected, part)) for part in (train, validation, held_out)]
+        return alone[0], alone[1], alone[2]
+    if trained and shuffling is None and all(run.settings.loss == "sft" for run in trained):
+        return tuple(map(without_rejected, train)), validation, held_out
+    return train, validation, held_out
+
+
+def prompts_of(
+    recipe: Recipe, rows: Sequence[Preference], tokenizer: PreTrainedTokenizerBase
+) -> tuple[Prompt, ...]:
+    """The rows' prompts, as text and as tokens."""
+    return tuple(
+        Prompt(
+            row.row_id,
+            row.cluster,
+            as_text(row.prompt),
+            tuple(prompt_ids(row, tokenizer, recipe.preferences)),
+        )
+        for row in rows
+    )
+
+
+def stop_texts(recipe: Recipe, rows: Sequence[Preference | Asked]) -> tuple[str, ...]:
+    """The texts that end an answer to these prompts."""
+    if recipe.generation.stop != "auto":
+        return tuple(recipe.generation.stop)
+    kinds = Counter(row.kind for row in rows)
+    return ("\n\nHuman:",) if kinds["transcript"] and recipe.preferences.template == "raw" else ()
+
+
+def write_bad_rows(folder: StudyFolder, bad: Sequence[BadRow]) -> None:
+    """Replace bad_rows.jsonl with these rows."""
+    with told(folder.bad_rows):
+        folder.bad_rows.unlink(missing_ok=True)
+    append_jsonl(folder.bad_rows, bad)

@@ -1,0 +1,195 @@
+"""The stage that trains what has no adapter yet, records held-out log-probabilities, and has everything proven.
+
+Knows the order and what is missing; how a run is trained, chosen, adopted or proven is known elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from stratalign.models import AdapterBank, LoadedModel, base_files
+from stratalign.pipeline.adopting import adopt, choose
+from stratalign.pipeline.execution import begin_execution, settle_memory
+from stratalign.pipeline.fingerprints import add_fingerprints
+from stratalign.pipeline.manifest import Manifest
+from stratalign.pipeline.planned import Plan
+from stratalign.pipeline.reading import write_bad_rows
+from stratalign.pipeline.renaming import rename_runs
+from stratalign.pipeline.stages.loading import attach_trained, load_base, make_engine, release
+from stratalign.pipeline.stages.proving import prove
+from stratalign.pipeline.stages.timings import note_training_time, timed
+from stratalign.preferences import Tree
+from stratalign.records import (
+    Progress,
+    append_jsonl,
+    file_digest,
+    keep_jsonl,
+    read_jsonl,
+    write_json,
+    write_text,
+)
+from stratalign.training import Run, evaluate, read_checkpoint, stored_references, train, witnessed
+
+
+def begin(plan: Plan) -> Manifest:
+    """Set the folder up: recipe, execution, data account, run names; the manifest of the study."""
+    folder = plan.folder
+    begin_execution(folder, plan.execution)
+    rename_runs(folder, [(run.condition.name, run.seed) for run in (*plan.runs, *plan.candidates)])
+    write_text(folder.recipe, plan.recipe.to_yaml())
+    write_json(folder.preferences, plan.preferences)
+    if plan.bad:
+        write_bad_rows(folder, plan.bad)
+    add_fingerprints(folder, {key: plan.fingerprints[key] for key in ("model", "preferences", "training")})
+    return Manifest.open(folder, plan)
+
+
+def train_stage(plan: Plan, progress: Progress) -> None:
+    """Train what has no adapter, choose between candidates, record held-out log-probabilities, prove.
+
+    Done: a run whose manifest entry holds a proof and whose held-out records are there; a candidate whose validation
+    records are there. Trained: one whose adapter is saved and entered.
+    """
+    manifest = begin(plan)
+    pending, candidates = _pending(plan, manifest), _unmeasured(plan, manifest)
+    if not pending and not candidates and not plan.waiting:
+        return
+    with timed(plan.folder, "train"):
+        manifest.check_base(base_files(plan.recipe.model))
+        starting = {_print_of(run) for run in (*plan.runs, *plan.candidates)} & plan.fingerprints.keys()
+        add_fingerprints(plan.folder, {name: plan.fingerprints[name] for name in starting})
+        loaded = load_base(plan)
+        manifest.enter_batches("packed" if loaded.packs else "padded")
+        trees = [*plan.train_trees, *plan.held_out_trees]
+        settled = settle_memory(plan.folder, plan.execution, loaded.anatomy, trees, packed=loaded.packs)
+        plan = replace(plan, execution=settled)
+        bank = AdapterBank(loaded.model)
+        tuned = {one.condition for one in plan.tuned}
+        own = [run for run in pending if run.condition.name not in tuned]
+        for cohort in _cohorts(plan, manifest, [*own, *candidates]):
+            _train_cohort(plan, manifest, loaded, bank, cohort, progress)
+        if candidates:
+            rows = plan.validation_trees
+            _record(plan, loaded, bank, candidates, rows, plan.folder.validation, "validation", progress)
+        if candidates or plan.waiting:
+            plan = choose(plan)
+        manifest = Manifest.open(plan.folder, plan)
+        adopt(plan, manifest)
+        pending = _pending(plan, manifest)
+        if pending:
+            rows = plan.held_out_trees
+            _record(plan, loaded, bank, pending, rows, plan.folder.logprobs, "held-out", progress)
+        del loaded, bank
+        release()
+        if pending:
+            prove(plan, manifest, pending, progress)
+
+
+def _pending(plan: Plan, manifest: Manifest) -> list[Run]:
+    """The runs that are reported, without those that wait for a choice, as far as they are not done."""
+    recorded = Counter(row["run"] for row in read_jsonl(plan.folder.logprobs))
+    complete = len(plan.held_out_trees)
+    return [
+        run
+        for run in plan.runs
+        if run.condition.name not in plan.waiting
+        and not (manifest.proven(run.id) and recorded[run.id] == complete)
+    ]
+
+
+def _unmeasured(plan: Plan, manifest: Manifest) -> list[Run]:
+    """The candidates that are not done."""
+    if not plan.tuned:
+        return []
+    recorded = Counter(row["run"] for row in read_jsonl(plan.folder.validation))
+    complete = len(plan.validation_trees)
+    return [run for run in plan.candidates if not (manifest.trained(run.id) and recorded[run.id] == complete)]
+
+
+def _cohorts(plan: Plan, manifest: Manifest, pending: Sequence[Run]) -> list[list[Run]]:
+    """The runs that are still to be trained, in passes: an interrupted pass is finished by the same runs."""
+    todo = [run for run in pending if run.condition.trains and not manifest.trained(run.id)]
+    found = read_checkpoint(plan.folder.checkpoint)
+    begun = [run for run in todo if found is not None and run.id in found.states]
+    rest = [run for run in todo if run not in begun]
+    return [cohort for cohort in (begun, rest) if cohort]
+
+
+def _train_cohort(
+    plan: Plan,
+    manifest: Manifest,
+    loaded: LoadedModel,
+    bank: AdapterBank,
+    cohort: Sequence[Run],
+    progress: Progress,
+) -> None:
+    folder = plan.folder
+    for run in cohort:
+        bank.attach(run.adapter)
+    engine = make_engine(plan, loaded, bank, cohort)
+    reference = None
+    if plan.execution.reference == "stored":
+        circumstances = {
+            "base": manifest.files,
+            "arithmetic": plan.execution.arithmetic(loaded.anatomy),
+        }
+        reference = stored_references(engine, plan.train_trees, circumstances, progress)
+    trained = train(
+        engine,
+        cohort,
+        plan.train_trees,
+        plan.steps,
+        log=folder.training,
+        checkpoint=folder.checkpoint,
+        checkpoint_every=plan.recipe.training.checkpoint_every,
+        reference=reference,
+        progress=progress,
+    )
+    for run in cohort:
+        notes = {
+            "schema": 1,
+            "model": plan.recipe.model.model_dump(mode="json"),
+            "run": run.id,
+            "condition": run.condition.name,
+            "seed": run.seed,
+            "layers": list(run.condition.layers),
+        }
+        target = folder.adapters / run.id
+        bank.save(run.id, target, plan.recipe.model.base, plan.recipe.model.revision, notes)
+        saved_as = file_digest(target / "adapter_model.safetensors")
+        manifest.enter_trained(
+            run.id, saved_as, witnessed(trained.witness, run.id, len(bank.parameters(run.id)))
+        )
+    folder.checkpoint.unlink(missing_ok=True)
+    note_training_time(folder, [run.id for run in cohort], trained.seconds)
+
+
+def _record(
+    plan: Plan,
+    loaded: LoadedModel,
+    bank: AdapterBank,
+    runs: Sequence[Run],
+    trees: Sequence[Tree],
+    file: Path,
+    what: str,
+    progress: Progress,
+) -> None:
+    """Log-probabilities of held-out or validation rows under runs: their tensors are in memory or, trained earlier, on
+    disk."""
+    attach_trained(plan, bank, [run for run in runs if run.id not in bank.specs])
+    names = [run.id for run in runs]
+    engine = make_engine(plan, loaded, bank, runs)
+
+    def told(_what: str, done: int, total: int) -> None:
+        progress(f"{what} log-probabilities", done, total)
+
+    records = list(evaluate(engine, names, trees, told))
+    keep_jsonl(file, lambda row: row["run"] not in names)
+    append_jsonl(file, records)
+
+
+def _print_of(run: Run) -> str:
+    return f"run {run.condition.name}@{run.seed}"
