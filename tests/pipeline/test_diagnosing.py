@@ -1,6 +1,7 @@
 """Diagnoses through the pipeline, on a tiny random model: records, their freshness, and what is chosen by them."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -10,6 +11,7 @@ from cli.command_line import call, refusal, write_recipe
 from stratalign.diagnostics import KINDS, DiagnosticsSettings
 from stratalign.errors import UserError
 from stratalign.pipeline import diagnosing, stage_one
+from stratalign.pipeline.fingerprints import diagnosed_from
 from stratalign.pipeline.stage_one import stable_from
 from stratalign.records import read_json
 
@@ -214,11 +216,33 @@ def test_a_record_of_other_preferences_in_the_studys_folder_is_refused(studied, 
     record["fingerprint"] = record["fingerprint"] | {"preferences": {"digest": "of something else"}}
     (folder / "significance.json").write_text(json.dumps(record))
     change = "conditions={late: {by: diagnostics/significance.json, keep: 0.5}}"
-    with pytest.raises(UserError, match="made from another preferences section"):
+    with pytest.raises(UserError, match="made from other training rows"):
         sa.plan(file, [change], tmp_path / "out")
     (folder / "significance.json").write_text("{}")
     with pytest.raises(UserError, match="is no record of a diagnosis"):
         sa.plan(file, [change], tmp_path / "out")
+
+
+def test_a_record_stands_for_the_rows_that_train_whatever_is_held_out(studied, tmp_path):
+    file, _, found = studied
+    out = tmp_path / "out"
+    (out / "diagnostics").mkdir(parents=True)
+    (out / "diagnostics" / "significance.json").write_bytes(found["significance"].path.read_bytes())
+    change = "conditions={late: {by: diagnostics/significance.json, keep: 0.5}}"
+    planned = sa.plan(file, [change], out)
+    with pytest.raises(
+        UserError, match="made from other training rows"
+    ):  # the split draws others to train on
+        sa.plan(file, [change, "preferences.held_out=6"], out)
+
+    preferences, parts = planned.fingerprints["preferences"], planned.parts
+    stands = diagnosed_from(preferences, parts)
+    fewer = replace(parts, held_out=parts.held_out[1:], unused=parts.held_out[:1])
+    assert diagnosed_from(preferences | {"held_out": 3, "digest": "of a longer file"}, fewer) == stands
+    (first, *rest) = parts.train
+    changed = replace(parts, train=(replace(first, chosen=first.chosen + " !"), *rest))
+    assert diagnosed_from(preferences, changed) != stands
+    assert diagnosed_from(preferences | {"max_length": 7}, parts) != stands
 
 
 def test_the_command_line_prints_tables_and_compares_records(studied):

@@ -7,6 +7,7 @@ Additions (a condition, a seed) bring new fingerprints and leave the stored ones
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from stratalign.blocks import describe_layers
@@ -14,15 +15,16 @@ from stratalign.errors import UserError
 from stratalign.losses import LOSSES
 from stratalign.models import ModelShape
 from stratalign.pipeline.tuning import Tuned
+from stratalign.preferences import Split
 from stratalign.recipe import Recipe
-from stratalign.records import StudyFolder, read_json, write_json
+from stratalign.records import StudyFolder, digest, read_json, write_json
 from stratalign.training import LOSS_KEYS, SHARED_KEYS, Run, TrainingSettings
 
 Fingerprints = dict[str, dict[str, Any]]
 
 
 def fingerprints_of(
-    recipe: Recipe, shape: ModelShape, runs: Sequence[Run], tuned: Sequence[Tuned], digest: str
+    recipe: Recipe, shape: ModelShape, runs: Sequence[Run], tuned: Sequence[Tuned], data_digest: str
 ) -> Fingerprints:
     """What each stored result depends on. Of a tuned condition the values do not count: they are chosen, and may be
     chosen anew when the grid grows."""
@@ -35,7 +37,7 @@ def fingerprints_of(
         "model": {**recipe.model.model_dump(mode="json"), "type": shape.model_type, "layers": shape.n_layers},
         "preferences": {
             **data,
-            "digest": digest,
+            "digest": data_digest,
             **{k: training[k] for k in ("max_length", "on_long")},
         },
         "training": shared,
@@ -62,6 +64,21 @@ def fingerprints_of(
             },
         }
     return prints
+
+
+def diagnosed_from(preferences: Mapping[str, Any], parts: Split) -> dict[str, Any]:
+    """What a record depends on of the preferences: how they are read, and the rows to train and to validate on. Not
+    which others are held out: where rows name their part, more of them change nothing.
+
+    Args:
+        preferences: the fingerprint of that name.
+    """
+    rows = {
+        "train": [asdict(row) for row in parts.train],
+        "validation": [asdict(row) for row in parts.validation],
+    }
+    kept = {key: value for key, value in preferences.items() if key not in ("held_out", "digest")}
+    return {**kept, "rows": digest(rows)}
 
 
 def check_fresh(folder: StudyFolder, wanted: Fingerprints) -> None:

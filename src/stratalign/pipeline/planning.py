@@ -51,8 +51,8 @@ def make_plan(recipe: Recipe, out: Path) -> Plan:
     found = load(recipe.preferences, demonstrations=imitates)
     fingerprints = fingerprints_of(recipe, shape, runs, tuned, found.digest)
     check_fresh(folder, fingerprints)
-    check_records(recipe, folder, fingerprints)
     parts, trees, bad, about = read_preferences(recipe, found, tokenizer, folder)
+    check_records(recipe, folder, fingerprints, parts)
     train, validation, held_out = needed_branches(
         runs,
         *(

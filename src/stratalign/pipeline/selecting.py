@@ -19,7 +19,8 @@ from stratalign.blocks import (
 )
 from stratalign.diagnostics import KINDS
 from stratalign.errors import UserError, unknown_name
-from stratalign.pipeline.fingerprints import Fingerprints, as_stored
+from stratalign.pipeline.fingerprints import Fingerprints, as_stored, diagnosed_from
+from stratalign.preferences import Split
 from stratalign.recipe import Recipe
 from stratalign.records import StudyFolder, read_json
 
@@ -62,8 +63,8 @@ def record_file(by: str, folder: StudyFolder) -> Path:
     return outside if outside.is_file() and not inside.is_file() else inside
 
 
-def check_records(recipe: Recipe, folder: StudyFolder, fingerprints: Fingerprints) -> None:
-    """Refuse a record of the study's own folder that was made from another model or other preferences.
+def check_records(recipe: Recipe, folder: StudyFolder, fingerprints: Fingerprints, parts: Split) -> None:
+    """Refuse a record of the study's own folder that was made from another model or other training rows.
 
     A record from elsewhere is the user's own choice: it may be of other preferences on purpose. One that was made
     without data is of any.
@@ -78,15 +79,22 @@ def check_records(recipe: Recipe, folder: StudyFolder, fingerprints: Fingerprint
     ]
     if recipe.partition.by is not None:
         made_by.append(("The partition", recipe.partition.by))
+    if not made_by:
+        return
+    preferences = diagnosed_from(fingerprints["preferences"], parts)
+    wanted = as_stored({"model": fingerprints["model"], "preferences": preferences})
     for what, by in made_by:
         if not (folder.path / by).is_file():
             continue
         stored = read_json(folder.path / by)["fingerprint"]
-        for key in ("model", "preferences"):
-            if key in stored and stored[key] != as_stored(fingerprints[key]):
+        for key in wanted:
+            if key in stored and stored[key] != wanted[key]:
+                other = (
+                    "another model" if key == "model" else "other training rows, or from rows read otherwise"
+                )
                 raise UserError(
-                    f"{what} is chosen by the record {folder.path / by}, which was made from another "
-                    f"{key} section. Make it again: {diagnose_command(by, str(folder.path))}"
+                    f"{what} is chosen by the record {folder.path / by}, which was made from {other}. Make it again: "
+                    f"{diagnose_command(by, str(folder.path))}"
                 )
 
 

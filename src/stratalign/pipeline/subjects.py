@@ -17,7 +17,7 @@ from stratalign.models import (
     module_names,
     read_adapter_config,
 )
-from stratalign.pipeline.fingerprints import as_stored
+from stratalign.pipeline.fingerprints import as_stored, diagnosed_from
 from stratalign.pipeline.planned import Plan
 from stratalign.pipeline.stage_one import KEPT, stage_folder
 from stratalign.records import SAFE_NAME, digest, file_digest, read_json
@@ -113,7 +113,7 @@ def training_of(plan: Plan) -> dict[str, Any]:
     """What the training of a plan's only run depends on beside the model: data, settings, rank and rate."""
     (run,) = plan.runs
     return {
-        "preferences": plan.fingerprints["preferences"],
+        "preferences": diagnosed_from(plan.fingerprints["preferences"], plan.parts),
         "training": plan.fingerprints["training"] | plan.fingerprints[f"run {run.id}@{run.seed}"]["training"],
         "rank": run.condition.rank,
         "learning_rate": next(iter(run.condition.phases[0].modules.values())),
