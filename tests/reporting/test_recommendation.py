@@ -249,8 +249,14 @@ def test_a_pilot_says_whether_the_full_study_could_decide(tmp_path: Path) -> Non
     assert (recipe["decided"], paper["decided"]) == (False, True)
     text = page_text(folder)
     assert "This is a pilot" in text
-    assert "the full study (160 prompts) could see 0.16, and the observed +0.12 would not be decided" in text
-    assert "the full study (1,000 prompts) could see 0.07, and the observed +0.12 would be decided" in text
+    assert (
+        "the study as the recipe has it (160 prompts) could see 0.16, and the observed +0.12 would not be decided"
+        in text
+    )
+    assert (
+        "a study of the paper's size (1,000 prompts) could see 0.07, and the observed +0.12 would be decided"
+        in text
+    )
 
 
 def test_the_config_to_paste_makes_the_adapter_that_was_trained(tmp_path: Path) -> None:

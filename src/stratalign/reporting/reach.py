@@ -114,7 +114,11 @@ def question(one: Contrast, prompts: int, tests: int, sizes: Sequence[int]) -> Q
     if one.sure:
         words += f", and the observed {signed(one.gain, 2)} is decided"
     for size in () if one.sure else larger:
-        kind = "the full study" if size.prompts > prompts else "a study"
+        kind = (
+            "a study of the paper's size"
+            if size.prompts == PAPER_PROMPTS
+            else "the study as the recipe has it"
+        )
         would = "would" if size.decided else "would not"
         words += f"; {kind} ({size.prompts:,} prompts) could see {size.detectable:.2f}"
         words += f", and the observed {signed(one.gain, 2)} {would} be decided"
