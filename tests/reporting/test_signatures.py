@@ -16,7 +16,7 @@ from answered_studies import ALL, FEW, HALF, MOST, NONE, answered_study
 from stratalign.cli.verbs import app
 from stratalign.recipe import load_recipe
 from stratalign.reporting import read_study, report, summarise
-from stratalign.reporting.commands import located, with_condition
+from stratalign.reporting.commands import located, scaled_rate, with_condition
 from stratalign.reporting.signatures import CATALOGUE, Signature, find_signatures
 
 LOST = tuple(-value for value in ALL)
@@ -220,3 +220,24 @@ def test_a_condition_that_is_offered_takes_nobodys_name_and_has_no_dot(written: 
     )
     (dotted,) = with_condition({"conditions": {"base": None}}, "mid-0.1_tuned", {})
     assert dotted == "conditions.mid-0_1_tuned"
+
+
+def test_another_learning_rate_reaches_conditions_and_what_is_tuned():
+    tuned = {"learning_rate": {"local": [1e-5, 2e-5], "global": 5e-6}, "by": "margin"}
+    recipe = {
+        "training": {"learning_rate": 1e-5},
+        "conditions": {
+            "base": None,
+            "mid": {"learning_rate": 3e-5},
+            "joint": {"tune": tuned},
+            "full": {"rank": 8},
+        },
+        "tune": {"conditions": ["full"], "learning_rate": [5e-6, 1e-5]},
+    }
+    assert scaled_rate(recipe, 3) == {
+        "training.learning_rate": 3e-5,
+        "conditions.mid.learning_rate": 9e-5,
+        "conditions.joint.tune.learning_rate": {"local": [3e-5, 6e-5], "global": 1.5e-5},
+        "tune.learning_rate": [1.5e-5, 3e-5],
+    }
+    assert scaled_rate({"conditions": ["base", "mid"], "tune": None}, 0.5) == {"training.learning_rate": 5e-6}

@@ -50,11 +50,20 @@ def with_condition(recipe: Mapping[str, Any], name: str, settings: Mapping[str, 
 
 
 def scaled_rate(recipe: Mapping[str, Any], factor: float) -> dict[str, object]:
-    """The change that multiplies the recipe's learning rate, or that of each block."""
-    rate = training(recipe).get("learning_rate", 1e-5)
-    if isinstance(rate, Mapping):
-        return {"training.learning_rate": {name: _short(float(one) * factor) for name, one in rate.items()}}
-    return {"training.learning_rate": _short(float(rate) * factor)}
+    """The changes that multiply every learning rate of the recipe: its own, a condition's, and those to be tuned."""
+    found: dict[str, object] = {
+        "training.learning_rate": _scaled(training(recipe).get("learning_rate", 1e-5), factor)
+    }
+    written = recipe.get("conditions")
+    named = written.items() if isinstance(written, Mapping) else ()
+    places = [("tune", recipe.get("tune"))]
+    for name, settings in named:
+        if isinstance(settings, Mapping) and "." not in str(name):
+            places += [(f"conditions.{name}", settings), (f"conditions.{name}.tune", settings.get("tune"))]
+    for path, settings in places:
+        if isinstance(settings, Mapping) and settings.get("learning_rate") is not None:
+            found[f"{path}.learning_rate"] = _scaled(settings["learning_rate"], factor)
+    return found
 
 
 def training(recipe: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -62,8 +71,13 @@ def training(recipe: Mapping[str, Any]) -> Mapping[str, Any]:
     return recipe.get("training") or {}
 
 
-def _short(value: float) -> float:
-    return float(f"{value:.3g}")
+def _scaled(rate: Any, factor: float) -> Any:
+    """A rate, a list of rates or rates of blocks, to three digits."""
+    if isinstance(rate, Mapping):
+        return {name: _scaled(one, factor) for name, one in rate.items()}
+    if isinstance(rate, Sequence) and not isinstance(rate, str):
+        return [_scaled(one, factor) for one in rate]
+    return float(f"{float(rate) * factor:.3g}")
 
 
 def _yaml(value: object) -> str:
