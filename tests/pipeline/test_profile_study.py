@@ -3,7 +3,7 @@
 import pytest
 
 import stratalign as sa
-from cli.command_line import write_recipe
+from cli.command_line import call, write_recipe
 from stratalign.errors import UserError
 from stratalign.records import read_json
 
@@ -31,6 +31,23 @@ def test_windows_equal_conditions_with_the_same_layers(make_model, transcripts, 
     assert all(entry["proof"]["proven"] for entry in runs.values())
     sa.report([tmp_path / "short"])
     assert read_json(tmp_path / "short" / "results.json")["profile"]["window"] == 3
+
+
+def test_a_plan_says_what_would_be_trained_twice(make_model, transcripts, tmp_path):
+    written = {
+        "base": None,
+        "again": {"block": "none", "sampling_seed": 1},  # trains nothing, as base does
+        "a": {"layers": "0-2"},
+        "faster": {"layers": "0-2", "learning_rate": 1e-3},
+        "b": {"layers": [0, 1, 2]},
+    }
+    file = write_recipe(
+        tmp_path / "recipe.yaml", make_model("llama", layers=4), transcripts, conditions=written, seeds=[0, 1],
+        profile={"random": 0},
+    )  # fmt: skip
+    assert sa.plan(file, out=tmp_path / "out").describe()["alike"] == [["a", "b", "window-0-2"]]
+    said = call("plan", file, "--out", tmp_path / "out").out
+    assert "Trained 3 times, with the same modules and settings: a, b, window-0-2." in said
 
 
 def test_a_plan_refuses_windows_that_the_model_is_too_shallow_for(make_model, transcripts, tmp_path):

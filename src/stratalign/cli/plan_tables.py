@@ -67,6 +67,8 @@ def plan(planned: Mapping[str, Any]) -> None:
     console.print(shown)
     say("Arithmetic: the operations inside layers of one training step, as a share of full's.")
     _candidates(planned)
+    for names in planned["alike"]:
+        say(f"Trained {len(names)} times, with the same modules and settings: {', '.join(names)}.")
     for name, selection in planned["unresolved"].items():
         record = selection["by"] if selection.get("by") else by
         say(f"{name}: by record {record}, which is not there yet: {diagnose_command(record, out)}")

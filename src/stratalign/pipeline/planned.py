@@ -24,11 +24,11 @@ from stratalign.errors import UserError
 from stratalign.generation import Prompt
 from stratalign.models import ModelShape
 from stratalign.pipeline.execution import Execution
-from stratalign.pipeline.fingerprints import Fingerprints
+from stratalign.pipeline.fingerprints import Fingerprints, as_stored
 from stratalign.pipeline.tuning import Tuned, choices
 from stratalign.preferences import BadRow, Split, Tree
 from stratalign.recipe import Recipe
-from stratalign.records import StudyFolder, read_json
+from stratalign.records import StudyFolder, digest, read_json
 from stratalign.training import MicroBatch, Run
 
 
@@ -151,8 +151,19 @@ class Plan:
                 for each in one.candidates
                 for run in each.runs
             },
+            "alike": [list(names) for names in self._alike()],
             "unresolved": {spec.name: dict(spec.selection) for spec in self.unresolved},
         }
+
+    def _alike(self) -> list[tuple[str, ...]]:
+        """Conditions that train the same modules with the same settings, under several names."""
+        names: dict[str, list[str]] = {}
+        tuned = {one.condition for one in self.tuned}
+        for run in self.runs:
+            if run.condition.trains and run.condition.name not in tuned and run.seed == self.runs[0].seed:
+                made_of = self.fingerprints[f"run {run.condition.name}@{run.seed}"]
+                names.setdefault(digest(as_stored(made_of)), []).append(run.condition.name)
+        return [tuple(each) for each in names.values() if len(each) > 1]
 
     def _told_of_tuning(self, run: Run) -> dict[str, Any]:
         one = next((one for one in self.tuned if one.condition == run.condition.name), None)
