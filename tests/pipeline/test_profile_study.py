@@ -38,7 +38,7 @@ def test_a_plan_says_what_would_be_trained_twice(make_model, transcripts, tmp_pa
         "base": None,
         "again": {"block": "none", "sampling_seed": 1},  # trains nothing, as base does
         "a": {"layers": "0-2"},
-        "faster": {"layers": "0-2", "learning_rate": 1e-3},
+        "faster": {"layers": "0-2", "learning_rate": 7e-3},
         "b": {"layers": [0, 1, 2]},
     }
     file = write_recipe(
