@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from stratalign import cli
-from stratalign.cli.demo_words import world
 from stratalign.errors import UserError
+from stratalign.reporting.calibrated import world_in_words
 from stratalign.showcase import demo
 
 SMALL = [
@@ -95,7 +95,7 @@ def test_the_calibration_says_who_found_the_layer_and_who_spoke_where_there_is_n
             name: {"named": readings[one][0], "largest": readings[one][1], "reading": one}
             for name, one in said.items()
         }
-        return world({"planted": planted, "instruments": instruments})
+        return world_in_words({"planted": planted, "instruments": instruments})
 
     found = told(4, a="named", b="wrong", c="no signal", d="no one largest")
     assert found == (

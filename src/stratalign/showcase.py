@@ -13,6 +13,7 @@ from stratalign.microworld import PREFERENCE_SETS, STUDY, people, read_request, 
 from stratalign.pipeline import study
 from stratalign.records import Progress, Response, StudyFolder, read_json, read_jsonl, silent
 from stratalign.reporting import report
+from stratalign.reporting.calibrated import FOLDER as WORLDS
 
 SETS = ("fluency", "mixed")
 ALL_SETS = ("fluency", "coherence", "factuality", "mixed")
@@ -84,14 +85,14 @@ def demo(
 
         given = [f"preferences.source=microworld:{name}", *larger, *changes]
         studies[name] = study(STUDY, given, folder / name, told)
-    page = report([one.path for one in studies.values()], folder)
     exhibits = {name: _exhibit(one, name) for name, one in studies.items()}
     asked = CALIBRATION if calibration else ()
 
     def counted(_what: str, done: int, total: int) -> None:
         progress("calibration: worlds", done, total)
 
-    records = calibrate(folder / "calibration", asked, QUICK_WORLD, QUICK, progress=counted)
+    records = calibrate(folder / WORLDS, asked, QUICK_WORLD, QUICK, progress=counted)
+    page = report([one.path for one in studies.values()], folder)
     return Showcase(exhibits, page, records)
 
 

@@ -34,7 +34,7 @@ MOST = (1,) * 30 + (-1,) * 10
 FEW = (1,) * 14 + (-1,) * 9 + (0,) * 17
 """14 wins, 9 losses: +0.125, with 23 of 40 prompts that differ."""
 
-CONTROLS: dict[str, Any] = {
+WRITTEN: dict[str, Any] = {
     "base_again": {"block": "none", "sampling_seed": 1},
     "shuffled": {"block": "full", "labels": "shuffled"},
     "random": {"random": "mid", "seed": 1},
@@ -43,8 +43,11 @@ CONTROLS: dict[str, Any] = {
         name: {"by": "diagnostics/significance.json", "keep": 0.2, "ranking": "shuffled", "seed": seed}
         for seed, name in enumerate(("drawn-1", "drawn-2", "drawn-3", "drawn-wide"))
     },
+    "drawn-other": {"by": "diagnostics/gradients.json", "keep": 0.2, "ranking": "shuffled"},
+    "chosen": {"by": "diagnostics/significance.json", "keep": 0.2},
+    "other": {"by": "diagnostics/gradients.json", "keep": 0.2},
 }
-DRAWN = dict.fromkeys(("drawn-1", "drawn-2", "drawn-3"), (0, 3, 6, 9))
+DRAWN = dict.fromkeys(("drawn-1", "drawn-2", "drawn-3", "drawn-other"), (0, 3, 6, 9))
 LAYERS: dict[str, Sequence[int]] = {
     "base_again": [], "shuffled": range(12), "random": [1, 4, 6, 10], "thin": range(12), **DRAWN,
     "drawn-wide": range(12),
@@ -73,7 +76,7 @@ def answered_study(
 
     Args:
         path: its folder.
-        gains: condition -> dimension -> what each prompt scores above the base; names of `CONTROLS` are controls.
+        gains: condition -> dimension -> what each prompt scores above the base; names of `WRITTEN` have its settings.
         objective: what the preferences are meant to move.
         dimensions: what was judged, higher is better.
         steps, pairs, answers, scores: changes of one record; each gets the run, and which of its records it is.
@@ -83,7 +86,7 @@ def answered_study(
     """
     study = StudyFolder(path)
     names = ["base", *gains]
-    own = {name: CONTROLS.get(name) for name in names}
+    own = {name: WRITTEN.get(name) for name in names}
     recipe = {
         "model": "tiny/model",
         "preferences": {

@@ -135,6 +135,15 @@ def test_rankings_dealt_out_anew_are_draws_and_many_of_them_are_told_together(tm
     assert len(results["conclusions"]["controls"]) == 3
 
 
+def test_a_choice_is_held_against_draws_of_its_own_ranking(tmp_path: Path) -> None:
+    # All train four layers. The draw of the other choice's ranking does as well as the choice: it is not its own.
+    drawn = ["drawn-1", "drawn-2", "drawn-3"]
+    gains = {"chosen": ALL, "other": HALF, **dict.fromkeys(drawn, HALF), "drawn-other": ALL}
+    found = answer_of(answered_study(tmp_path, {name: {"fluency": gain} for name, gain in gains.items()}))
+    assert [one["condition"] for one in found["held_against"]] == drawn
+    assert (found["train"]["condition"], found["any_layers_would_do"]) == ("chosen", False)
+
+
 def test_draws_that_train_more_are_no_rivals(tmp_path: Path) -> None:
     # What twelve random layers do as well says nothing of which four layers matter.
     gains = {"full": {"fluency": HALF}, "mid": {"fluency": ALL}, "drawn-wide": {"fluency": ALL}}

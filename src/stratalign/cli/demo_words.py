@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from stratalign.cli.study_tables import results
 from stratalign.cli.terminal import paragraph, say
+from stratalign.reporting.calibrated import world_in_words
 
 if TYPE_CHECKING:
     from stratalign.showcase import Showcase, Shown
@@ -24,38 +25,8 @@ def showcase(found: Showcase) -> None:
         results(one.results)
     say("")
     for record in found.calibration:
-        paragraph(world(record))
+        paragraph(world_in_words(record))
     say(f"Report: {found.page}")
-
-
-def world(record: Mapping[str, Any]) -> str:
-    """What each instrument said in a world in which the truth is known, in one line."""
-    instruments = record["instruments"].items()
-    told = ", ".join(f"{name} {_pointed(one)}" for name, one in instruments)
-    names = [one["named"] for _, one in instruments]
-    if record["planted"] is None:
-        spoke = sum(named is not None for named in names)
-        verdict = (
-            "As it should be, none names a layer"
-            if not spoke
-            else f"{spoke} of {len(names)} wrongly name one"
-        )
-        return f"Calibration, no layer carries the preference: {told}. {verdict}."
-    sure = sum(named == record["planted"] for named in names)
-    near = sum(
-        one["reading"] != "no signal" and one["largest"] == record["planted"] for _, one in instruments
-    )
-    return (
-        f"Calibration, layer {record['planted']} is known to carry it: {told}. {near} of {len(names)} point at it, "
-        f"{sure} for certain."
-    )
-
-
-def _pointed(one: Mapping[str, Any]) -> str:
-    """Names a layer, points at one that is not surely the largest, or sees nothing."""
-    if one["named"] is not None:
-        return f"names layer {one['named']}"
-    return "sees nothing" if one["reading"] == "no signal" else f"points at layer {one['largest']}"
 
 
 def answers(shown: Sequence[Shown], condition: str, dimension: str) -> None:

@@ -12,6 +12,7 @@ from stratalign.errors import UserError
 from stratalign.records import StudyFolder
 from stratalign.reporting.across import across, left_alone
 from stratalign.reporting.answer_box import answer_box
+from stratalign.reporting.calibrated import calibration_beside
 from stratalign.reporting.inputs import StudyRecords, read_study, study_folder
 from stratalign.reporting.page import render
 from stratalign.reporting.recommendation import Recommendation
@@ -47,7 +48,8 @@ def report(folders: Sequence[Path], out: Path | None = None) -> Path:
         folders: finished or half-finished study folders; each gets its own results.json,
             recommendation.json, tables/ and figures/.
         out: the page's file, or a folder for it. By default the study's own report.html; for several studies,
-            report.html beside the first one's folder. What several studies share lies in report_files/ beside it.
+            report.html beside the first one's folder. What several studies share lies in report_files/ beside it;
+            what the demo's calibration left beside it is shown too.
 
     Returns:
         The page's path.
@@ -63,7 +65,8 @@ def report(folders: Sequence[Path], out: Path | None = None) -> Path:
     members = [one.member for one in views]
     groups = across(members) if len(views) > 1 else []
     write_across(page, groups)
-    write_page(page, render(views, groups, left_alone(members) if groups else []))
+    known = calibration_beside(page) if len(views) > 1 else None
+    write_page(page, render(views, groups, left_alone(members) if groups else [], known))
     return page
 
 

@@ -18,6 +18,7 @@ from markupsafe import Markup
 
 from stratalign.reporting import numbers, pictures, svg
 from stratalign.reporting.across import Across
+from stratalign.reporting.calibrated import Calibration
 from stratalign.reporting.contrasts import ALPHA, RESAMPLES
 from stratalign.reporting.equivalences import MARGIN
 from stratalign.reporting.sections import StudyView
@@ -25,19 +26,26 @@ from stratalign.reporting.sections import StudyView
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def render(views: Sequence[StudyView], groups: Sequence[Across] = (), alone: Sequence[str] = ()) -> str:
+def render(
+    views: Sequence[StudyView],
+    groups: Sequence[Across] = (),
+    alone: Sequence[str] = (),
+    calibration: Calibration | None = None,
+) -> str:
     """The page over one or several studies, in the given order.
 
     Args:
         views: the studies.
         groups: what studies of one protocol say beside each other.
         alone: folders of the studies that are in no group, where there are groups.
+        calibration: worlds in which it is known what matters.
     """
     environment = _environment()
     content = {
         "views": views,
         "groups": groups,
         "alone": alone,
+        "calibration": calibration,
         "resamples": RESAMPLES,
         "alpha": ALPHA,
         "margin": MARGIN,

@@ -22,7 +22,8 @@ SAID: dict[Outcome, str] = {
 
 def held_against(condition: str, results: Results, evidence: Evidence) -> tuple[Held, ...]:
     """The condition head to head with whatever trains all layers, and with the controls that it has to beat: random
-    layers and equal parameters, but none that trains more than it does."""
+    layers and equal parameters, but none that trains more than it does, and of random draws its own where it has
+    some."""
     layers = results.study.model.get("layers")
     whole = [
         run.condition
@@ -31,11 +32,14 @@ def held_against(condition: str, results: Results, evidence: Evidence) -> tuple[
     ]
     sizes = {run.condition: run.parameters or 0 for run in results.runs}
     larger = {name for name, size in sizes.items() if size > (1 + ALIKE) * sizes.get(condition, 0) > 0}
+    own = {role.condition for role in evidence.roles if condition in role.held_against}
+    drawn = {role.condition for role in evidence.roles if role.kind == "random layers"}
+    aside = larger | (drawn - own if drawn & own else set())
     found = []
     for role in evidence.roles:
         if role.eligible and role.condition in whole:
             found.append(_head_to_head(condition, role.condition, "full", "all layers", evidence))
-        elif role.kind in ("random layers", "equal parameters") and role.condition not in larger:
+        elif role.kind in ("random layers", "equal parameters") and role.condition not in aside:
             found.append(_head_to_head(condition, role.condition, role.kind, role.about, evidence))
     return tuple(found)
 

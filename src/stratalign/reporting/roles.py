@@ -156,6 +156,8 @@ def _described(
         if _draws_modules(one.settings):
             of_kinds = "of the same kinds, " if "ranking" in one.settings else ""
             alike = _alike(one, trained, list(trained))
+            chosen = {key: value for key, value in one.settings.items() if key not in ("ranking", "seed")}
+            alike = [name for name in alike if trained[name].settings == chosen] or alike
             as_many = f", about as many parameters as {several(alike)}" if alike else ""
             return f"modules {of_kinds}drawn at random{as_many}", tuple(alike), tuple(alike)
         asked = one.settings.get("random")
