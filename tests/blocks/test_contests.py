@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from stratalign.blocks import SELECTORS, SelectorsSettings, selector_conditions
+from stratalign.blocks import SELECTORS, SelectorsSettings, draws_of_kinds, selector_conditions
 from stratalign.errors import UserError
 from stratalign.listing import catalogues
 from stratalign.recipe import parse_recipe
@@ -23,6 +23,16 @@ def test_the_section_stands_for_one_condition_each_and_as_many_random_draws():
     assert made["even"] == {"by": "even", **common}
     assert made["random-5"] == {"by": "random", "seed": 4, "draw": 4, **common}
     assert selector_conditions(SelectorsSettings(), ["q_proj"]) == {}
+
+
+def test_draws_of_a_selectors_own_kinds_are_its_ranking_dealt_out_anew():
+    settings = SelectorsSettings(by=["even", "auto_rgn"], arithmetic=0.6, same_kinds=5, seed=4)
+    made = selector_conditions(settings, ["q_proj"])
+    names = [f"auto_rgn-kinds-{n}" for n in range(1, 6)]
+    assert list(made)[-5:] == names == list(draws_of_kinds(settings, "auto_rgn"))
+    assert made["auto_rgn-kinds-3"] == {**made["auto_rgn"], "ranking": "shuffled", "seed": 6}
+    assert draws_of_kinds(settings, "even") == draws_of_kinds(settings, "snr") == ()
+    assert "auto_rgn-kinds-3" in [spec.name for spec in recipe({"by": ["auto_rgn"], "same_kinds": 5}).specs()]
 
 
 @pytest.mark.parametrize(
@@ -50,6 +60,8 @@ def test_a_recipe_without_selectors_is_written_as_before():
         ({"by": ["even"], "random": 4}, "greater than or equal to 5"),
         ({"by": ["even"], "unit": "block"}, "Known: module, layer"),
         ({"by": ["even"], "parameters": 1}, "less than 1"),
+        ({"by": ["snr"], "same_kinds": 4}, "same_kinds is 0 or at least 5, got 4"),
+        ({"by": ["snr"], "same_kinds": 5, "unit": "layer"}, "whole layers have all kinds"),
         ({"by": ["even"], "parmeters": 0.5}, "Did you mean 'parameters'?"),
     ],
 )

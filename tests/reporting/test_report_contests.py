@@ -41,27 +41,37 @@ def outcomes(name):
         "auto_rgn": [1] * 24 + [-1] * 8 + [0] * 8,
         "significance": [1] * 18 + [0] * 22,
         "mid": [0] * 40,
+        "gradients-kinds-1": [1] * 40,
+        **{f"gradients-kinds-{n}": [1] * 20 + [0] * 20 for n in range(2, 6)},
     }.get(name, [1] * 10 + [0] * 30)
 
 
-@pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    folder = StudyFolder(full_study(tmp_path_factory.mktemp("contest") / "study", NAMES))
+def contest_study(path, *kinds):
+    """A study in which `kinds`, if any, are draws of the kinds that gradients chose."""
+    names = [*NAMES, *kinds]
+    folder = StudyFolder(full_study(path, names))
     draws = "".join(
         f"  {name}: {{by: random, draw: {n}, parameters: 0.33}}\n" for n, name in enumerate(DRAWS)
     )
-    section = "selectors: {by: [gradients, auto_rgn, significance, even], parameters: 0.33}\n"
-    write_text(folder.recipe, RECIPE + draws + section)
-    entries = manifest(NAMES)
+    dealt = "by: diagnostics/gradients.json, signal: norm, parameters: 0.33, ranking: shuffled"
+    draws += "".join(f"  {name}: {{{dealt}, seed: {n}}}\n" for n, name in enumerate(kinds))
+    listed = f"by: [gradients, auto_rgn, significance, even], parameters: 0.33, same_kinds: {len(kinds)}"
+    write_text(folder.recipe, f"{RECIPE}{draws}selectors: {{{listed}}}\n")
+    entries = manifest(names)
     entries["runs"]["gradients"]["of_full"] = {"parameters": 0.33, "arithmetic": 0.7}
     write_json(folder.manifest, entries)
     write_json(folder.judges, judges(fluency="higher"))
     write_scores(
         folder.scores,
-        [score(name, n, 1.0 + value) for name in NAMES for n, value in enumerate(outcomes(name))],
+        [score(name, n, 1.0 + value) for name in names for n, value in enumerate(outcomes(name))],
     )
     report([folder.path])
     return folder
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    return contest_study(tmp_path_factory.mktemp("contest") / "study")
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +128,23 @@ def test_a_condition_of_the_users_own_with_as_many_parameters_stands_among_them(
         "even",
         "mid",
     ]
+
+
+def test_draws_of_its_own_kinds_say_what_is_left_of_a_selector(contest, tmp_path):
+    """Their mean by row: 1 on rows 0 to 19, 0.2 on the others; gradients is 0.8 above that on half of the rows."""
+    kinds = [f"gradients-kinds-{n}" for n in range(1, 6)]
+    folder = contest_study(tmp_path / "study", *kinds)
+    results = json.loads(folder.results.read_text())
+    (found,) = results["selectors"]
+    best, other = of(found, "gradients"), of(found, "auto_rgn")
+    assert best["kinds_difference"] == pytest.approx(0.4)
+    assert (best["kinds_beaten"], best["kinds_draws"]) == (4, 5)
+    assert best["kinds_low"] < 0.4 < best["kinds_high"]
+    assert best["kinds_p_holm"] < 0.001  # one such test: nothing to correct
+    assert (other["kinds_difference"], other["kinds_draws"]) == (None, 0)
+    assert best["difference"] == of(contest, "gradients")["difference"]  # to the random draws as before
+    assert "to that of draws of its own kinds +0.40" in folder.report.read_text()
+    assert {one["kind"] for one in results["roles"] if one["condition"] in kinds} == {"random layers"}
 
 
 def test_random_draws_are_controls_and_never_recommended(study):

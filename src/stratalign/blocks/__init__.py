@@ -13,6 +13,7 @@ from stratalign.blocks.conditions import (
 from stratalign.blocks.contests import (
     SELECTORS,
     SelectorsSettings,
+    draws_of_kinds,
     selector_conditions,
 )
 from stratalign.blocks.families import (
@@ -110,6 +111,7 @@ __all__ = [
     "describe_family",
     "describe_layers",
     "diagnose_command",
+    "draws_of_kinds",
     "drop_share",
     "expand_conditions",
     "hard_mask",

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from stratalign.blocks.specs import EVEN, RANDOM, UNITS
+from stratalign.blocks.specs import EVEN, RANDOM, SHUFFLED, UNITS
 from stratalign.errors import unknown_name
 
 
@@ -82,6 +82,12 @@ class SelectorsSettings(BaseModel):
     random: int = Field(
         DRAWS, ge=DRAWS, description="random draws of as many parameters, to hold them against"
     )
+    same_kinds: int = Field(
+        0,
+        ge=0,
+        description="for each selector with a record, further draws of as many modules of the kinds that it chose; 0 "
+        f"or at least {DRAWS}",
+    )
     seed: int = Field(0, ge=0, description="of the random draws")
 
     @field_validator("by")
@@ -100,15 +106,30 @@ class SelectorsSettings(BaseModel):
             raise ValueError(str(unknown_name("unit", self.unit, UNITS)))
         return self
 
+    @model_validator(mode="after")
+    def _enough_of_the_same_kinds(self) -> SelectorsSettings:
+        if self.same_kinds and self.unit == "layer":
+            raise ValueError("same_kinds is for single modules: whole layers have all kinds; leave it out")
+        if 0 < self.same_kinds < DRAWS:
+            raise ValueError(f"same_kinds is 0 or at least {DRAWS}, got {self.same_kinds}")
+        return self
+
     @property
     def draws(self) -> tuple[str, ...]:
         """The names of the random draws' conditions."""
         return tuple(f"{RANDOM}-{draw + 1}" for draw in range(self.random)) if self.by else ()
 
 
+def draws_of_kinds(settings: SelectorsSettings, name: str) -> tuple[str, ...]:
+    """The names of the draws that have one selector's own kinds of modules; none for one without a record."""
+    if name not in settings.by or SELECTORS[name].signal is None:
+        return ()
+    return tuple(f"{name}-kinds-{draw + 1}" for draw in range(settings.same_kinds))
+
+
 def selector_conditions(settings: SelectorsSettings, targets: list[str]) -> dict[str, dict[str, Any] | None]:
-    """The conditions that the section stands for, as a recipe would write them: base, full, one for each selector, and
-    the random draws. None where no selector is named.
+    """The conditions that the section stands for, as a recipe would write them: base, full, one for each selector, the
+    random draws, and those of each selector's own kinds. None where no selector is named.
 
     Args:
         targets: what `full` trains; all of these conditions choose among the same kinds of modules.
@@ -126,4 +147,7 @@ def selector_conditions(settings: SelectorsSettings, targets: list[str]) -> dict
         found[name] = {"by": chosen.by, **signal, **common}
     for draw, name in enumerate(settings.draws):
         found[name] = {"by": RANDOM, "seed": settings.seed, "draw": draw, **common}
+    for name in settings.by:
+        for draw, own in enumerate(draws_of_kinds(settings, name)):
+            found[own] = {**(found[name] or {}), "ranking": SHUFFLED, "seed": settings.seed + draw}
     return found

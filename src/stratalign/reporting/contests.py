@@ -15,13 +15,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from pydantic import ValidationError
 
 from stratalign import stats
-from stratalign.blocks import SelectorsSettings
+from stratalign.blocks import SelectorsSettings, draws_of_kinds
 from stratalign.reporting.comparing import Floats, ScoreTable, aligned, sides_with_base
 from stratalign.reporting.contrasts import ALPHA, LEVEL, RESAMPLES, SEED, Measure
 from stratalign.reporting.equivalences import MARGIN
@@ -37,9 +37,11 @@ OWN = "your own"
 
 @dataclass(frozen=True)
 class Contestant:
-    """One selector on one dimension. `gain` is the net win rate against base, turned so that above 0 is better, `share`
-    that of full's mean gain; `difference` is to the mean of the draws, in net win rate. `beaten` of `draws` draws gain
-    less. `parameters_of_full` and `arithmetic_of_full` are shares of what full costs. What is None is not known.
+    """One selector on one dimension. `gain` is the net win rate against base, turned so that above 0 is better,
+    `share` that of full's mean gain; `difference` is to the mean of the draws, in net win rate. `beaten` of `draws`
+    draws gain less. The same beside draws of as many modules of its own kinds, where there are `kinds_draws` of them:
+    what is above 0 there is the choice of places, not of kinds. `parameters_of_full` and `arithmetic_of_full` are
+    shares of what full costs. What is None is not known.
 
     The verdict is "beats random draws" where the difference is above 0 after Holm's correction over the conditions and
     all draws are beaten; "no better than random" where its interval lies below the margin; else "cannot tell".
@@ -63,6 +65,12 @@ class Contestant:
     p_holm: float | None
     beaten: int
     draws: int
+    kinds_difference: float | None
+    kinds_low: float | None
+    kinds_high: float | None
+    kinds_p_holm: float | None
+    kinds_beaten: int
+    kinds_draws: int
     parameters: int | None
     parameters_of_full: float | None
     arithmetic_of_full: float | None
@@ -142,7 +150,8 @@ def _contest(
     full: str | None,
     entries: Mapping[str, Mapping[str, Any]],
 ) -> Contest | None:
-    asked = [*names, *settings.draws, *([] if full is None else [full])]
+    kinds = [own for name in names for own in draws_of_kinds(settings, name)]
+    asked = [*names, *settings.draws, *kinds, *([] if full is None else [full])]
     sides = [side for group in sides_with_base(table, asked, [measure]) for side in group]
     places = {side.condition: at for at, side in enumerate(sides)}
     draws = [name for name in settings.draws if name in places]
@@ -155,12 +164,10 @@ def _contest(
         name: _gain(name, one)
         for name, one in zip(places, _means(outcomes, np.zeros_like(outcomes), rows.clusters), strict=True)
     }
-    of_draws = np.mean([outcomes[:, places[name]] for name in draws], axis=0)
-    mine = np.stack([outcomes[:, places[name]] for name in there], axis=1)
-    beside = np.stack([of_draws] * len(there), axis=1)
-    compared = _means(mine, beside, rows.clusters)
-    tests = stats.difference_tests(mine, beside, rows.clusters, draws=RESAMPLES, seed=SEED)
-    corrected = stats.holm([one.flip_p for one in tests])
+    by_name = {name: outcomes[:, at] for name, at in places.items()}
+    of_kinds = {name: [own for own in draws_of_kinds(settings, name) if own in places] for name in there}
+    to_draws = _to_draws(by_name, gains, dict.fromkeys(there, draws), rows.clusters)
+    to_kinds = _to_draws(by_name, gains, {name: own for name, own in of_kinds.items() if own}, rows.clusters)
     shares, why = _shares(table, measure, there, full)
     found = [
         _contestant(
@@ -169,12 +176,11 @@ def _contest(
             measure,
             gains[name],
             shares.get(name),
-            comparison,
-            (test.flip_p, p_holm),
-            [gains[draw].gain for draw in draws],
+            to_draws[name],
+            to_kinds.get(name),
             entries.get(name, {}),
         )
-        for name, comparison, test, p_holm in zip(there, compared, tests, corrected, strict=True)
+        for name in there
     ]
     return Contest(
         judge=measure.judge,
@@ -182,11 +188,45 @@ def _contest(
         dimension=measure.dimension,
         full=gains.get(full) if full is not None else None,
         draws=tuple(gains[name] for name in draws),
-        mean_of_draws=_mean(of_draws),
+        mean_of_draws=_mean(np.mean([by_name[name] for name in draws], axis=0)),
         margin=MARGIN,
         why_no_share=why,
         rows=tuple(found),
     )
+
+
+class ToDraws(NamedTuple):
+    """A condition's outcomes less the mean outcome of draws: p by sign flips, corrected over the conditions, and how
+    many of the draws gain less."""
+
+    comparison: stats.Comparison
+    p_value: float | None
+    p_holm: float | None
+    beaten: int
+    draws: int
+
+
+def _to_draws(
+    outcomes: Mapping[str, Floats],
+    gains: Mapping[str, DrawGain],
+    draws: Mapping[str, Sequence[str]],
+    clusters: Sequence[str],
+) -> dict[str, ToDraws]:
+    """Every condition of `draws` beside the mean of its draws; outcomes [rows] by condition."""
+    if not draws:
+        return {}
+    mine = np.stack([outcomes[name] for name in draws], axis=1)
+    means = [np.mean([outcomes[draw] for draw in drawn], axis=0) for drawn in draws.values()]
+    beside = np.stack(means, axis=1)
+    tests = stats.difference_tests(mine, beside, clusters, draws=RESAMPLES, seed=SEED)
+    corrected = stats.holm([one.flip_p for one in tests])
+    found = {}
+    for at, (name, comparison) in enumerate(zip(draws, _means(mine, beside, clusters), strict=True)):
+        own = gains[name].gain
+        rivals = [gains[draw].gain for draw in draws[name]]
+        beaten = sum(own is not None and one is not None and own > one for one in rivals)
+        found[name] = ToDraws(comparison, tests[at].flip_p, corrected[at], beaten, len(rivals))
+    return found
 
 
 def _contestant(
@@ -195,12 +235,11 @@ def _contestant(
     measure: Measure,
     gain: DrawGain,
     share: Share | None,
-    comparison: stats.Comparison,
-    p_values: tuple[float | None, float | None],
-    draws: Sequence[float | None],
+    to_draws: ToDraws,
+    to_kinds: ToDraws | None,
     entry: Mapping[str, Any],
 ) -> Contestant:
-    beaten = sum(one is not None and gain.gain is not None and gain.gain > one for one in draws)
+    comparison, own = to_draws.comparison, None if to_kinds is None else to_kinds.comparison
     of_full = entry.get("of_full") or {}
     found = Contestant(
         selector=selector,
@@ -217,10 +256,16 @@ def _contestant(
         difference=comparison.mean_difference,
         difference_low=comparison.difference_low,
         difference_high=comparison.difference_high,
-        p_value=p_values[0],
-        p_holm=p_values[1],
-        beaten=beaten,
-        draws=len(draws),
+        p_value=to_draws.p_value,
+        p_holm=to_draws.p_holm,
+        beaten=to_draws.beaten,
+        draws=to_draws.draws,
+        kinds_difference=None if own is None else own.mean_difference,
+        kinds_low=None if own is None else own.difference_low,
+        kinds_high=None if own is None else own.difference_high,
+        kinds_p_holm=None if to_kinds is None else to_kinds.p_holm,
+        kinds_beaten=0 if to_kinds is None else to_kinds.beaten,
+        kinds_draws=0 if to_kinds is None else to_kinds.draws,
         parameters=entry.get("parameters"),
         parameters_of_full=of_full.get("parameters"),
         arithmetic_of_full=of_full.get("arithmetic"),
@@ -245,6 +290,12 @@ def _words(one: Contestant) -> str:
         f"{signed(one.difference, 2)} {interval(one.difference_low, one.difference_high, 2)} to the mean of "
         f"{one.draws} draws, Holm p {p_value(one.p_holm)}, better than {one.beaten} of {one.draws}"
     )
+    if one.kinds_draws:
+        numbers += (
+            f"; to that of draws of its own kinds {signed(one.kinds_difference, 2)} "
+            f"{interval(one.kinds_low, one.kinds_high, 2)}, Holm p {p_value(one.kinds_p_holm)}, better than "
+            f"{one.kinds_beaten} of {one.kinds_draws}"
+        )
     return {
         "beats random draws": f"{one.condition} beats random draws on {one.dimension}: {numbers}.",
         "no better than random": f"{one.condition} is no better than random draws on {one.dimension} "
