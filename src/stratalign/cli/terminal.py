@@ -6,6 +6,7 @@ import json
 import re
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,6 +18,9 @@ from stratalign.records import silent
 
 WIDTH = 100
 """Columns of running text, and of tables that no terminal shows."""
+
+EVERY = 60.0
+"""Seconds after which a log hears of a stage that goes on."""
 
 console = Console(highlight=False)
 if not console.is_terminal:
@@ -52,7 +56,7 @@ def text_out(text: str) -> None:
 
 @contextmanager
 def progress(quiet: bool = False) -> Iterator[Report]:
-    """Progress bars on a terminal, one line for each stage elsewhere."""
+    """Progress bars on a terminal; elsewhere a line at the end of each stage, and one after every `EVERY` seconds."""
     if quiet:
         yield silent
     elif console.is_terminal:
@@ -73,9 +77,13 @@ def progress(quiet: bool = False) -> Iterator[Report]:
 
             yield show
     else:
+        said = time.monotonic()
 
         def tell(what: str, done: int, total: int) -> None:
-            if done == total:
+            nonlocal said
+            now = time.monotonic()
+            if done == total or now - said >= EVERY:
+                said = now
                 say(f"{what}: {done} of {total}")
 
         yield tell
