@@ -26,11 +26,11 @@ FOUND = {
         contrast("mid", "reward_accuracy", judge="text", protocol="text"),
         contrast("mid", "topic", seed=1),
     ],
+    "controls_in_words": ["base_again (the base, sampled anew) moves nothing, as it should."],
     "tax_in_words": [f"mid: {'no tax ' * 9}; unsure: \u22120.15 [\u22120.29, \u22120.01]."],
     "conclusions": {
         "note": None,
         "winner": [{"words": "Training mid suffices to do better than base on claim_accuracy. " * 3}],
-        "controls": [{"words": "base_again (the base, sampled anew) moves nothing, as it should."}],
     },
 }  # fmt: skip
 
@@ -97,7 +97,12 @@ def test_a_study_without_any_scores_says_why(capsys):
     nothing = {
         "note": "No answer yet: no answers have been judged yet.",
         "winner": [],
-        "controls": [],
     }
-    found = FOUND | {"judged": None, "comparisons": [], "tax_in_words": [], "conclusions": nothing}
+    found = FOUND | {
+        "judged": None,
+        "comparisons": [],
+        "tax_in_words": [],
+        "controls_in_words": [],
+        "conclusions": nothing,
+    }
     assert printed(found, capsys) == ["No answer yet: no answers have been judged yet."]
