@@ -25,7 +25,7 @@ from benchmarks.options import SKIPPED, add_model_options, make_bench
 from benchmarks.sides import CONDITIONS, Bench, joint_engine, make_runs, step_jointly, train_jointly
 from stratalign.errors import UserError
 from stratalign.records import write_text
-from stratalign.reporting import svg
+from stratalign.reporting.figures import svg
 from stratalign.training import plan_steps
 
 SIZES = (1, 2, 4, 8, 16)

@@ -8,7 +8,7 @@ import pytest
 
 from stratalign import cli
 from stratalign.errors import UserError
-from stratalign.reporting.calibrated import world_in_words
+from stratalign.reporting.diagnosed.calibrated import world_in_words
 from stratalign.showcase import demo
 
 SMALL = [

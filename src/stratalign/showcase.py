@@ -13,7 +13,7 @@ from stratalign.microworld import PREFERENCE_SETS, STUDY, people, read_request, 
 from stratalign.pipeline import study
 from stratalign.records import Progress, Response, StudyFolder, read_json, read_jsonl, silent
 from stratalign.reporting import report
-from stratalign.reporting.calibrated import FOLDER as WORLDS
+from stratalign.reporting.diagnosed.calibrated import FOLDER as WORLDS
 
 SETS = ("fluency", "mixed")
 ALL_SETS = ("fluency", "coherence", "factuality", "mixed")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stratalign.reporting import pictures
+from stratalign.reporting.figures import pictures
 
 
 @pytest.fixture(autouse=True)

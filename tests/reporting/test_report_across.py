@@ -15,10 +15,10 @@ from test_report_page import Parsed
 from stratalign import stats
 from stratalign.records import StudyFolder, append_jsonl, read_json, write_json, write_scores, write_text
 from stratalign.reporting import read_study, recommend, report, summarise
-from stratalign.reporting.answer_box import answer_box
-from stratalign.reporting.pooling import pool
-from stratalign.reporting.ranking import Judging, ranks, strategies
-from stratalign.reporting.sections import view
+from stratalign.reporting.page.answer_box import answer_box
+from stratalign.reporting.page.sections import view
+from stratalign.reporting.tables.pooling import pool
+from stratalign.reporting.tables.ranking import Judging, ranks, strategies
 
 SCORES = {
     "one": {"base": [1, 2, 3, 4], "mid": [2, 3, 4, 5]},

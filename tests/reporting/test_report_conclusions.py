@@ -13,7 +13,7 @@ from signed_studies import ALTERNATING, MOSTLY_LOST, Values, signed_study
 
 from stratalign.records import StudyFolder, write_json, write_text
 from stratalign.reporting import Results, read_study, summarise
-from stratalign.reporting.roles import Role
+from stratalign.reporting.findings.roles import Role
 
 OBJECTIVE = "preferences: {objective: [fluency]}\n"
 THIN = f"{OBJECTIVE}conditions: {{base: , full: , mid: , thin: {{block: full, parameters_like: mid}}}}\n"

@@ -6,7 +6,7 @@ from fake_studies import full_study
 
 from stratalign.records import write_json
 from stratalign.reporting import report
-from stratalign.reporting.diagnoses import diagnosis_views
+from stratalign.reporting.diagnosed.diagnoses import diagnosis_views
 
 SHARE = {"value": 0.7, "standard_error": 0.05, "low": 0.6, "high": 0.8}
 OTHER = SHARE | {"value": 0.3, "low": 0.2, "high": 0.4}

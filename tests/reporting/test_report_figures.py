@@ -10,8 +10,9 @@ import pytest
 from fake_studies import full_study, manifest
 
 from stratalign.records import StudyFolder, write_json
-from stratalign.reporting import numbers, report, svg
-from stratalign.reporting.curves import loss_curves
+from stratalign.reporting import numbers, report
+from stratalign.reporting.figures import svg
+from stratalign.reporting.figures.curves import loss_curves
 
 SVG = "{http://www.w3.org/2000/svg}"
 

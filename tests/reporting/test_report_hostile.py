@@ -16,9 +16,9 @@ from test_report_page import Parsed
 from hostile import HOSTILE
 from stratalign.records import StudyFolder, read_json, read_jsonl, write_json, write_text
 from stratalign.reporting import report
-from stratalign.reporting.cards import inert
-from stratalign.reporting.latex import SPECIAL, escaped
-from stratalign.reporting.sheets import csv_text
+from stratalign.reporting.page.cards import inert
+from stratalign.reporting.tables.latex import SPECIAL, escaped
+from stratalign.reporting.tables.sheets import csv_text
 
 
 def hostile_study(path: Path) -> Path:

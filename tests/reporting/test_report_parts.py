@@ -17,19 +17,20 @@ from test_report_page import Parsed, page_of
 
 from stratalign.models import audit
 from stratalign.records import StudyFolder, file_digest, read_json, read_jsonl, write_json, write_text
-from stratalign.reporting import pictures, read_study, recommend, report, summarise
-from stratalign.reporting.answer_box import answer_box
-from stratalign.reporting.bars import Bar, Group, grouped_bars
-from stratalign.reporting.contrasts import Measure
-from stratalign.reporting.differences import largest_differences
-from stratalign.reporting.drawings import loss_kinds
-from stratalign.reporting.excerpts import CUT, WHOLE, row_kind, side_by_side
-from stratalign.reporting.grids import Grid, score_grid
-from stratalign.reporting.heatmap import HeatColumn, HeatRow, heatmap
-from stratalign.reporting.reproducing import reproducing, shareable
-from stratalign.reporting.sections import view
-from stratalign.reporting.states import run_states, state_rows
-from stratalign.reporting.tradeoff import tradeoffs
+from stratalign.reporting import read_study, recommend, report, summarise
+from stratalign.reporting.comparisons.contrasts import Measure
+from stratalign.reporting.comparisons.grids import Grid, score_grid
+from stratalign.reporting.figures import pictures
+from stratalign.reporting.figures.bars import Bar, Group, grouped_bars
+from stratalign.reporting.figures.heatmap import HeatColumn, HeatRow, heatmap
+from stratalign.reporting.figures.paper import loss_kinds
+from stratalign.reporting.findings.states import run_states, state_rows
+from stratalign.reporting.page.answer_box import answer_box
+from stratalign.reporting.page.differences import largest_differences
+from stratalign.reporting.page.excerpts import CUT, WHOLE, row_kind, side_by_side
+from stratalign.reporting.page.reproducing import reproducing, shareable
+from stratalign.reporting.page.sections import view
+from stratalign.reporting.tables.tradeoff import tradeoffs
 
 FLUENCY = Measure("text", "text", "fluency", "share", "higher", "")
 LENGTH = Measure("text", "text", "length", "words", "higher", "")

@@ -14,10 +14,10 @@ from test_report_page import Parsed, page_of
 
 from stratalign.records import Score, StudyFolder, read_scores, write_json, write_scores
 from stratalign.reporting import read_study, report, summarise
-from stratalign.reporting.comparing import paired_scores, score_table
-from stratalign.reporting.grids import score_grid
-from stratalign.reporting.spreads import dimension_spreads
-from stratalign.reporting.sureness import Part, could_see, how_sure
+from stratalign.reporting.comparisons.comparing import paired_scores, score_table
+from stratalign.reporting.comparisons.grids import score_grid
+from stratalign.reporting.comparisons.spreads import dimension_spreads
+from stratalign.reporting.page.sureness import Part, could_see, how_sure
 
 WARNING = "The judge judge-large and the studied model <b>x</b> are of one family (Qwen)."
 

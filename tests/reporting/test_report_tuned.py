@@ -6,8 +6,8 @@ import fake_studies
 import pytest
 
 from stratalign.reporting.inputs import read_study
+from stratalign.reporting.page.tuned import tuned_view
 from stratalign.reporting.results import summarise
-from stratalign.reporting.tuned import tuned_view
 
 
 def candidate(name, rate, mean, behind=None):

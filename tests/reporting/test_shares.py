@@ -7,9 +7,9 @@ import random
 import pytest
 from fake_studies import score
 
-from stratalign.reporting.comparing import score_table
-from stratalign.reporting.contrasts import Measure
-from stratalign.reporting.shares import one_more_draw, shares_of_full
+from stratalign.reporting.comparisons.comparing import score_table
+from stratalign.reporting.comparisons.contrasts import Measure
+from stratalign.reporting.comparisons.shares import one_more_draw, shares_of_full
 
 FLUENCY = Measure("text", "text", "fluency", "share", "higher", "")
 

@@ -16,7 +16,7 @@ from answered_studies import ALL, FEW, HALF, MOST, NONE, answered_study
 from stratalign.cli.verbs import app
 from stratalign.recipe import load_recipe
 from stratalign.reporting import read_study, report, summarise
-from stratalign.reporting.commands import located, scaled_rate, with_condition
+from stratalign.reporting.answer.commands import located, scaled_rate, with_condition
 from stratalign.reporting.signatures import CATALOGUE, Signature, find_signatures
 
 LOST = tuple(-value for value in ALL)

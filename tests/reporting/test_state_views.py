@@ -4,8 +4,8 @@ from fake_studies import full_study
 
 from stratalign.records import write_json
 from stratalign.reporting import report
-from stratalign.reporting.depth_lines import DepthPanel, Point, depth_lines
-from stratalign.reporting.diagnoses import diagnosis_views
+from stratalign.reporting.diagnosed.diagnoses import diagnosis_views
+from stratalign.reporting.figures.depth_lines import DepthPanel, Point, depth_lines
 
 PARTITION = {"local": [0], "global": [1]}
 

@@ -4,7 +4,7 @@ from fake_studies import full_study
 
 from stratalign.records import write_json
 from stratalign.reporting import report
-from stratalign.reporting.diagnoses import diagnosis_views
+from stratalign.reporting.diagnosed.diagnoses import diagnosis_views
 
 PARTITION = {"local": [0], "global": [1]}
 WEIGHTS = {

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from stratalign.cli.study_tables import results
 from stratalign.cli.terminal import paragraph, say
-from stratalign.reporting.calibrated import world_in_words
+from stratalign.reporting.diagnosed.calibrated import world_in_words
 
 if TYPE_CHECKING:
     from stratalign.showcase import Showcase, Shown

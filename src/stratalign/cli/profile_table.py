@@ -7,7 +7,7 @@ from typing import Any
 
 from stratalign.cli.tabling import interval, number, table
 from stratalign.cli.terminal import console, paragraph, say
-from stratalign.reporting.shares import one_more_draw
+from stratalign.reporting.comparisons.shares import one_more_draw
 
 
 def profile(record: Mapping[str, Any]) -> None:

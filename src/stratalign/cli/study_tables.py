@@ -8,8 +8,8 @@ from typing import Any
 
 from stratalign.cli.tabling import table
 from stratalign.cli.terminal import console, paragraph, say
-from stratalign.reporting.commands import located
-from stratalign.reporting.tuned import tuned_in_words
+from stratalign.reporting.answer.commands import located
+from stratalign.reporting.page.tuned import tuned_in_words
 
 ACROSS = 8
 """With more dimensions than this beside the objective, each has a line and each condition a column."""

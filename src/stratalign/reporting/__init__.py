@@ -10,18 +10,18 @@ from pathlib import Path
 
 from stratalign.errors import UserError
 from stratalign.records import StudyFolder
-from stratalign.reporting.across import across, left_alone
-from stratalign.reporting.answer_box import answer_box
-from stratalign.reporting.calibrated import calibration_beside
+from stratalign.reporting.answer.recommendation import Recommendation
+from stratalign.reporting.answer.recommending import recommend
+from stratalign.reporting.diagnosed.calibrated import calibration_beside
 from stratalign.reporting.inputs import StudyRecords, read_study, study_folder
-from stratalign.reporting.page import render
-from stratalign.reporting.recommendation import Recommendation
-from stratalign.reporting.recommending import recommend
+from stratalign.reporting.page.across import across, left_alone
+from stratalign.reporting.page.answer_box import answer_box
+from stratalign.reporting.page.layout import render
+from stratalign.reporting.page.sections import StudyView, view
+from stratalign.reporting.page.writing import write_across, write_page, write_study
 from stratalign.reporting.results import Results, as_json, summarise
-from stratalign.reporting.sections import StudyView, view
 from stratalign.reporting.signatures import Signature, find_signatures
 from stratalign.reporting.sizing import PowerTable, power
-from stratalign.reporting.writing import write_across, write_page, write_study
 
 __all__ = [
     "PowerTable",

@@ -15,16 +15,18 @@ from itertools import combinations
 from typing import Any, NamedTuple
 
 from stratalign.records import SCHEMA, Score
-from stratalign.reporting.agreement import Agreed, agreements, second_judges
-from stratalign.reporting.categories import Categories, categories
-from stratalign.reporting.comparing import ScoreTable, compare_pairs, compare_with_base, score_table
-from stratalign.reporting.conclusions import Conclusions, conclude
-from stratalign.reporting.contests import Contest, selector_contests
-from stratalign.reporting.contrasts import ALPHA, BASE, LEVEL, RESAMPLES, SEED, Contrast, Measure
-from stratalign.reporting.controls import controls_in_words
-from stratalign.reporting.disagreements import with_notes
-from stratalign.reporting.equal_length import EqualLength, at_equal_length
-from stratalign.reporting.equivalences import (
+from stratalign.reporting.comparisons.agreement import Agreed, agreements, second_judges
+from stratalign.reporting.comparisons.categories import Categories, categories
+from stratalign.reporting.comparisons.comparing import (
+    ScoreTable,
+    compare_pairs,
+    compare_with_base,
+    score_table,
+)
+from stratalign.reporting.comparisons.contrasts import ALPHA, BASE, LEVEL, RESAMPLES, SEED, Contrast, Measure
+from stratalign.reporting.comparisons.disagreements import with_notes
+from stratalign.reporting.comparisons.equal_length import EqualLength, at_equal_length
+from stratalign.reporting.comparisons.equivalences import (
     MARGIN,
     SCALE_SHARE,
     Equivalence,
@@ -34,18 +36,21 @@ from stratalign.reporting.equivalences import (
     tax_in_words,
     tax_tests,
 )
-from stratalign.reporting.evidence import Evidence, gather, objective_measures
-from stratalign.reporting.families import Family, correct_against_base, correct_pairs, families
-from stratalign.reporting.grids import score_grid
+from stratalign.reporting.comparisons.families import Family, correct_against_base, correct_pairs, families
+from stratalign.reporting.comparisons.grids import score_grid
+from stratalign.reporting.comparisons.levels import SeedLevels, seed_levels
+from stratalign.reporting.comparisons.matched import ASSUMPTION, Matched, matched_pairs
+from stratalign.reporting.comparisons.spreads import DimensionSpread, dimension_spreads
+from stratalign.reporting.findings.conclusions import Conclusions, conclude
+from stratalign.reporting.findings.contests import Contest, selector_contests
+from stratalign.reporting.findings.controls import controls_in_words
+from stratalign.reporting.findings.evidence import Evidence, gather, objective_measures
+from stratalign.reporting.findings.profile import Profile, layer_profile
+from stratalign.reporting.findings.progress import unfinished
+from stratalign.reporting.findings.roles import Role, condition_roles
+from stratalign.reporting.findings.runs import RunResult, mean_scores, ordered_runs, run_result
+from stratalign.reporting.findings.states import RunStates, run_states
 from stratalign.reporting.inputs import StudyRecords
-from stratalign.reporting.levels import SeedLevels, seed_levels
-from stratalign.reporting.matched import ASSUMPTION, Matched, matched_pairs
-from stratalign.reporting.profile import Profile, layer_profile
-from stratalign.reporting.progress import unfinished
-from stratalign.reporting.roles import Role, condition_roles
-from stratalign.reporting.runs import RunResult, mean_scores, ordered_runs, run_result
-from stratalign.reporting.spreads import DimensionSpread, dimension_spreads
-from stratalign.reporting.states import RunStates, run_states
 
 
 @dataclass(frozen=True)

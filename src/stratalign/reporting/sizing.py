@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from stratalign import stats
 from stratalign.errors import UserError
-from stratalign.reporting.comparing import paired_scores, score_table
+from stratalign.reporting.comparisons.comparing import paired_scores, score_table
+from stratalign.reporting.findings.runs import ordered_runs
 from stratalign.reporting.inputs import StudyRecords, read_study
 from stratalign.reporting.results import summarise, that_decide
-from stratalign.reporting.runs import ordered_runs
 
 Floats = NDArray[np.float64]
 Effect = Literal["mean difference", "net win rate"]

@@ -8,18 +8,18 @@ from functools import cached_property
 from typing import Any
 
 from stratalign.records import Score
-from stratalign.reporting.contrasts import BASE, Contrast
-from stratalign.reporting.evidence import Evidence
+from stratalign.reporting.comparisons.contrasts import BASE, Contrast
+from stratalign.reporting.findings.evidence import Evidence
+from stratalign.reporting.findings.runs import RunResult
 from stratalign.reporting.inputs import StudyRecords
 from stratalign.reporting.results import Results, evidence_of, that_decide
-from stratalign.reporting.runs import RunResult
 
 
 @dataclass(frozen=True)
 class Signature:
     """One pattern that was seen: in what, what it may come from, what to look at, and what to type next.
 
-    `next` names the study's folder as `{study}`, see `commands`.
+    `next` names the study's folder as `{study}`, see `answer.commands`.
     """
 
     name: str

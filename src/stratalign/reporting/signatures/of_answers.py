@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from stratalign.reporting.commands import scaled_rate, study_command, training
-from stratalign.reporting.contrasts import BASE
+from stratalign.reporting.answer.commands import scaled_rate, study_command, training
+from stratalign.reporting.comparisons.contrasts import BASE
+from stratalign.reporting.findings.runs import RunResult
 from stratalign.reporting.numbers import percent, plain, signed
-from stratalign.reporting.runs import RunResult
 from stratalign.reporting.signatures.case import Case, Signature
 
 SAME = 0.9

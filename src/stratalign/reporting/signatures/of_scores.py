@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 
-from stratalign.reporting.choosing import choose
-from stratalign.reporting.commands import study_command, training, with_condition
-from stratalign.reporting.comparing import valid
-from stratalign.reporting.evidence import size, size_and_p
+from stratalign.reporting.answer.choosing import choose
+from stratalign.reporting.answer.commands import study_command, training, with_condition
+from stratalign.reporting.answer.withholding import shuffled_gains
+from stratalign.reporting.comparisons.comparing import valid
+from stratalign.reporting.findings.evidence import size, size_and_p
+from stratalign.reporting.findings.runs import RunResult
 from stratalign.reporting.numbers import listed, percent, plain
-from stratalign.reporting.runs import RunResult
 from stratalign.reporting.signatures.case import Case, Signature
-from stratalign.reporting.withholding import shuffled_gains
 
 CEILING = 0.9
 """Share of scores with one value, above which a dimension has next to nothing left to differ by."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stratalign import stats
-from stratalign.reporting.commands import scaled_rate, study_command, training
+from stratalign.reporting.answer.commands import scaled_rate, study_command, training
 from stratalign.reporting.numbers import listed, percent, signed
 from stratalign.reporting.signatures.case import Case, Signature
 

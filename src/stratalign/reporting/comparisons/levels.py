@@ -1,0 +1,119 @@
+"""Training seeds as a level: how much one seed differs from the next, and what another one would give. Pure.
+
+The contrasts with base stack the rows of all seeds, and their intervals are for other prompts under these seeds; the
+intervals here are for other seeds as well (`stats.seed_level`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from stratalign import stats
+from stratalign.reporting.comparisons.comparing import (
+    ScoreTable,
+    Side,
+    aligned,
+    sides_of_pairs,
+    sides_with_base,
+)
+from stratalign.reporting.comparisons.contrasts import LEVEL, Measure
+from stratalign.reporting.numbers import interval, listed, signed
+
+
+@dataclass(frozen=True)
+class SeedEffects:
+    """One contrast's net win rate under each seed, every seed counting alike. `low` and `high` are for other seeds and
+    other prompts; `between_seeds` is the standard deviation of `net_win_rates`."""
+
+    condition: str
+    against: str
+    judge: str
+    protocol: str
+    dimension: str
+    seeds: tuple[str, ...]
+    net_win_rates: tuple[float, ...]
+    mean: float | None
+    between_seeds: float | None
+    standard_error: float | None
+    degrees_of_freedom: float | None
+    low: float | None
+    high: float | None
+    words: str
+
+
+@dataclass(frozen=True)
+class SeedLevels:
+    """What can be said about seeds in this study: a sentence, and the effects where there are several."""
+
+    words: str
+    effects: tuple[SeedEffects, ...]
+
+
+def seed_levels(
+    table: ScoreTable,
+    order: Sequence[str],
+    measures: Sequence[Measure],
+    pairs: Sequence[tuple[str, str]],
+    meant: Sequence[Measure],
+) -> SeedLevels:
+    """Every condition that has several seeds against base on `measures`, and `pairs` on what is `meant` to move."""
+    sides = list(sides_with_base(table, order, measures))
+    sides += [sides_of_pairs(table, pairs, measure) for measure in meant]
+    effects = [found for group in sides if group for found in _effects(group, table)]
+    most = max((len(found.seeds) for found in effects), default=1)
+    if most == 1:
+        words = (
+            "One seed was trained: every result is of this seed alone; what another would give is not known."
+        )
+    elif most == 2:
+        words = (
+            "Two seeds were trained: they show whether an effect repeats, but hardly how much seeds differ."
+        )
+    else:
+        words = f"{most} seeds were trained; intervals over seeds are for other seeds and other prompts."
+    return SeedLevels(words, tuple(found for found in effects if len(found.seeds) > 1))
+
+
+def _effects(sides: Sequence[Side], table: ScoreTable) -> list[SeedEffects]:
+    rows, a, b, clusters = aligned(sides, table.cluster)
+    signs = np.sign(a - b)
+    seeds = [str(row.seed) for row in rows]
+    found = []
+    for at, side in enumerate(sides):
+        level = stats.seed_level(signs[:, at], seeds, clusters, level=LEVEL)
+        if level.n:
+            found.append(_result(side, level))
+    return found
+
+
+def _result(side: Side, level: stats.SeedLevel) -> SeedEffects:
+    each = listed(
+        [f"{signed(rate, 2)} (seed {seed})" for seed, rate in zip(level.seeds, level.effects, strict=True)]
+    )
+    words = f"{side.condition} against {side.against} on {side.measure.dimension}: {each}"
+    if len(level.seeds) == 1:
+        words += "; of this seed alone."
+    elif level.low is None:
+        words += "; one cluster of prompts gives no interval."
+    else:
+        words += f"; over seeds {signed(level.mean, 2)} {interval(level.low, level.high, 2)}"
+        words += ", from two seeds hardly more than a guess." if len(level.seeds) == 2 else "."
+    return SeedEffects(
+        condition=side.condition,
+        against=side.against,
+        judge=side.measure.judge,
+        protocol=side.measure.protocol,
+        dimension=side.measure.dimension,
+        seeds=level.seeds,
+        net_win_rates=level.effects,
+        mean=level.mean,
+        between_seeds=level.between_seeds,
+        standard_error=level.standard_error,
+        degrees_of_freedom=level.degrees_of_freedom,
+        low=level.low,
+        high=level.high,
+        words=words,
+    )
