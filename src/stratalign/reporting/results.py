@@ -36,7 +36,15 @@ from stratalign.reporting.comparisons.equivalences import (
     tax_in_words,
     tax_tests,
 )
-from stratalign.reporting.comparisons.families import Family, correct_against_base, correct_pairs, families
+from stratalign.reporting.comparisons.families import (
+    CONTROLS,
+    NULL_CONTROLS,
+    PROFILE,
+    Family,
+    correct_against_base,
+    correct_pairs,
+    families,
+)
 from stratalign.reporting.comparisons.grids import score_grid
 from stratalign.reporting.comparisons.levels import SeedLevels, seed_levels
 from stratalign.reporting.comparisons.matched import ASSUMPTION, Matched, matched_pairs
@@ -44,6 +52,7 @@ from stratalign.reporting.comparisons.spreads import DimensionSpread, dimension_
 from stratalign.reporting.findings.conclusions import Conclusions, conclude
 from stratalign.reporting.findings.contests import Contest, selector_contests
 from stratalign.reporting.findings.controls import controls_in_words
+from stratalign.reporting.findings.draws import AgainstDraws, against_draws
 from stratalign.reporting.findings.evidence import Evidence, gather, objective_measures
 from stratalign.reporting.findings.profile import Profile, layer_profile
 from stratalign.reporting.findings.progress import unfinished
@@ -76,7 +85,8 @@ class Results:
     """All numbers of one study, and what they say. `why_no_comparison` is None where there are comparisons.
 
     `comparisons` are against base, of every protocol; `pairs` between the other conditions, of the judged protocol
-    on what the preferences are meant to move. `controls_in_words` tells many draws of one kind together. `families`
+    on what the preferences are meant to move. `controls_in_words` tells many draws of one kind
+    together, `against_draws` holds candidates beside their mean. `families`
     says how many tests are corrected together. Claims of equality are in `equivalences` (head to head) and
     `tax_tests` (outside of the objective, with `tax_in_words` by condition); `equal_length` and `matched` hold
     contrasts at equal length and at equal KL to base, `seeds` those over seeds, `categories` those of means over
@@ -101,6 +111,7 @@ class Results:
     tax_tests: tuple[TaxTest, ...]
     tax_in_words: tuple[str, ...]
     controls_in_words: tuple[str, ...]
+    against_draws: tuple[AgainstDraws, ...]
     equal_length: tuple[EqualLength, ...]
     matched: tuple[Matched, ...]
     seeds: SeedLevels
@@ -138,6 +149,9 @@ def summarise(records: StudyRecords) -> Results:
     table = score_table(records.scores, conditions)
     nulls = {role.condition for role in roles if role.null}
     aside = {role.condition for role in roles if role.aside}
+    controls = {role.condition for role in roles if role.control}
+    apart = dict.fromkeys(nulls, NULL_CONTROLS) | dict.fromkeys(aside, PROFILE)
+    apart |= dict.fromkeys(controls, CONTROLS)
     main = [condition for condition in order if condition not in aside]
     of_judge = [one for one in measures if one.key[:2] == judged]
     meant = objective_measures(of_judge, study.objective)
@@ -146,13 +160,12 @@ def summarise(records: StudyRecords) -> Results:
         correct_against_base(
             compare_with_base(table, order, measures),
             deciding,
-            nulls,
             {measure.key for measure in meant},
-            aside,
+            apart,
         )
     )
     tested = [condition for condition in main if condition not in nulls]
-    pairs = with_notes(correct_pairs(compare_pairs(table, tested, meant)))
+    pairs = with_notes(correct_pairs(compare_pairs(table, tested, meant, controls), controls))
     why_none = None if compared else _why_none(records, order)
     evidence = gather(_of_main(roles), judged, measures, study.objective, compared, pairs, tasks)
     by_run: dict[str, list[Score]] = defaultdict(list)
@@ -161,10 +174,12 @@ def summarise(records: StudyRecords) -> Results:
     results = tuple(run_result(records, *run, mean_scores(by_run[run[0]], measures)) for run in runs)
     trained = [role.condition for role in roles if role.eligible]
     each = list(combinations(trained, 2))
-    grouped = categories(table, main, of_judge, nulls)
+    grouped = categories(table, main, of_judge, apart)
     full = _full(results, trained, study)
     claimed = _claimed(table, meant, trained, full, compared, pairs)
     taxed = tax_tests(table, trained, evidence.others, compared)
+    parameters = {run.condition: run.parameters for run in results}
+    beside = against_draws(table, evidence.roles, evidence.objective, parameters)
     concluded = conclude(evidence, why_none or _why_not_judged(compared, judged))
     return Results(
         study=study,
@@ -175,7 +190,8 @@ def summarise(records: StudyRecords) -> Results:
         comparisons=tuple(compared),
         pairs=tuple(pairs),
         conclusions=concluded,
-        controls_in_words=controls_in_words(evidence, concluded.controls),
+        controls_in_words=controls_in_words(evidence, concluded.controls, beside),
+        against_draws=beside,
         why_no_comparison=why_none,
         missing=(
             *(note for note in records.missing if not note.startswith("timings.json")),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from stratalign import stats
 from stratalign.reporting.comparisons.contrasts import ALPHA, LEVEL, Contrast
-from stratalign.reporting.comparisons.families import HEAD_TO_HEAD
+from stratalign.reporting.comparisons.families import AGAINST_CONTROLS, HEAD_TO_HEAD
 from stratalign.reporting.findings.evidence import Evidence
 from stratalign.reporting.inputs import StudyRecords
 from stratalign.reporting.numbers import signed
@@ -150,7 +150,7 @@ def _contrasts(evidence: Evidence, leader: str | None) -> list[Contrast]:
 
 def _tests(one: Contrast, evidence: Evidence) -> int:
     """How many tests share the correction of the contrast's family."""
-    rows = evidence.pairs if one.family == HEAD_TO_HEAD else evidence.comparisons
+    rows = evidence.pairs if one.family in (HEAD_TO_HEAD, AGAINST_CONTROLS) else evidence.comparisons
     return max(1, sum(other.family == one.family and other.p_value is not None for other in rows))
 
 

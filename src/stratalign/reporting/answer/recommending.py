@@ -17,7 +17,7 @@ from stratalign.reporting.answer.recommendation import (
     rate_words,
     size_of,
 )
-from stratalign.reporting.answer.rivals import held_against, held_in_words
+from stratalign.reporting.answer.rivals import held_against
 from stratalign.reporting.answer.withholding import prompts_needed, verdict_of, withheld
 from stratalign.reporting.comparisons.contrasts import Contrast
 from stratalign.reporting.comparisons.equivalences import CANNOT_TELL, MARGIN, NO_LARGER, tax_clauses
@@ -162,7 +162,7 @@ def _line(
         f"suffices for a net win rate of {listed([f'{size(one)} on {one.dimension}' for one in sure])} against base"
     )
     line += f"; pays on {listed([one.dimension for one in tax.pays])}" if tax.pays else ""
-    line += "; not shown to beat random layers: any layers would do" if any_layers else ""
+    line += "; not shown to beat random layers" if any_layers else ""
     return f"{line}."
 
 
@@ -182,11 +182,9 @@ def _words(
             f"{condition} cannot be told from {listed(rest, 'or')} after correction, and is chosen as the cheapest: "
             f"by tax, then trained parameters, then the highest first layer.{stronger}"
         )
-    found += held_in_words(condition, held, evidence.roles)
+    found += [f"{condition} {one.words}." for one in held]
     if any_layers:
-        found.append(
-            "It is not shown to beat layers drawn at random: as far as this sample can tell, any layers would do."
-        )
+        found.append("It is not shown to beat layers drawn at random: others may do as well.")
     if any(one.kind == "equal parameters" and one.outcome in ("worse", "cannot tell") for one in held):
         found.append(
             "It is not shown to beat as many parameters elsewhere: their number, not their place, may be what counts."

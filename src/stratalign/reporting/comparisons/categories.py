@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -17,7 +17,7 @@ import numpy as np
 from stratalign import stats
 from stratalign.reporting.comparisons.comparing import Cells, ScoreTable, compare_with_base
 from stratalign.reporting.comparisons.contrasts import Contrast, Measure
-from stratalign.reporting.comparisons.families import ALL_BUT_OVERALL, CATEGORIES, NULL_CONTROLS, corrected
+from stratalign.reporting.comparisons.families import ALL_BUT_OVERALL, CATEGORIES, corrected
 
 OVERALL = "overall"
 REST = "all but Overall"
@@ -49,9 +49,9 @@ class Categories:
 
 
 def categories(
-    table: ScoreTable, order: Sequence[str], measures: Sequence[Measure], nulls: Collection[str]
+    table: ScoreTable, order: Sequence[str], measures: Sequence[Measure], apart: Mapping[str, str]
 ) -> Categories:
-    """The categories of one protocol's `measures`; `nulls` are the conditions that should move nothing.
+    """The categories of one protocol's `measures`; `apart` has the family of each condition that is no candidate.
 
     A category is left out where its dimensions have no better direction or not the same one. A row's mean is over those
     dimensions of the category that its prompt was scored on, and missing where any of them is.
@@ -66,8 +66,8 @@ def categories(
     whole = {REST: rest} if len(rest) > 1 and _direction(rest) else {}
     return Categories(
         members={name: tuple(one.dimension for one in group) for name, group in usable.items()},
-        comparisons=_contrasts(table, order, usable, nulls, CATEGORIES),
-        all_but_overall=_contrasts(table, order, whole, nulls, ALL_BUT_OVERALL),
+        comparisons=_contrasts(table, order, usable, apart, CATEGORIES),
+        all_but_overall=_contrasts(table, order, whole, apart, ALL_BUT_OVERALL),
         correlation_to_overall=_to_overall(table, overall, rest) if overall is not None and whole else None,
         correlations=_correlations(table, measures) if len(measures) > 1 else None,
     )
@@ -82,7 +82,7 @@ def _contrasts(
     table: ScoreTable,
     order: Sequence[str],
     groups: Mapping[str, Sequence[Measure]],
-    nulls: Collection[str],
+    apart: Mapping[str, str],
     family: str,
 ) -> tuple[Contrast, ...]:
     if not groups:
@@ -99,9 +99,7 @@ def _contrasts(
     ]
     compared = compare_with_base(ScoreTable(derived, table.cluster), order, named)
     stacked = [one for one in compared if one.seed is None]
-    return tuple(
-        corrected(stacked, lambda one: f"{family}, {NULL_CONTROLS}" if one.condition in nulls else family)
-    )
+    return tuple(corrected(stacked, lambda one: ", ".join(filter(None, (family, apart.get(one.condition))))))
 
 
 def _means(cell: Mapping[str, float], groups: Mapping[str, Sequence[Measure]]) -> dict[str, float]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -100,16 +100,23 @@ def compare_with_base(table: ScoreTable, order: Sequence[str], measures: Sequenc
     ]
 
 
-def compare_pairs(table: ScoreTable, order: Sequence[str], measures: Sequence[Measure]) -> list[Contrast]:
+def compare_pairs(
+    table: ScoreTable, order: Sequence[str], measures: Sequence[Measure], controls: Collection[str] = ()
+) -> list[Contrast]:
     """Every two conditions of `order` on every measure, over the seeds that both were answered under, stacked.
 
-    The earlier one in `order` is the contrast's condition, the later one is `against`; base takes no part.
+    The earlier one in `order` is the contrast's condition, the later one is `against`; base takes no part. Two
+    `controls` are not held against each other: nobody asks which of two draws does better.
     """
     others = [condition for condition in order if condition != BASE]
     found: list[Contrast] = []
     for measure in measures:
         for at, condition in enumerate(others):
-            pairs = [(condition, against) for against in others[at + 1 :]]
+            pairs = [
+                (condition, against)
+                for against in others[at + 1 :]
+                if not (condition in controls and against in controls)
+            ]
             found += _compared(sides_of_pairs(table, pairs, measure), table.cluster)
     return found
 

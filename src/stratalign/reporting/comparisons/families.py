@@ -1,31 +1,34 @@
 """Which contrasts are tested together, and their p values after Holm's correction. Pure.
 
 None of the families mixes what decides with what is only shown beside it. Those of contrasts with base: every
-candidate and control on what the preferences are meant to move (`primary`), the same on everything else (`against
-base`), and the null controls, which should find nothing. Then every pair of conditions on what the preferences are
-meant to move. The primary outcome is declared in the recipe, before anything is seen, so it does not pay for the other
-dimensions; where none of it was judged nothing is primary, and all contrasts with base are one family.
+candidate on what the preferences are meant to move (`primary`), the same on everything else (`against base`), the
+controls (`controls`: random layers, equal parameters), and the null controls, which should find nothing. Then the
+pairs of candidates on what the preferences are meant to move (`head to head`), and the candidates beside controls
+(`against controls`), so that more controls take no power from the comparison that the study is about. The primary
+outcome is declared in the recipe, before anything is seen, so it does not pay for the other dimensions; where none
+of it was judged nothing is primary, and all contrasts with base are one family.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from stratalign import stats
 from stratalign.reporting.comparisons.contrasts import LEVEL, Contrast
 
-PRIMARY, AGAINST_BASE, NULL_CONTROLS, HEAD_TO_HEAD = (
-    "primary", "against base", "null controls", "head to head",
-)  # fmt: skip
+PRIMARY, AGAINST_BASE, CONTROLS, NULL_CONTROLS = "primary", "against base", "controls", "null controls"
+HEAD_TO_HEAD, AGAINST_CONTROLS = "head to head", "against controls"
 CATEGORIES, ALL_BUT_OVERALL = "categories", "all but Overall"
 PROFILE = "profile"
 ABOUT = {
-    PRIMARY: "conditions against base on what the preferences are meant to move",
-    AGAINST_BASE: "conditions against base on every other dimension that has a better direction",
+    PRIMARY: "candidates against base on what the preferences are meant to move",
+    AGAINST_BASE: "candidates against base on every other dimension that has a better direction",
+    CONTROLS: "random layers and equal parameters against base, on every dimension that has a better direction",
     NULL_CONTROLS: "controls that should move nothing against base, on every dimension that has a better direction",
-    HEAD_TO_HEAD: "every pair of conditions on what the preferences are meant to move",
+    HEAD_TO_HEAD: "every pair of candidates on what the preferences are meant to move",
+    AGAINST_CONTROLS: "candidates against random layers and equal parameters on what the preferences are meant to move",
     PROFILE: "windows of layers, their random draws and shifted blocks against base, on every dimension that has a "
     "better direction",
     CATEGORIES: "conditions against base on the mean of each category",
@@ -45,29 +48,31 @@ class Family:
 def correct_against_base(
     contrasts: Sequence[Contrast],
     deciding: Collection[tuple[str, str]],
-    nulls: Collection[str],
-    primary: Collection[tuple[str, str, str]] = (),
-    aside: Collection[str] = (),
+    primary: Collection[tuple[str, str, str]],
+    apart: Mapping[str, str],
 ) -> list[Contrast]:
     """Contrasts with base, corrected where they count: over all seeds, of the protocols `deciding` (judge, protocol),
-    on measures that have a better direction. Those on the measures `primary` (their keys) form one family, those of
-    the conditions `nulls` another, those of the conditions `aside` a third, and all others a fourth."""
+    on measures that have a better direction.
+
+    Args:
+        primary: keys of the measures that form a family of their own.
+        apart: condition -> the family that it belongs to whatever the measure.
+    """
 
     def family(one: Contrast) -> str | None:
         if one.seed is not None or one.better is None or one.key[:2] not in deciding:
             return None
-        if one.condition in nulls:
-            return NULL_CONTROLS
-        if one.condition in aside:
-            return PROFILE
-        return PRIMARY if one.key in primary else AGAINST_BASE
+        return apart.get(one.condition) or (PRIMARY if one.key in primary else AGAINST_BASE)
 
     return corrected(contrasts, family)
 
 
-def correct_pairs(contrasts: Sequence[Contrast]) -> list[Contrast]:
-    """All contrasts between conditions, corrected as one family."""
-    return corrected(contrasts, lambda _: HEAD_TO_HEAD)
+def correct_pairs(contrasts: Sequence[Contrast], controls: Collection[str] = ()) -> list[Contrast]:
+    """Contrasts between conditions, corrected as two families: between candidates, and with `controls`."""
+    return corrected(
+        contrasts,
+        lambda one: AGAINST_CONTROLS if {one.condition, one.against} & {*controls} else HEAD_TO_HEAD,
+    )
 
 
 def corrected(contrasts: Sequence[Contrast], family_of: Callable[[Contrast], str | None]) -> list[Contrast]:

@@ -3,11 +3,7 @@
 Which conditions these are says the recipe's `selectors` section; conditions of the user's own with about as many
 parameters stand among them. Knows nothing of how a selector chose, or of pages.
 
-A row's outcome for a condition is +1, 0 or -1: it scores better than base, the same, or worse; its mean is the net win
-rate. A selector's difference to the random draws is the mean of its outcome less the mean outcome of the draws on the
-same row, with the clustered paired bootstrap and sign flips of clusters. Interval and test are over prompts: they hold
-for these draws. How far other draws would differ is seen in the draws themselves; that one more draw is better than
-all R of them has probability 1 / (R + 1).
+A selector's difference to the random draws is that of `comparisons.draws`.
 """
 
 from __future__ import annotations
@@ -15,15 +11,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import ValidationError
 
 from stratalign import stats
 from stratalign.blocks import SelectorsSettings, draws_of_kinds
-from stratalign.reporting.comparisons.comparing import Floats, ScoreTable, aligned, sides_with_base
+from stratalign.reporting.comparisons.comparing import Floats, ScoreTable
 from stratalign.reporting.comparisons.contrasts import ALPHA, LEVEL, RESAMPLES, SEED, Measure
+from stratalign.reporting.comparisons.draws import ToDraws, outcomes_against_base, to_draws
 from stratalign.reporting.comparisons.equivalences import MARGIN
 from stratalign.reporting.comparisons.shares import Share, shares_of_full
 from stratalign.reporting.findings.roles import ALIKE, Role
@@ -152,22 +149,20 @@ def _contest(
 ) -> Contest | None:
     kinds = [own for name in names for own in draws_of_kinds(settings, name)]
     asked = [*names, *settings.draws, *kinds, *([] if full is None else [full])]
-    sides = [side for group in sides_with_base(table, asked, [measure]) for side in group]
-    places = {side.condition: at for at, side in enumerate(sides)}
+    outcomes = outcomes_against_base(table, asked, measure)
+    if outcomes is None:
+        return None
+    places = list(outcomes.by_name)
     draws = [name for name in settings.draws if name in places]
     there = [name for name in names if name in places]
     if not draws or not there:
         return None
-    rows = aligned(sides, table.cluster)
-    outcomes: Floats = np.sign(rows.a - rows.b) * (-1.0 if measure.better == "lower" else 1.0)
-    gains = {
-        name: _gain(name, one)
-        for name, one in zip(places, _means(outcomes, np.zeros_like(outcomes), rows.clusters), strict=True)
-    }
-    by_name = {name: outcomes[:, at] for name, at in places.items()}
+    every = np.stack(list(outcomes.by_name.values()), axis=1)
+    compared = _means(every, np.zeros_like(every), outcomes.clusters)
+    gains = {name: _gain(name, one) for name, one in zip(places, compared, strict=True)}
     of_kinds = {name: [own for own in draws_of_kinds(settings, name) if own in places] for name in there}
-    to_draws = _to_draws(by_name, gains, dict.fromkeys(there, draws), rows.clusters)
-    to_kinds = _to_draws(by_name, gains, {name: own for name, own in of_kinds.items() if own}, rows.clusters)
+    beside = to_draws(outcomes, dict.fromkeys(there, draws))
+    beside_kinds = to_draws(outcomes, {name: own for name, own in of_kinds.items() if own})
     shares, why = _shares(table, measure, there, full)
     found = [
         _contestant(
@@ -176,8 +171,8 @@ def _contest(
             measure,
             gains[name],
             shares.get(name),
-            to_draws[name],
-            to_kinds.get(name),
+            beside[name],
+            beside_kinds.get(name),
             entries.get(name, {}),
         )
         for name in there
@@ -188,45 +183,11 @@ def _contest(
         dimension=measure.dimension,
         full=gains.get(full) if full is not None else None,
         draws=tuple(gains[name] for name in draws),
-        mean_of_draws=_mean(np.mean([by_name[name] for name in draws], axis=0)),
+        mean_of_draws=_mean(np.mean([outcomes.by_name[name] for name in draws], axis=0)),
         margin=MARGIN,
         why_no_share=why,
         rows=tuple(found),
     )
-
-
-class ToDraws(NamedTuple):
-    """A condition's outcomes less the mean outcome of draws: p by sign flips, corrected over the conditions, and how
-    many of the draws gain less."""
-
-    comparison: stats.Comparison
-    p_value: float | None
-    p_holm: float | None
-    beaten: int
-    draws: int
-
-
-def _to_draws(
-    outcomes: Mapping[str, Floats],
-    gains: Mapping[str, DrawGain],
-    draws: Mapping[str, Sequence[str]],
-    clusters: Sequence[str],
-) -> dict[str, ToDraws]:
-    """Every condition of `draws` beside the mean of its draws; outcomes [rows] by condition."""
-    if not draws:
-        return {}
-    mine = np.stack([outcomes[name] for name in draws], axis=1)
-    means = [np.mean([outcomes[draw] for draw in drawn], axis=0) for drawn in draws.values()]
-    beside = np.stack(means, axis=1)
-    tests = stats.difference_tests(mine, beside, clusters, draws=RESAMPLES, seed=SEED)
-    corrected = stats.holm([one.flip_p for one in tests])
-    found = {}
-    for at, (name, comparison) in enumerate(zip(draws, _means(mine, beside, clusters), strict=True)):
-        own = gains[name].gain
-        rivals = [gains[draw].gain for draw in draws[name]]
-        beaten = sum(own is not None and one is not None and own > one for one in rivals)
-        found[name] = ToDraws(comparison, tests[at].flip_p, corrected[at], beaten, len(rivals))
-    return found
 
 
 def _contestant(
@@ -235,11 +196,11 @@ def _contestant(
     measure: Measure,
     gain: DrawGain,
     share: Share | None,
-    to_draws: ToDraws,
-    to_kinds: ToDraws | None,
+    beside: ToDraws,
+    beside_kinds: ToDraws | None,
     entry: Mapping[str, Any],
 ) -> Contestant:
-    comparison, own = to_draws.comparison, None if to_kinds is None else to_kinds.comparison
+    comparison, own = beside.comparison, None if beside_kinds is None else beside_kinds.comparison
     of_full = entry.get("of_full") or {}
     found = Contestant(
         selector=selector,
@@ -256,16 +217,16 @@ def _contestant(
         difference=comparison.mean_difference,
         difference_low=comparison.difference_low,
         difference_high=comparison.difference_high,
-        p_value=to_draws.p_value,
-        p_holm=to_draws.p_holm,
-        beaten=to_draws.beaten,
-        draws=to_draws.draws,
+        p_value=beside.p_value,
+        p_holm=beside.p_holm,
+        beaten=beside.beaten,
+        draws=beside.draws,
         kinds_difference=None if own is None else own.mean_difference,
         kinds_low=None if own is None else own.difference_low,
         kinds_high=None if own is None else own.difference_high,
-        kinds_p_holm=None if to_kinds is None else to_kinds.p_holm,
-        kinds_beaten=0 if to_kinds is None else to_kinds.beaten,
-        kinds_draws=0 if to_kinds is None else to_kinds.draws,
+        kinds_p_holm=None if beside_kinds is None else beside_kinds.p_holm,
+        kinds_beaten=0 if beside_kinds is None else beside_kinds.beaten,
+        kinds_draws=0 if beside_kinds is None else beside_kinds.draws,
         parameters=entry.get("parameters"),
         parameters_of_full=of_full.get("parameters"),
         arithmetic_of_full=of_full.get("arithmetic"),

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stratalign.reporting.comparisons.contrasts import Contrast, Measure
+from stratalign.reporting.findings.draws import AgainstDraws, Draws, groups_of_draws
 from stratalign.reporting.findings.evidence import (
     Evidence,
     largest_unseen,
@@ -19,9 +20,6 @@ from stratalign.reporting.findings.evidence import (
 )
 from stratalign.reporting.findings.roles import Role
 from stratalign.reporting.numbers import listed, several, signed
-
-MANY = 3
-"""From so many draws of one kind on they are told together."""
 
 
 @dataclass(frozen=True)
@@ -44,41 +42,46 @@ def control_findings(evidence: Evidence) -> tuple[Control, ...]:
     )
 
 
-def controls_in_words(evidence: Evidence, found: Sequence[Control]) -> tuple[str, ...]:
-    """A sentence for each control; draws of one kind, from `MANY` on, have one together on each dimension."""
-    roles = {role.condition: role for role in evidence.roles}
-    alike: dict[tuple[str, str, tuple[str, ...]], list[Control]] = {}
+def controls_in_words(
+    evidence: Evidence, found: Sequence[Control], beside: Sequence[AgainstDraws]
+) -> tuple[str, ...]:
+    """A sentence for each control; random draws of one kind, where there are several, have one on each dimension."""
+    groups = {group.names[0]: group for group in groups_of_draws(evidence.roles)}
+    together = {name for group in groups.values() for name in group.names}
+    words: list[str] = []
     for one in found:
-        role = roles[one.condition]
-        alike.setdefault((role.kind, role.about, role.held_against), []).append(one)
-    words = []
-    for group in alike.values():
-        draws = [roles[one.condition] for one in group]
-        if draws[0].kind == "random layers" and len(draws) >= MANY:
-            words += [_together(draws, measure, evidence) for measure in evidence.objective]
-        else:
-            words += [one.words for one in group]
+        if one.condition in groups:
+            group = groups[one.condition]
+            words += [_together(group, measure, evidence, beside) for measure in evidence.objective]
+        elif one.condition not in together:
+            words.append(one.words)
     return tuple(words)
 
 
-def _together(draws: Sequence[Role], measure: Measure, evidence: Evidence) -> str:
-    """How draws of one kind do on one dimension of the objective: against base, and against those they resemble."""
-    names = [role.condition for role in draws]
-    who = f"{len(draws)} draws ({draws[0].about}; {names[0]} to {names[-1]})"
-    rows = [one for name in names for one in evidence.against_base(name, [measure])]
+def _together(group: Draws, measure: Measure, evidence: Evidence, beside: Sequence[AgainstDraws]) -> str:
+    """How draws of one kind do on one dimension of the objective: against base, and those they resemble beside their
+    mean."""
+    who = f"{len(group.names)} draws ({group.about}; {group.span})"
+    rows = [one for name in group.names for one in evidence.against_base(name, [measure])]
     rates = [one.net_win_rate for one in rows if one.net_win_rate is not None]
     if not rates:
         return f"{who} have not been judged yet."
     sure = sum(one.sure and one.gain > 0 for one in rows)
     words = (
         f"{who}: net win rates of {signed(min(rates), 2)} to {signed(max(rates), 2)} against base on "
-        f"{measure.dimension}, {sure} of {len(draws)} better after correction"
+        f"{measure.dimension}, {sure} of {len(rows)} better after correction"
     )
-    beats = [
-        f"{name} beats {len(evidence.head_to_head(name, names, measure).wins)}"
-        for name in draws[0].held_against
-    ]
-    return f"{words}; head to head {listed(beats)} of them." if beats else f"{words}."
+    for side, saying in ((1, "better than their mean"), (-1, "worse"), (0, "cannot be told from it")):
+        alike = [
+            f"{one.condition} ({signed(one.difference, 2)}, above {one.beaten} of {len(one.draws)})"
+            for one in beside
+            if one.draws[0] in group.names
+            and one.condition in group.held_against
+            and one.dimension == measure.dimension
+            and one.side == side
+        ]
+        words += f"; {saying}: {listed(alike)}" if alike else ""
+    return f"{words}."
 
 
 def _null(role: Role, evidence: Evidence) -> Control:

@@ -26,6 +26,7 @@ Kind = Literal[
     "shifted",
 ]
 NULL_KINDS = ("base again", "shuffled labels")
+CONTROL_KINDS = ("random layers", "equal parameters")
 ASIDE_KINDS = ("window", "draw", "shifted")
 ALIKE = 0.1
 """Two numbers of parameters count as equal within this share: a rank is a whole number, so they rarely match."""
@@ -51,6 +52,11 @@ class Role:
     def null(self) -> bool:
         """Whether it should move nothing."""
         return self.kind in NULL_KINDS
+
+    @property
+    def control(self) -> bool:
+        """Whether it trains as candidates do, and is there for them to be held against."""
+        return self.kind in CONTROL_KINDS
 
     @property
     def aside(self) -> bool:
