@@ -125,12 +125,20 @@ def test_rankings_dealt_out_anew_are_draws_and_many_of_them_are_told_together(tm
     found = answer_of(answered_study(tmp_path, gains | {"drawn-3": {"fluency": ALL}}))
     assert (found["train"]["condition"], found["any_layers_would_do"]) == ("mid", True)
     who = "modules of the same kinds, drawn at random, about as many parameters as mid; drawn-1 to drawn-3"
-    assert found["words"][0] == f"mid beats 2 and cannot be told from 1 of 3 draws ({who})."
-    assert [one["outcome"] for one in found["held_against"]] == ["better", "better", "cannot tell"]
+    # By prompt the draws' mean outcome is 1 or -1/3, half of each: 1/3 over all, and mid's 1 is 2/3 above that.
+    (held,) = found["held_against"]
+    assert (held["condition"], held["outcome"]) == ("drawn-1 to drawn-3", "cannot tell")
+    assert found["words"][0].startswith(
+        f"mid beats not all, but the mean of 3 draws ({who}) on fluency (+0.67 ["
+    )
+    assert found["words"][0].endswith("Holm p <0.001; better than 2 of 3).")
     results = json.loads(StudyFolder(tmp_path).results.read_text())
+    (beside,) = results["against_draws"]
+    assert (beside["condition"], beside["beaten"], beside["n"]) == ("mid", 2, 40)
+    assert beside["difference"] == pytest.approx(2 / 3)
     assert results["controls_in_words"] == [
         f"3 draws ({who}): net win rates of 0 to +1.00 against base on fluency, 1 of 3 better after correction; "
-        "head to head mid beats 2 of them."
+        "better than their mean: mid (+0.67, above 2 of 3)."
     ]
     assert len(results["conclusions"]["controls"]) == 3
 
@@ -140,8 +148,27 @@ def test_a_choice_is_held_against_draws_of_its_own_ranking(tmp_path: Path) -> No
     drawn = ["drawn-1", "drawn-2", "drawn-3"]
     gains = {"chosen": ALL, "other": HALF, **dict.fromkeys(drawn, HALF), "drawn-other": ALL}
     found = answer_of(answered_study(tmp_path, {name: {"fluency": gain} for name, gain in gains.items()}))
-    assert [one["condition"] for one in found["held_against"]] == drawn
+    (held,) = found["held_against"]
+    assert (held["condition"], held["outcome"]) == ("drawn-1 to drawn-3", "better")
     assert (found["train"]["condition"], found["any_layers_would_do"]) == ("chosen", False)
+
+
+def test_more_draws_take_no_power_from_candidates(tmp_path: Path) -> None:
+    few = answered_study(tmp_path / "few", {"chosen": {"fluency": MOST}, "full": {"fluency": FEW}})
+    drawn = {name: {"fluency": FEW} for name in ("random", "drawn-1", "drawn-2", "drawn-3", "drawn-other")}
+    many = answered_study(tmp_path / "many", {"chosen": {"fluency": MOST}, "full": {"fluency": FEW}, **drawn})
+    found = []
+    for folder in (few, many):
+        report([folder])
+        results = json.loads(StudyFolder(folder).results.read_text())
+        rows = {
+            one["condition"]: one["p_holm"] for one in results["comparisons"] if one["dimension"] == "fluency"
+        }
+        (pair,) = [
+            one for one in results["pairs"] if {one["condition"], one["against"]} == {"chosen", "full"}
+        ]
+        found.append((rows["chosen"], rows["full"], pair["p_holm"]))
+    assert found[0] == found[1]
 
 
 def test_draws_that_train_more_are_no_rivals(tmp_path: Path) -> None:

@@ -119,14 +119,18 @@ def test_the_first_protocol_of_the_judges_is_the_judged_one(tmp_path: Path) -> N
     assert results.protocols == (("microworld", "microworld"), ("text", "text"))
     judged = [one for one in results.comparisons if one.protocol == "microworld"]
     beside = [one for one in results.comparisons if one.protocol == "text"]
-    # Eight conditions on eight judged dimensions; two of the conditions are null controls.
-    assert {one.family for one in judged} == {"primary", "against base", "null controls"}
+    # Eight conditions on eight judged dimensions; two of the conditions are null controls, two others controls.
+    assert {one.family for one in judged} == {"primary", "against base", "controls", "null controls"}
     assert sum(one.family == "null controls" for one in judged) == 16
-    # Of the other six one dimension, claim_accuracy, is what the preferences are meant to move.
-    assert sum(one.family == "primary" for one in judged) == 6
+    assert sum(one.family == "controls" for one in judged) == 16
+    # Of the four candidates one dimension, claim_accuracy, is what the preferences are meant to move.
+    assert sum(one.family == "primary" for one in judged) == 4
     assert {one.family for one in beside} == {None}
-    # Null controls are held against base alone: the other six make 6 x 5 / 2 pairs.
-    assert len(results.pairs) == 15
+    # Null controls are held against base alone: the candidates make 4 x 3 / 2 pairs, and each is held against both
+    # controls, which are not held against each other.
+    assert sum(one.family == "head to head" for one in results.pairs) == 6
+    assert sum(one.family == "against controls" for one in results.pairs) == 8
+    assert len(results.pairs) == 14
     assert {one.protocol for one in results.pairs} == {"microworld"}
 
 
@@ -137,7 +141,11 @@ def test_with_text_alone_that_is_the_judged_one(tmp_path: Path) -> None:
     write_scores(study.scores, [one for one in read_scores(study.scores) if one.protocol == "text"])
     results = summarise(read_study(tmp_path))
     assert results.judged == ("text", "text")
-    assert {one.family for one in results.comparisons if one.better} == {"against base", "null controls"}
+    assert {one.family for one in results.comparisons if one.better} == {
+        "against base",
+        "controls",
+        "null controls",
+    }
 
 
 def test_results_and_tables_carry_the_tests(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def test_verdicts_come_first_and_the_warning_stands_before_the_scores(tmp_path: 
     for words in summarise(read_study(tmp_path)).tax_in_words:
         assert text.count(words) == 1
     sizes = {one.name: one.tests for one in summarise(read_study(tmp_path)).families}
-    about = "conditions against base on what the preferences are meant to move"
+    about = "candidates against base on what the preferences are meant to move"
     assert f"primary ({about}; {sizes['primary']} tests)" in text
 
 

@@ -21,27 +21,34 @@ def held_against(condition: str, results: Results, evidence: Evidence) -> tuple[
     sizes = {run.condition: run.parameters or 0 for run in results.runs}
     larger = {name for name, size in sizes.items() if size > (1 + ALIKE) * sizes.get(condition, 0) > 0}
     groups = groups_of_draws(evidence.roles)
-    drawn = {name for group in groups for name in group.names}
+    drawn = {role.condition for role in evidence.roles if role.kind == "random layers"}
+    own = {role.condition for role in evidence.roles if condition in role.held_against} & drawn
+    rivals = own or drawn
+    together = {name for group in groups for name in group.names}
+    aside = larger | together | (drawn - rivals)
     found = []
     for role in evidence.roles:
         if role.eligible and role.condition in whole:
             found.append(_head_to_head(condition, role.condition, "full", "all layers", evidence))
-        elif role.control and role.condition not in larger | drawn:
+        elif role.control and role.condition not in aside:
             found.append(_head_to_head(condition, role.condition, role.kind, role.about, evidence))
     mine = [one for one in results.against_draws if one.condition == condition]
-    held = [_beside(group, [one for one in mine if one.draws[0] in group.names]) for group in groups]
-    own = [one for one, group in zip(held, groups, strict=True) if condition in group.held_against]
-    return (*found, *(one for one in own or held if one is not None))
+    for group in groups:
+        rows = [one for one in mine if one.draws[0] in group.names]
+        if rows and group.names[0] in rivals:
+            found.append(_beside(group, rows))
+    return tuple(found)
 
 
-def _beside(group: Draws, rows: Sequence[AgainstDraws]) -> Held | None:
-    """Beside the mean of draws, on the first dimension on which they can be told apart, else on the first; None where
-    the draws train more."""
-    if not rows:
-        return None
+def _beside(group: Draws, rows: Sequence[AgainstDraws]) -> Held:
+    """Beside draws, on the first dimension on which they can be told apart, else on the first. Better is what surely
+    beats their mean, and each of them as far as it goes; so has `contests` it."""
     one = min(rows, key=lambda row: {-1: 0, 1: 1, 0: 2}[row.side])
-    outcome: Outcome = {-1: "worse", 1: "better", 0: "cannot tell"}[one.side]  # type: ignore[assignment]
-    saying = {-1: "is worse than", 1: "beats", 0: "cannot be told from"}[one.side]
+    outcome: Outcome = "worse" if one.side < 0 else "cannot tell"
+    saying = "is worse than" if one.side < 0 else "cannot be told from"
+    if one.side > 0:
+        each = one.beaten == len(one.draws)
+        outcome, saying = ("better", "beats") if each else ("cannot tell", "beats not all, but")
     return Held(
         group.span,
         "random layers",
