@@ -50,8 +50,9 @@ def test_a_plan_shows_what_waits_for_the_record_and_the_command_that_makes_it(re
         in told
     )
     assert f"early: by record {RECORD}" in told
-    with pytest.raises(UserError, match="names a block of a partition by the record"):
+    with pytest.raises(UserError, match="names a block of a partition by the record") as caught:
         sa.train(recipe, out=out)
+    assert f"stratalign diagnose gradients RECIPE.yaml --out {out}" in str(caught.value)
 
 
 def test_with_the_record_there_all_is_resolved_at_equal_parameters(recipe, diagnosed):

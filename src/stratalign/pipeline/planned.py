@@ -177,12 +177,13 @@ class Plan:
 
     def check_resolved(self) -> None:
         """Raise a UserError, with the command to run, if a condition waits for a record."""
+        out = str(self.folder.path)
         for spec in self.unresolved:
             if needs_record(spec):
-                scores_by(spec.name, spec.selection, {})
+                scores_by(spec.name, spec.selection, {}, out)
             raise UserError(
                 f"Condition {spec.name!r} names a block of a partition by the record {self.partition_by}, which is not "
-                f"there yet. Make it first: {diagnose_command(str(self.partition_by))}"
+                f"there yet. Make it first: {diagnose_command(str(self.partition_by), out)}"
             )
 
 

@@ -24,6 +24,9 @@ from stratalign.preferences import Split
 from stratalign.recipe import Recipe
 from stratalign.records import StudyFolder, read_json
 
+RECORDS = "diagnostics"
+"""The folder of a study that its records lie in."""
+
 
 def selector_records(
     recipe: Recipe, folder: StudyFolder
@@ -93,8 +96,8 @@ def check_records(recipe: Recipe, folder: StudyFolder, fingerprints: Fingerprint
                     "another model" if key == "model" else "other training rows, or from rows read otherwise"
                 )
                 raise UserError(
-                    f"{what} is chosen by the record {folder.path / by}, which was made from {other}. Make it again: "
-                    f"{diagnose_command(by, str(folder.path))}"
+                    f"{what} is chosen by the record {folder.path / by}, which was made from {other}. Make it again, "
+                    f"with the same --set: {diagnose_command(by, str(folder.path))}"
                 )
 
 
@@ -104,8 +107,10 @@ def _check_kind(by: str, file: Path) -> None:
     Raises:
         UserError: no diagnosis leaves a record of this name.
     """
-    if not file.is_file() and record_kind(by) not in KINDS:
-        raise unknown_name("record", by, [f"diagnostics/{kind}.json" for kind in KINDS])
+    path = Path(by)
+    made = path.parent.name == RECORDS and path.suffix == ".json" and record_kind(by) in KINDS
+    if not made and not file.is_file():
+        raise unknown_name("record", by, [f"{RECORDS}/{kind}.json" for kind in KINDS], key=record_kind)
 
 
 def _record(file: Path) -> dict[str, Any]:
