@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -61,6 +62,8 @@ class Plan:
     """Conditions chosen by a record that is not there yet, or that name a block of a partition made by one."""
     partition_by: str | None = None
     """The record that the partition waits for."""
+    brought: Mapping[str, Path] = field(default_factory=dict)
+    """Records that lie beside the recipe, to be copied into the study's folder when it is set up."""
     tuned: tuple[Tuned, ...] = ()
     chosen: Mapping[str, str] = field(default_factory=dict)
     """Of tuned conditions, the candidate that was chosen, if one was."""
