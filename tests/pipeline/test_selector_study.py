@@ -81,6 +81,23 @@ def test_with_the_record_there_all_is_resolved_at_equal_parameters(recipe, diagn
     )
 
 
+def test_a_plan_names_kinds_of_modules_in_the_models_order(recipe, diagnosed):
+    change = (
+        "conditions={one: {by: diagnostics/gradients.json, keep: 0.5, targets: [linear]}, all: {block: full}}"
+    )
+    changes = [change, "selectors={}", "training.targets=[linear]"]
+    runs = json.loads(call("plan", recipe, "--out", diagnosed[0], *_set(changes), "--json").out)["runs"]
+    kinds = runs["all"]["targets"]
+    assert runs["one"]["targets"] == [kind for kind in kinds if kind in runs["one"]["targets"]]
+    told = " ".join(call("plan", recipe, "--out", diagnosed[0], *_set(changes)).out.split())
+    assert f"Adapters: on {', '.join(runs['one']['targets'])}" in told
+    assert f"Adapters: on {', '.join(kinds)}" in told
+
+
+def _set(changes):
+    return [part for change in changes for part in ("--set", change)]
+
+
 def test_a_record_does_not_depend_on_the_partition_that_it_makes(recipe, diagnosed):
     out, made = diagnosed
     before = made.path.stat().st_mtime_ns
