@@ -8,7 +8,7 @@ input was right, such as a loss that is no longer finite or a proof that does no
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 
 class UserError(Exception):
@@ -19,14 +19,24 @@ class StudyFailure(Exception):  # noqa: N818 - it is a failure of the study, not
     """The study cannot go on, or its result cannot be trusted, although the input was right."""
 
 
-def unknown_name(kind: str, got: object, known: Iterable[str], advice: str = "") -> UserError:
+def unknown_name(
+    kind: str, got: object, known: Iterable[str], advice: str = "", key: Callable[[str], str] = str
+) -> UserError:
     """One message for every name that is not in a catalogue.
+
+    Args:
+        kind: what the names name.
+        got: the name that is not known.
+        known: the names that are.
+        advice: a sentence that follows.
+        key: what of a name is compared where a near one is looked for; all of it if not given.
 
     >>> print(unknown_name("partition", "evn", ["even", "explicit"]))
     Unknown partition 'evn'. Did you mean 'even'? Known: even, explicit.
     """
     names = list(known)
-    near = difflib.get_close_matches(str(got), names, n=1, cutoff=0.5)
-    guess = f" Did you mean {near[0]!r}?" if near else ""
+    by_key = {key(name): name for name in names}
+    near = difflib.get_close_matches(key(str(got)), by_key, n=1, cutoff=0.5)
+    guess = f" Did you mean {by_key[near[0]]!r}?" if near else ""
     tail = f" {advice}" if advice else ""
     return UserError(f"Unknown {kind} {got!r}.{guess} Known: {', '.join(names) or 'none'}.{tail}")

@@ -296,7 +296,8 @@ def _explained(error: ValidationError, prefix: str = "") -> UserError:
             lines.append(f"{place} is missing.{needed}")
         else:
             got = "" if found["type"] == "value_error" else f", got {found['input']!r}"
-            lines.append(f"{place}: {found['msg'].removeprefix('Value error, ').rstrip('.')}{got}.")
+            said = f"{found['msg'].removeprefix('Value error, ').rstrip('.')}{got}."
+            lines.append(f"{place}: {said}" if place else f"{said[0].upper()}{said[1:]}")
     return UserError("The recipe has a mistake. " + " ".join(dict.fromkeys(lines)))
 
 

@@ -140,6 +140,35 @@ def test_all_ways_of_choosing_have_equal_parameters_within_one_module():
             assert share * 160 - 24 < spent <= share * 160
 
 
+def test_smaller_units_are_advised_only_where_layers_are_chosen_and_the_advised_share_does():
+    """A module of 80 + 1 parameters among 81 x 41 + 3 = 3324: a share of 0.02437, of which 0.024 would pay for 79."""
+    sites = [Site("model.layers.0.odd", 0, "odd", 1, 2)]
+    sites += [Site(f"model.layers.{layer}.q_proj", layer, "q_proj", 80, 1) for layer in range(41)]
+    targets = {"targets": ["q_proj", "odd"]}
+    record = {BY: {"score": {sites[1].name: 1.0}}}
+
+    def said(settings):
+        (spec,) = expand_conditions({"s": settings | targets}, ("targets",))
+        options = {"learning_rate": 1e-3, "rank": 1, "full_targets": targets["targets"], "records": record}
+        return resolve_condition(spec, sites, partition(41), **targets, **options)
+
+    with pytest.raises(UserError, match=r"Give at least 0\.025\.$"):
+        said({"by": BY, "parameters": 0.02})
+    assert said({"by": BY, "parameters": 0.025}).parameters == 81
+    message = refusal({"by": BY, "parameters": 0.2, "unit": "layer"})
+    assert message.endswith("Give at least 0.25, or choose single modules (unit: module).")
+    assert "Ask for fewer." in refusal({"by": "random", "parameters": 0.15, "draw": 9})
+
+
+def test_targets_stand_in_the_models_order_whichever_layer_has_them_first():
+    found = resolve(
+        {"by": BY, "parameters": 0.6}
+    )  # up of layers 0 to 3 = 96; the next, q of layer 3, is too much
+    assert (short(found), found.targets) == (["0.up", "1.up", "2.up", "3.up"], ("up_proj",))
+    found = resolve({"by": BY, "parameters": 0.7})
+    assert (short(found)[0], found.targets) == ("0.up", ("q_proj", "up_proj"))
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [

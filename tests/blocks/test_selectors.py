@@ -40,7 +40,7 @@ def test_the_top_share_of_modules_trains_whatever_their_kind_and_layer():
     found = resolve({"by": BY, "keep": 0.25})
     assert found.modules == tuple(NAMES[18:])  # the last 6 of 24
     assert found.layers == (4, 5)
-    assert found.targets == ("up_proj", "down_proj", "q_proj", "o_proj")
+    assert found.targets == ("q_proj", "o_proj", "up_proj", "down_proj")  # as they stand in a layer
     assert set(found.phases[0].modules.values()) == {1e-3}
     assert found.parameters == 6 * 4 * 16
 
@@ -81,6 +81,8 @@ def test_a_record_that_is_not_there_names_the_command_that_makes_it():
     assert "stratalign diagnose significance RECIPE.yaml" in message
     message = refusal({"by": "diagnostics/gradients@mid.json", "keep": 0.25}, records={})
     assert "stratalign diagnose gradients RECIPE.yaml" in message
+    message = refusal({"by": "studies/other/diagnostics/gradients.json", "keep": 0.25}, records={})
+    assert message.endswith("stratalign diagnose gradients RECIPE.yaml --out studies/other")
 
 
 @pytest.mark.parametrize(

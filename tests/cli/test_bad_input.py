@@ -100,6 +100,22 @@ BAD_RECIPES = {
         {"conditions": {"x": {"block": "mid", "rank": -4}}},
         "mistake. conditions.x.rank: Input should be greater than or equal to 1, got -4.",
     ),
+    "a selector's name": (
+        {"conditions": ["base", {"random-1": {"block": "mid"}}], "selectors": {"by": ["even"]}},
+        "mistake. The condition random-1 has the name of one that `selectors` makes",
+    ),
+    "record without its file": (
+        {"conditions": {"x": {"by": "weights", "keep": 0.25}}},
+        "Unknown record 'weights'. Did you mean 'diagnostics/weights.json'? Known: diagnostics/gradients.json",
+    ),
+    "record outside the folder of records": (
+        {"conditions": {"x": {"by": "gradient.json", "keep": 0.25}}},
+        "Did you mean 'diagnostics/gradients.json'?",
+    ),
+    "partition by a record without its file": (
+        {"partition": {"method": "record", "by": "similarity", "blocks": ["local", "mid", "global"]}},
+        "Did you mean 'diagnostics/similarity.json'?",
+    ),
     "names that differ in case": (
         {"conditions": ["mid", {"Mid": {"block": "mid"}}]},
         "'Mid' is named beside 'mid'",

@@ -204,7 +204,7 @@ def test_a_condition_that_waits_for_a_record_is_planned_but_not_trained(studied,
     assert done.code == 0
     assert "late: by record diagnostics/significance.json" in done.out
     message = refusal("train", waiting, "--set", change, "--out", tmp_path / "out")
-    assert "stratalign diagnose significance RECIPE.yaml" in message
+    assert f"stratalign diagnose significance RECIPE.yaml --out {tmp_path / 'out'}" in message
     assert not (tmp_path / "out").exists()
 
 
@@ -216,7 +216,8 @@ def test_a_record_of_other_preferences_in_the_studys_folder_is_refused(studied, 
     record["fingerprint"] = record["fingerprint"] | {"preferences": {"digest": "of something else"}}
     (folder / "significance.json").write_text(json.dumps(record))
     change = "conditions={late: {by: diagnostics/significance.json, keep: 0.5}}"
-    with pytest.raises(UserError, match="made from other training rows"):
+    again = "Make it again, with the same --set: stratalign diagnose significance RECIPE.yaml --out "
+    with pytest.raises(UserError, match=f"made from other training rows, .*{again}"):
         sa.plan(file, [change], tmp_path / "out")
     (folder / "significance.json").write_text("{}")
     with pytest.raises(UserError, match="is no record of a diagnosis"):

@@ -50,8 +50,9 @@ def test_a_plan_shows_what_waits_for_the_record_and_the_command_that_makes_it(re
         in told
     )
     assert f"early: by record {RECORD}" in told
-    with pytest.raises(UserError, match="names a block of a partition by the record"):
+    with pytest.raises(UserError, match="names a block of a partition by the record") as caught:
         sa.train(recipe, out=out)
+    assert f"stratalign diagnose gradients RECIPE.yaml --out {out}" in str(caught.value)
 
 
 def test_with_the_record_there_all_is_resolved_at_equal_parameters(recipe, diagnosed):
@@ -80,11 +81,105 @@ def test_with_the_record_there_all_is_resolved_at_equal_parameters(recipe, diagn
     )
 
 
+def test_a_plan_names_kinds_of_modules_in_the_models_order(recipe, diagnosed):
+    change = (
+        "conditions={one: {by: diagnostics/gradients.json, keep: 0.5, targets: [linear]}, all: {block: full}}"
+    )
+    changes = [change, "selectors={}", "training.targets=[linear]"]
+    runs = json.loads(call("plan", recipe, "--out", diagnosed[0], *_set(changes), "--json").out)["runs"]
+    kinds = runs["all"]["targets"]
+    assert runs["one"]["targets"] == [kind for kind in kinds if kind in runs["one"]["targets"]]
+    told = " ".join(call("plan", recipe, "--out", diagnosed[0], *_set(changes)).out.split())
+    assert f"Adapters: on {', '.join(runs['one']['targets'])}" in told
+    assert f"Adapters: on {', '.join(kinds)}" in told
+
+
+def _set(changes):
+    return [part for change in changes for part in ("--set", change)]
+
+
 def test_a_record_does_not_depend_on_the_partition_that_it_makes(recipe, diagnosed):
     out, made = diagnosed
     before = made.path.stat().st_mtime_ns
     assert list(sa.diagnose("gradients", recipe, out=out).record["partition"]) == ["early", "late"]
     assert made.path.stat().st_mtime_ns == before
+
+
+@pytest.fixture
+def beside(recipe, diagnosed, tmp_path):
+    """The recipe in a folder of its own, which has the record, as that of an earlier study has."""
+    folder = tmp_path / "earlier"
+    (folder / "diagnostics").mkdir(parents=True)
+    (folder / "recipe.yaml").write_bytes(recipe.read_bytes())
+    (folder / RECORD).write_bytes(diagnosed[1].path.read_bytes())
+    return folder
+
+
+CHOSEN = [
+    "conditions={base: {block: none}, best: {by: diagnostics/gradients.json, keep: 0.25}}",
+    "selectors={}",
+]
+
+
+def test_a_record_beside_the_recipe_is_found_and_goes_with_the_study(beside, tmp_path, monkeypatch):
+    out = tmp_path / "later"
+    planned = sa.plan(beside / "recipe.yaml", CHOSEN, out)
+    assert planned.unresolved == ()
+    assert not out.exists()  # a plan writes nothing
+    sa.train(beside / "recipe.yaml", CHOSEN, out)
+    assert (out / RECORD).read_bytes() == (beside / RECORD).read_bytes()
+    made = read_json(out / "manifest.json")
+    (beside / RECORD).unlink()
+    monkeypatch.chdir(tmp_path)
+    sa.train(out / "recipe.yaml", out=out)
+    assert read_json(out / "manifest.json") == made
+    assert sa.plan(load_recipe(out / "recipe.yaml"), out=tmp_path / "third").unresolved != ()
+
+
+def test_a_stale_record_beside_the_recipe_is_refused_and_one_from_elsewhere_is_not(
+    beside, tmp_path, monkeypatch
+):
+    out = tmp_path / "later"
+    other = [*CHOSEN, "preferences.train=10"]
+    again = f"stratalign diagnose gradients RECIPE.yaml --out {out}"
+    with pytest.raises(UserError, match="made from other training rows") as caught:
+        sa.plan(beside / "recipe.yaml", other, out)
+    assert f"the record {beside / RECORD}, which" in str(caught.value)
+    assert again in str(caught.value)
+    monkeypatch.chdir(beside)
+    with pytest.raises(UserError, match="made from other training rows"):
+        sa.plan("recipe.yaml", other, out)
+    for elsewhere in (beside / RECORD, "records/gradients.json"):
+        (beside / "records").mkdir(exist_ok=True)
+        (beside / "records" / "gradients.json").write_bytes((beside / RECORD).read_bytes())
+        chosen = f"conditions={{base: {{block: none}}, best: {{by: {elsewhere}, keep: 0.25}}}}"
+        planned = sa.plan("recipe.yaml", [chosen, "partition={}", *other[1:]], out)
+        assert (planned.unresolved, planned.brought) == ((), {})
+
+
+def test_a_record_that_chose_what_is_trained_is_not_replaced(recipe, tmp_path):
+    out = tmp_path / "out"
+    kept = [*CHOSEN, "partition={}"]
+    before = sa.diagnose("gradients", recipe, kept, out).path.read_bytes()
+    sa.train(recipe, kept, out)
+    with pytest.raises(UserError, match=r"chose conditions that are trained there \(best\).*another folder"):
+        sa.diagnose("gradients", recipe, kept, out, pairs=8)
+    assert (out / RECORD).read_bytes() == before
+    sa.diagnose("gradients", recipe, kept, out)  # the same again stands
+    sa.diagnose("gradients", recipe, kept, tmp_path / "other", pairs=8)
+    assert (out / RECORD).read_bytes() == before
+
+
+def test_a_record_that_made_the_partition_of_trained_runs_is_not_replaced(beside):
+    changes = ["conditions=[base, early]", "selectors={}"]
+    sa.train(beside / "recipe.yaml", changes, beside)
+    with pytest.raises(UserError, match=r"are trained there \(early\)"):
+        sa.diagnose("gradients", beside / "recipe.yaml", changes, beside, pairs=8)
+    manifest = read_json(beside / "manifest.json")
+    for run in manifest["runs"].values():
+        run.pop("trained", None)
+    (beside / "manifest.json").write_text(json.dumps(manifest))
+    sa.diagnose("gradients", beside / "recipe.yaml", changes, beside, pairs=8)
 
 
 def test_a_record_of_other_preferences_makes_no_partition(recipe, diagnosed):

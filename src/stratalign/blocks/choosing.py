@@ -6,6 +6,7 @@ Knows nothing of files, weights or rates.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
@@ -90,7 +91,7 @@ def sites_by(
             raise UserError(
                 f"conditions.{spec.name}.parameters: {selection['parameters']:g} of full's adapter parameters are "
                 f"{most:,}, too few to train anything: {first} has {sizes[first]:,}. Give at least "
-                f"{sizes[first] / full.parameters:.2g}, or choose single modules (unit: module)."
+                f"{_share_that_affords(sizes[first], full.parameters):.2g}{_or_modules(', or choose', whole)}."
             )
     else:
         numbers = {name: fmean(scores[site.name] for site in own) for name, own in units.items()}
@@ -196,5 +197,16 @@ def _drawn(spec: ConditionSpec, units: Units, sizes: Mapping[str, int], most: in
             return list(seen.values())[draw]
     raise UserError(
         f"conditions.{spec.name}.draw is {draw}, but only {len(seen)} distinct draws of this size were found. Ask for "
-        "fewer, or for single modules (unit: module)."
+        f"fewer{_or_modules(', or for', whole)}."
     )
+
+
+def _share_that_affords(size: int, of_full: int) -> float:
+    """The least share with two significant digits that pays for `size`."""
+    digit = 10.0 ** (math.floor(math.log10(size / of_full)) - 1)
+    return math.ceil(size / of_full / digit - 1e-9) * digit
+
+
+def _or_modules(verb: str, whole: bool) -> str:
+    """The advice to choose smaller units, where whole layers are chosen."""
+    return f"{verb} single modules (unit: module)" if whole else ""

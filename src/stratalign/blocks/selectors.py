@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -57,13 +58,16 @@ def shuffled_within(scores: Mapping[str, float], groups: Mapping[str, str], seed
     return found
 
 
-def scores_by(name: str, selection: Mapping[str, Any], records: Mapping[str, Signals]) -> Mapping[str, float]:
+def scores_by(
+    name: str, selection: Mapping[str, Any], records: Mapping[str, Signals], out: str | None = None
+) -> Mapping[str, float]:
     """The numbers that a condition `{by: RECORD, ...}` is chosen by.
 
     Args:
         name: of the condition, for messages.
         selection: as the recipe writes it; `signal` names one of the record's, the first if not given.
         records: the records that are there, by the name that the recipe gives them.
+        out: the study's folder, for the command that makes a record.
 
     Raises:
         UserError: the record is not there, has no numbers for modules, or has no such signal.
@@ -72,7 +76,7 @@ def scores_by(name: str, selection: Mapping[str, Any], records: Mapping[str, Sig
     if by not in records:
         raise UserError(
             f"Condition {name!r} is chosen by the record {by}, which is not there yet. "
-            f"Make it first: {diagnose_command(by)}"
+            f"Make it first: {diagnose_command(by, out)}"
         )
     signals = records[by]
     if not signals:
@@ -87,8 +91,10 @@ def scores_by(name: str, selection: Mapping[str, Any], records: Mapping[str, Sig
 
 
 def diagnose_command(by: str, out: str | None = None) -> str:
-    """The command that makes a record of this name, in the folder `out` if that is known."""
-    where = "" if out is None else f" --out {out}"
+    """The command that makes a record of this name: in the study's folder that the name says, or in `out`."""
+    said = PurePath(by).parent.parent
+    folder = out if said == PurePath() else str(said)
+    where = "" if folder is None else f" --out {folder}"
     return f"stratalign diagnose {record_kind(by)} RECIPE.yaml{where}"
 
 

@@ -108,9 +108,11 @@ def name_targets(sites: Sequence[Site], layers: Iterable[int], targets: Sequence
 
 
 def name_kinds(sites: Sequence[Site], chosen: Iterable[Site]) -> list[str]:
-    """The kinds of the chosen sites, each by the shortest end of its name that no other kind of the model shares."""
-    kinds_of_model = {site.kind for site in sites}
-    return [_shortest(kind, kinds_of_model) for kind in dict.fromkeys(site.kind for site in chosen)]
+    """The kinds of the chosen sites in the model's order, each by the shortest end of its name that no other kind of
+    the model shares."""
+    there = {site.kind for site in chosen}
+    kinds_of_model = dict.fromkeys(site.kind for site in sites)
+    return [_shortest(kind, kinds_of_model) for kind in kinds_of_model if kind in there]
 
 
 def adapter_parameters(sites: Iterable[Site], rank: int) -> int:

@@ -35,15 +35,11 @@ def plan(planned: Mapping[str, Any]) -> None:
             f"{model['model_type']} is not among the tested families: it is checked when loaded, its rows are padded."
         )
     trained = [run["targets"] for run in planned["runs"].values() if run["modules"]]
-    each = (
-        Counter(", ".join(sorted(names)) for names in trained)
-        if len(set(map(frozenset, trained))) > 1
-        else {}
-    )
+    as_written = {frozenset(names): ", ".join(names) for names in reversed(trained)}
+    each = Counter(as_written[frozenset(names)] for names in trained)
     for targets, runs in each.items():
-        say(f"Adapters: on {targets} ({runs} run{'s' if runs > 1 else ''})")
-    if trained and not each:
-        say(f"Adapters: on {', '.join(trained[0])}")
+        several = f" ({runs} run{'s' if runs > 1 else ''})" if len(each) > 1 else ""
+        say(f"Adapters: on {targets}{several}")
     execution = planned["execution"]
     say(f"Steps: {planned['steps']} on {execution['device']} in {execution['precision']}")
     if execution["pack_tokens"]:

@@ -31,6 +31,7 @@ from stratalign.pipeline.measuring import MEASURED
 from stratalign.pipeline.planned import Plan
 from stratalign.pipeline.planning import make_plan
 from stratalign.pipeline.probe_labels import labels_file
+from stratalign.pipeline.selecting import trained_by
 from stratalign.pipeline.subjects import Subject, find_subject, kept_stages, trained_runs, training_of
 from stratalign.recipe import Recipe, load_recipe
 from stratalign.records import SCHEMA, Progress, file_digest, locked, read_json, silent, write_json
@@ -81,7 +82,8 @@ def diagnose(
             adapter to look at, the record is <kind>@<its name>.json.
 
     Raises:
-        UserError: an unknown kind or option, a run that is not trained, or what `plan` refuses.
+        UserError: an unknown kind or option, a run that is not trained, what `plan` refuses, or the record that is
+            there chose conditions that are trained.
     """
     if kind not in KINDS:
         raise unknown_name("diagnosis", kind, KINDS)
@@ -100,6 +102,7 @@ def diagnose(
         wanted = as_stored(_fingerprint(kind, planned, subjects, settings))
         record = read_json(path) if path.is_file() else {}
         if record.get("fingerprint") != wanted:
+            _check_replaceable(planned, path)
             record = _made(kind, planned, subjects, settings, wanted, progress)
             write_json(path, record)
     agreement = None if compare is None else compare_records(record, read_json(Path(compare)))
@@ -155,6 +158,20 @@ def _plan(recipe: Recipe, out: Path, settings: Any) -> Plan:
     if recipe.partition.by is not None:
         changed["partition"] = PartitionSettings(blocks=recipe.partition.blocks)
     return make_plan(recipe.model_copy(update=changed), out)
+
+
+def _check_replaceable(plan: Plan, path: Path) -> None:
+    """What is trained in the folder keeps the record that chose it.
+
+    Raises:
+        UserError: another record would take its place.
+    """
+    trained = trained_by(plan.folder, path) if path.is_file() else []
+    if trained:
+        raise UserError(
+            f"{path} chose conditions that are trained there ({', '.join(trained)}), and this diagnosis would be "
+            "another. Nothing was touched. Name another folder with --out, or take the change back."
+        )
 
 
 def _subjects(kind: str, plan: Plan, settings: Any) -> tuple[tuple[Subject, ...], str | None]:

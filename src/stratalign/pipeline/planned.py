@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -61,6 +62,8 @@ class Plan:
     """Conditions chosen by a record that is not there yet, or that name a block of a partition made by one."""
     partition_by: str | None = None
     """The record that the partition waits for."""
+    brought: Mapping[str, Path] = field(default_factory=dict)
+    """Records that lie beside the recipe, to be copied into the study's folder when it is set up."""
     tuned: tuple[Tuned, ...] = ()
     chosen: Mapping[str, str] = field(default_factory=dict)
     """Of tuned conditions, the candidate that was chosen, if one was."""
@@ -177,12 +180,13 @@ class Plan:
 
     def check_resolved(self) -> None:
         """Raise a UserError, with the command to run, if a condition waits for a record."""
+        out = str(self.folder.path)
         for spec in self.unresolved:
             if needs_record(spec):
-                scores_by(spec.name, spec.selection, {})
+                scores_by(spec.name, spec.selection, {}, out)
             raise UserError(
                 f"Condition {spec.name!r} names a block of a partition by the record {self.partition_by}, which is not "
-                f"there yet. Make it first: {diagnose_command(str(self.partition_by))}"
+                f"there yet. Make it first: {diagnose_command(str(self.partition_by), out)}"
             )
 
 

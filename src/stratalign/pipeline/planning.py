@@ -19,15 +19,20 @@ from stratalign.pipeline.planned import Plan, with_choices
 from stratalign.pipeline.reading import needed_branches, prompts_of, read_preferences, stop_texts
 from stratalign.pipeline.resolving import check_validation, resolve_runs, resolve_tuned
 from stratalign.pipeline.scoring import check_scorers
-from stratalign.pipeline.selecting import check_records, selector_records, study_blocks
+from stratalign.pipeline.selecting import check_records, records_beside, selector_records, study_blocks
 from stratalign.preferences import load
 from stratalign.recipe import Recipe
 from stratalign.records import StudyFolder
 from stratalign.training import phase_bounds, plan_steps
 
 
-def make_plan(recipe: Recipe, out: Path) -> Plan:
+def make_plan(recipe: Recipe, out: Path, beside: Path | None = None) -> Plan:
     """Check a recipe against its model, its data and the folder that it would write to.
+
+    Args:
+        recipe: the recipe.
+        out: the study's folder.
+        beside: the folder of the recipe's file, where records may lie too; None of a recipe without one.
 
     Raises:
         UserError: anything that would stop the study later, or make stored results stale.
@@ -38,8 +43,8 @@ def make_plan(recipe: Recipe, out: Path) -> Plan:
     scored = [dimension.name for scorer in check_scorers(recipe) for dimension in scorer.dimensions]
     shape = inspect_model(recipe.model)
     check_length(recipe, shape)
-    blocks = study_blocks(recipe, folder, shape.sites)
-    records, waiting = selector_records(recipe, folder)
+    blocks = study_blocks(recipe, folder, shape.sites, beside)
+    records, waiting = selector_records(recipe, folder, beside)
     unresolved = tuple(
         spec for spec in recipe.specs() if spec in waiting or (blocks is None and names_block(spec))
     )
@@ -52,7 +57,7 @@ def make_plan(recipe: Recipe, out: Path) -> Plan:
     fingerprints = fingerprints_of(recipe, shape, runs, tuned, found.digest)
     check_fresh(folder, fingerprints)
     parts, trees, bad, about = read_preferences(recipe, found, tokenizer, folder)
-    check_records(recipe, folder, fingerprints, parts)
+    check_records(recipe, folder, fingerprints, parts, beside)
     train, validation, held_out = needed_branches(
         runs,
         *(
@@ -89,5 +94,6 @@ def make_plan(recipe: Recipe, out: Path) -> Plan:
         unresolved=unresolved,
         tuned=tuned,
         partition_by=recipe.partition.by if blocks is None else None,
+        brought=records_beside(recipe, folder, beside),
     )
     return with_choices(planned)

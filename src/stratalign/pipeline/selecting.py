@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +22,28 @@ from stratalign.diagnostics import KINDS
 from stratalign.errors import UserError, unknown_name
 from stratalign.pipeline.fingerprints import Fingerprints, as_stored, diagnosed_from
 from stratalign.preferences import Split
-from stratalign.recipe import Recipe
-from stratalign.records import StudyFolder, read_json
+from stratalign.recipe import Recipe, load_recipe
+from stratalign.records import StudyFolder, read_json, write_bytes
+
+RECORDS = "diagnostics"
+"""The folder of a study that its records lie in."""
 
 
 def selector_records(
-    recipe: Recipe, folder: StudyFolder
+    recipe: Recipe, folder: StudyFolder, beside: Path | None = None
 ) -> tuple[dict[str, Signals | None], tuple[ConditionSpec, ...]]:
-    """Every record that a condition names, None for one that is not there; and the conditions that wait for one."""
+    """Every record that a condition names, None for one that is not there; and the conditions that wait for one.
+
+    Args:
+        beside: here and below, the folder of the recipe's file, None of a recipe without one.
+    """
     waiting = []
     found: dict[str, Signals | None] = {}
     for spec in recipe.specs():
         if not needs_record(spec):
             continue
         by = str(spec.selection["by"])
-        file = record_file(by, folder)
+        file = record_file(by, folder, beside)
         _check_kind(by, file)
         found[by] = _record(file)["scores"] if file.is_file() else None
         if found[by] is None:
@@ -43,7 +51,9 @@ def selector_records(
     return found, tuple(waiting)
 
 
-def study_blocks(recipe: Recipe, folder: StudyFolder, sites: Sequence[Site]) -> Blocks | None:
+def study_blocks(
+    recipe: Recipe, folder: StudyFolder, sites: Sequence[Site], beside: Path | None = None
+) -> Blocks | None:
     """The study's blocks; None where they are made by a record that is not there.
 
     Raises:
@@ -52,19 +62,49 @@ def study_blocks(recipe: Recipe, folder: StudyFolder, sites: Sequence[Site]) -> 
     settings = recipe.partition
     if settings.by is None:
         return partition(1 + max(site.layer for site in sites), settings.method, settings.blocks)
-    file = record_file(settings.by, folder)
+    file = record_file(settings.by, folder, beside)
     _check_kind(settings.by, file)
     return measured_partition(settings, sites, _record(file)) if file.is_file() else None
 
 
-def record_file(by: str, folder: StudyFolder) -> Path:
-    """The file of a record: in the study's folder or, if nothing is there, the path as it is."""
-    inside, outside = folder.path / by, Path(by).expanduser()
-    return outside if outside.is_file() and not inside.is_file() else inside
+def record_file(by: str, folder: StudyFolder, beside: Path | None = None) -> Path:
+    """The file of a record: in the study's folder, beside the recipe or the path as it is, the first that is there."""
+    outside = Path(by).expanduser()
+    own = own_record(by, folder, beside)
+    return own or (outside if outside.is_file() else folder.path / by)
 
 
-def check_records(recipe: Recipe, folder: StudyFolder, fingerprints: Fingerprints, parts: Split) -> None:
-    """Refuse a record of the study's own folder that was made from another model or other training rows.
+def own_record(by: str, folder: StudyFolder, beside: Path | None = None) -> Path | None:
+    """The file of a record of the study's own: in its folder, else beside its recipe; None of one from elsewhere.
+
+    Where the recipe lies in the working directory, a path other than diagnostics/NAME is no record beside it, but the
+    user's path as it is.
+    """
+    path = Path(by).expanduser()
+    inside = _lying_in(folder.path, path)
+    if inside is not None or beside is None or path.is_absolute():
+        return inside
+    as_it_is = os.path.abspath(beside) == os.getcwd() and path.parent != Path(RECORDS)
+    return None if as_it_is else _lying_in(beside, path)
+
+
+def records_beside(recipe: Recipe, folder: StudyFolder, beside: Path | None) -> dict[str, Path]:
+    """The records that are there beside the recipe alone: what the study's folder needs to stand by itself."""
+    missing = [by for _, by in _chosen(recipe) if own_record(by, folder) is None]
+    found = {by: own_record(by, folder, beside) for by in missing}
+    return {by: file for by, file in found.items() if file is not None}
+
+
+def bring_records(records: Mapping[str, Path], folder: StudyFolder) -> None:
+    """Copy records from beside the recipe into the study's folder."""
+    for by, file in records.items():
+        write_bytes(folder.path / by, file.read_bytes())
+
+
+def check_records(
+    recipe: Recipe, folder: StudyFolder, fingerprints: Fingerprints, parts: Split, beside: Path | None = None
+) -> None:
+    """Refuse a record of the study's own that was made from another model or other training rows.
 
     A record from elsewhere is the user's own choice: it may be of other preferences on purpose. One that was made
     without data is of any.
@@ -72,30 +112,62 @@ def check_records(recipe: Recipe, folder: StudyFolder, fingerprints: Fingerprint
     Raises:
         UserError: a record is stale.
     """
-    made_by = [
-        (f"Condition {spec.name!r}", str(spec.selection["by"]))
-        for spec in recipe.specs()
-        if needs_record(spec)
-    ]
-    if recipe.partition.by is not None:
-        made_by.append(("The partition", recipe.partition.by))
+    made_by = _chosen(recipe)
     if not made_by:
         return
     preferences = diagnosed_from(fingerprints["preferences"], parts)
     wanted = as_stored({"model": fingerprints["model"], "preferences": preferences})
     for what, by in made_by:
-        if not (folder.path / by).is_file():
+        file = own_record(by, folder, beside)
+        if file is None:
             continue
-        stored = read_json(folder.path / by)["fingerprint"]
+        stored = read_json(file)["fingerprint"]
         for key in wanted:
             if key in stored and stored[key] != wanted[key]:
                 other = (
                     "another model" if key == "model" else "other training rows, or from rows read otherwise"
                 )
                 raise UserError(
-                    f"{what} is chosen by the record {folder.path / by}, which was made from {other}. Make it again: "
-                    f"{diagnose_command(by, str(folder.path))}"
+                    f"{what} is chosen by the record {file}, which was made from {other}. Make it again, "
+                    f"with the same --set: {diagnose_command(by, str(folder.path))}"
                 )
+
+
+def trained_by(folder: StudyFolder, file: Path) -> list[str]:
+    """The trained conditions of a study that this record of its folder chose; all of them if it made the partition."""
+    if not folder.manifest.is_file() or not folder.recipe.is_file():
+        return []
+    runs = read_json(folder.manifest)["runs"].values()
+    trained = {run.get("candidate_of", run["condition"]) for run in runs if "trained" in run}
+    if not trained:
+        return []
+    stored = load_recipe(folder.recipe)
+
+    def is_it(by: object) -> bool:
+        own = None if by is None else own_record(str(by), folder)
+        return own is not None and own.samefile(file)
+
+    if is_it(stored.partition.by):
+        return sorted(trained)
+    chosen = {spec.name for spec in stored.specs() if needs_record(spec) and is_it(spec.selection["by"])}
+    return sorted(chosen & trained)
+
+
+def _chosen(recipe: Recipe) -> list[tuple[str, str]]:
+    """What is chosen by a record, in words, and the record."""
+    found = [
+        (f"Condition {spec.name!r}", str(spec.selection["by"]))
+        for spec in recipe.specs()
+        if needs_record(spec)
+    ]
+    return found if recipe.partition.by is None else [*found, ("The partition", recipe.partition.by)]
+
+
+def _lying_in(folder: Path, path: Path) -> Path | None:
+    """The file of that path from a folder, if it is there and lies in it."""
+    file = folder / path
+    inside = Path(os.path.abspath(file)).is_relative_to(os.path.abspath(folder))
+    return file if inside and file.is_file() else None
 
 
 def _check_kind(by: str, file: Path) -> None:
@@ -104,8 +176,10 @@ def _check_kind(by: str, file: Path) -> None:
     Raises:
         UserError: no diagnosis leaves a record of this name.
     """
-    if not file.is_file() and record_kind(by) not in KINDS:
-        raise unknown_name("record", by, [f"diagnostics/{kind}.json" for kind in KINDS])
+    path = Path(by)
+    made = path.parent.name == RECORDS and path.suffix == ".json" and record_kind(by) in KINDS
+    if not made and not file.is_file():
+        raise unknown_name("record", by, [f"{RECORDS}/{kind}.json" for kind in KINDS], key=record_kind)
 
 
 def _record(file: Path) -> dict[str, Any]:

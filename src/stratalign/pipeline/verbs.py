@@ -36,9 +36,11 @@ def plan(recipe: Source, changes: Sequence[str] = (), out: str | Path | None = N
     Raises:
         UserError: the recipe, the model, the data or the folder has a problem that can be mended.
     """
-    read = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, changes)
-    name = "study" if isinstance(recipe, Recipe) else Path(recipe).stem
-    return make_plan(read, Path(out) if out is not None else Path("studies") / name)
+    if isinstance(recipe, Recipe):
+        return make_plan(recipe, Path("studies/study" if out is None else out))
+    file = Path(recipe)
+    folder = Path("studies") / file.stem if out is None else Path(out)
+    return make_plan(load_recipe(file, changes), folder, beside=file.parent)
 
 
 def train(

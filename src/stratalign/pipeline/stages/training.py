@@ -18,6 +18,7 @@ from stratalign.pipeline.manifest import Manifest
 from stratalign.pipeline.planned import Plan
 from stratalign.pipeline.reading import write_bad_rows
 from stratalign.pipeline.renaming import rename_runs
+from stratalign.pipeline.selecting import bring_records
 from stratalign.pipeline.stages.loading import attach_trained, load_base, make_engine, release
 from stratalign.pipeline.stages.proving import prove
 from stratalign.pipeline.stages.timings import note_training_time, timed
@@ -35,10 +36,11 @@ from stratalign.training import Run, evaluate, read_checkpoint, stored_reference
 
 
 def begin(plan: Plan) -> Manifest:
-    """Set the folder up: recipe, execution, data account, run names; the manifest of the study."""
+    """Set the folder up: records, recipe, execution, data account, run names; the manifest of the study."""
     folder = plan.folder
     begin_execution(folder, plan.execution)
     rename_runs(folder, [(run.condition.name, run.seed) for run in (*plan.runs, *plan.candidates)])
+    bring_records(plan.brought, folder)
     write_text(folder.recipe, plan.recipe.to_yaml())
     write_json(folder.preferences, plan.preferences)
     if plan.bad:
