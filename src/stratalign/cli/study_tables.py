@@ -1,4 +1,4 @@
-"""What a judged study says on the terminal: the answer, the contrasts with base, what went wrong."""
+"""What a judged study says on the terminal: the answer, contrasts with base, selectors, profile, what went wrong."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stratalign.cli.tabling import table
+from stratalign.blocks import describe_layers
+from stratalign.cli.tabling import interval, number, table
 from stratalign.cli.terminal import console, paragraph, say
 from stratalign.reporting.answer.commands import located
 from stratalign.reporting.page.tuned import tuned_in_words
@@ -56,8 +57,11 @@ def results(found: Mapping[str, Any]) -> None:
         names = [row["condition"] for row in tied if row["dimension"] == dimension]
         paragraph(f"{dimension}: every prompt ties for {', '.join(names)}")
     conclusions(found)
-    for words in (found.get("profile") or {}).get("words", ()):
-        paragraph(f"Profile: {words}")
+    for contest in found.get("selectors", ()):
+        for row in contest["rows"]:
+            paragraph(f"Selector: {row['words']}")
+    if found.get("profile"):
+        _profile(found["profile"])
     for name, one in (found.get("tuning") or {}).get("conditions", {}).items():
         paragraph(f"Tuned on validation: {tuned_in_words(name, one)}")
 
@@ -95,6 +99,41 @@ def _elsewhere(rows: Sequence[Mapping[str, Any]]) -> None:
             shown.add_row(said, *(cells.get((condition, name), "") for condition in conditions))
     console.print(shown)
     say("* survives Holm's correction; ~ only the uncorrected interval excludes 0")
+
+
+def _profile(found: Mapping[str, Any]) -> None:
+    """Every window's share of full's gain, beside the draws and what it costs; then what can be told of them."""
+    places = {place["condition"]: place for place in found["places"]}
+    for shares in found["shares"]:
+        if shares["why_none"] is not None:
+            continue
+        say(
+            f"Profile: the share of full's gain on {shares['dimension']} that each window of layers recovers:"
+        )
+        shown = table(
+            "window", "layers", "share", "95 % interval", "beside the draws", "worst loss elsewhere"
+        )
+        for row in shares["conditions"]:
+            place = places[row["condition"]]
+            shown.add_row(
+                row["condition"],
+                describe_layers(place["layers"]),
+                number(row["share"], "{:.2f}"),
+                interval(row, "{:.2f}"),
+                row["standing"] or "-",
+                _worst(place),
+            )
+        console.print(shown)
+    for words in found["words"]:
+        paragraph(f"Profile: {words}")
+
+
+def _worst(place: Mapping[str, Any]) -> str:
+    """'conciseness -0.08 [-0.19, +0.00]'."""
+    if place["worst"] is None:
+        return "-"
+    bounds = interval({"low": place["worst_low"], "high": place["worst_high"]}, "{:+.2f}")
+    return f"{place['worst_dimension'].replace('_', ' ')} {place['worst']:+.2f} {bounds}"
 
 
 def _rate(row: Mapping[str, Any]) -> str:
