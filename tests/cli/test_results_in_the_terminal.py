@@ -54,6 +54,18 @@ def test_the_objective_comes_first_and_other_protocols_stay_out(capsys):
     assert not any("reward_accuracy" in line or "length" in line or "topic" in line for line in lines)
 
 
+def test_a_verdict_that_does_not_survive_correction_says_so(capsys):
+    rows = [("better", 1.0), ("worse", 0.3), ("better", None), ("worse", 0.04), ("cannot tell", 1.0)]
+    found = copy.deepcopy(FOUND)
+    found["comparisons"] = [
+        contrast(f"c{n}", "claim_accuracy", verdict=verdict, p_holm=p_holm)
+        for n, (verdict, p_holm) in enumerate(rows)
+    ]
+    assert [line.strip().rpartition("  ")[2] for line in printed(found, capsys)[2:7]] == [
+        "better, uncorrected", "worse, uncorrected", "better, uncorrected", "worse", "cannot tell",
+    ]  # fmt: skip
+
+
 def test_the_conclusions_follow_in_short_lines(capsys):
     lines = printed(FOUND, capsys)
     assert all(len(line) <= 100 for line in lines)

@@ -74,8 +74,15 @@ def _intervals(rows: Sequence[Mapping[str, Any]]) -> None:
         interval = "undefined" if low is None or high is None else f"[{low:+.2f}, {high:+.2f}]"
         p_value = "undefined" if row["p_holm"] is None else f"{row['p_holm']:.3f}"
         p_value = "<0.001" if p_value == "0.000" else p_value
-        shown.add_row(row["condition"], row["dimension"], _rate(row), interval, p_value, row["verdict"])
+        shown.add_row(row["condition"], row["dimension"], _rate(row), interval, p_value, _verdict(row))
     console.print(shown)
+
+
+def _verdict(row: Mapping[str, Any]) -> str:
+    """The uncorrected interval's verdict, which says so where it does not survive Holm's correction."""
+    return (
+        row["verdict"] if row["verdict"] == "cannot tell" or _sure(row) else f"{row['verdict']}, uncorrected"
+    )
 
 
 def _elsewhere(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -141,8 +148,11 @@ def _rate(row: Mapping[str, Any]) -> str:
 
 
 def _marked(row: Mapping[str, Any]) -> str:
-    sure = row["p_holm"] is not None and row["p_holm"] <= 0.05
-    return _rate(row) + ("*" if sure else " " if row["verdict"] == "cannot tell" else "~")
+    return _rate(row) + ("*" if _sure(row) else " " if row["verdict"] == "cannot tell" else "~")
+
+
+def _sure(row: Mapping[str, Any]) -> bool:
+    return row["p_holm"] is not None and row["p_holm"] <= 0.05
 
 
 def conclusions(found: Mapping[str, Any]) -> None:
