@@ -244,6 +244,19 @@ def test_an_unfinished_study_has_no_answer_and_says_what_is_behind(tmp_path: Pat
     assert answer_of(folder)["words"] == ["No answer yet: no answers have been judged yet."]
 
 
+def test_what_is_decided_needs_no_more_prompts_than_it_took(tmp_path: Path) -> None:
+    # 14 wins, 4 losses: +0.25, standard error sqrt((18/40 - 0.25^2) / 40) = 0.098; four studies of five would find
+    # (1.960 + 0.842) x 0.098 = 0.28, for which 0.25 would need 49 prompts. It is decided with 40: p 0.03.
+    found = answer_of(answered_study(tmp_path, {"mid": {"fluency": (1,) * 14 + (-1,) * 4 + (0,) * 22}}))
+    (asked,) = found["reach"]["questions"]
+    assert asked["detectable"] == pytest.approx(0.276, rel=0.03)
+    assert (asked["sure"], asked["needed"], found["verdict"]) == (True, 40, "train")
+    assert asked["words"] == (
+        "mid against base on fluency: the observed +0.25 is decided; 40 new prompts would find a net win rate of about "
+        f"{asked['detectable']:.2f} or more (80 % power)."
+    )
+
+
 def test_a_pilot_says_whether_the_full_study_could_decide(tmp_path: Path) -> None:
     folder = answered_study(tmp_path, {"mid": {"fluency": FEW}}, preferences={"held_out": 160})
     found = answer_of(folder)["reach"]
