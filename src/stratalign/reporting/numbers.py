@@ -9,6 +9,8 @@ from collections.abc import Sequence
 NOTHING = "–"
 NAMED = 5
 """More names than this would fill a line."""
+ROUNDING = 1e-12
+"""What floating point makes of a 0 is smaller than this."""
 
 
 def plain(value: float | None, digits: int = 3) -> str:
@@ -23,11 +25,13 @@ def plain(value: float | None, digits: int = 3) -> str:
 
 
 def signed(value: float | None, digits: int = 3) -> str:
-    """0.25 -> '+0.250', -0.25 -> '−0.250', 0 -> '0'."""
+    """0.25 -> '+0.250', -0.25 -> '−0.250', 0 -> '0'; a small number keeps significant digits, as in `plain`."""
     if value is None:
         return NOTHING
-    if value == 0:
+    if abs(value) < ROUNDING:
         return "0"
+    if abs(value) < 0.5 * 10**-digits:
+        return f"{value:+.2g}".replace("-", "−")
     return f"{value:+.{digits}f}".replace("-", "−")
 
 
