@@ -4,7 +4,7 @@ only; results and tables keep every digit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 NOTHING = "–"
 NAMED = 5
@@ -95,3 +95,11 @@ def spans(layers: Sequence[int]) -> str:
         else:
             runs.append([layer])
     return ", ".join(f"{run[0]}–{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs) or "none"
+
+
+def by_kind(modules: Mapping[str, Sequence[int]]) -> str:
+    """Modules, kind -> layers: 'v_proj of layers 0 and 9–11; o_proj of layer 3'."""
+    return "; ".join(
+        f"{kind} of layer{'s' if len(layers) > 1 else ''} {listed(spans(layers).split(', '))}"
+        for kind, layers in modules.items()
+    )
