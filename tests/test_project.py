@@ -61,6 +61,21 @@ def test_importing_loads_no_model_library(module: str) -> None:
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "", "")
 
 
+def test_listing_loads_no_model_library_unless_losses_or_diagnoses_are_asked_for() -> None:
+    code = (
+        "import sys; from stratalign.cli import main; from stratalign.listing import CATALOGUES\n"
+        "for name in sorted(CATALOGUES.keys() - {'losses', 'diagnoses'}):\n"
+        "    sys.argv = ['stratalign', 'list', name]\n"
+        "    try:\n        main()\n"
+        "    except SystemExit as left:\n        assert not left.code\n"
+        "print('loaded:', *sorted({'torch', 'transformers', 'peft'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "auto_rgn" in done.stdout
+    assert done.stdout.splitlines()[-1] == "loaded:"
+
+
 @pytest.mark.parametrize("python", PYTHONS)
 def test_every_dependency_is_pinned_to_a_version_that_the_project_allows(python: str) -> None:
     pinned = pins("constraints.txt", python)

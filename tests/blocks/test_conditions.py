@@ -2,7 +2,7 @@
 
 import pytest
 
-from stratalign.blocks import Site, expand_conditions, partition, resolve_condition
+from stratalign.blocks import Site, expand_conditions, partition, resolve_condition, single_modules
 from stratalign.errors import UserError
 
 KEYS = ("learning_rate", "rank", "alpha", "targets", "beta")
@@ -38,6 +38,12 @@ def test_a_condition_names_exact_modules_and_counts_its_parameters():
     assert mid.modules[:2] == ("model.layers.4.self_attn.q_proj", "model.layers.4.self_attn.v_proj")
     assert len(mid.modules) == 8
     assert mid.parameters == 4 * 4 * ((8 + 8) + (8 + 4))  # 4 layers x rank 4 x (in + out of q and v)
+
+
+def test_single_modules_are_told_by_kind_and_whole_layers_are_not():
+    names = ["h.0.attn.c_proj", "h.2.attn.c_proj", "h.2.mlp.c_proj", "h.2.attn.c_attn"]
+    assert single_modules(names) == {"attn.c_proj": (0, 2), "mlp.c_proj": (2,), "c_attn": (2,)}
+    assert single_modules(resolve("mid").modules) == single_modules(()) == {}
 
 
 def test_a_union_of_blocks_may_have_a_learning_rate_for_each():

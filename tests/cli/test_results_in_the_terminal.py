@@ -54,6 +54,18 @@ def test_the_objective_comes_first_and_other_protocols_stay_out(capsys):
     assert not any("reward_accuracy" in line or "length" in line or "topic" in line for line in lines)
 
 
+def test_a_verdict_that_does_not_survive_correction_says_so(capsys):
+    rows = [("better", 1.0), ("worse", 0.3), ("better", None), ("worse", 0.04), ("cannot tell", 1.0)]
+    found = copy.deepcopy(FOUND)
+    found["comparisons"] = [
+        contrast(f"c{n}", "claim_accuracy", verdict=verdict, p_holm=p_holm)
+        for n, (verdict, p_holm) in enumerate(rows)
+    ]
+    assert [line.strip().rpartition("  ")[2] for line in printed(found, capsys)[2:7]] == [
+        "better, uncorrected", "worse, uncorrected", "better, uncorrected", "worse", "cannot tell",
+    ]  # fmt: skip
+
+
 def test_the_conclusions_follow_in_short_lines(capsys):
     lines = printed(FOUND, capsys)
     assert all(len(line) <= 100 for line in lines)
@@ -106,3 +118,51 @@ def test_a_study_without_any_scores_says_why(capsys):
         "conclusions": nothing,
     }
     assert printed(found, capsys) == ["No answer yet: no answers have been judged yet."]
+
+
+def test_selectors_have_their_verdicts_after_the_conclusions(capsys):
+    verdicts = [
+        "gradients beats random draws on fluency: +0.70.",
+        "even: this sample cannot tell it from them.",
+    ]
+    found = FOUND | {"selectors": [{"rows": [{"words": words} for words in verdicts]}]}
+    assert printed(found, capsys)[-2:] == [f"Selector: {words}" for words in verdicts]
+
+
+PLACE = {"worst_dimension": "word_order", "worst": -0.0833, "worst_low": -0.1875, "worst_high": 0.0}
+SHARE = {"share": 0.531, "low": 0.185, "high": 0.863, "standing": "above"}
+PROFILE = {
+    "places": [
+        {"condition": "window-0-2", "layers": [0, 1, 2], **PLACE},
+        {"condition": "window-1-3", "layers": [1, 2, 3], **dict.fromkeys(PLACE)},
+    ],
+    "shares": [
+        {
+            "dimension": "fluency",
+            "why_none": None,
+            "conditions": [
+                {"condition": "window-0-2", **SHARE},
+                {"condition": "window-1-3", **dict.fromkeys(SHARE)},
+            ],
+        }
+    ],
+    "words": ["fluency: training layers 0\u20132 suffices."],
+}
+
+
+def test_a_profile_has_each_windows_share_standing_and_worst_loss_before_its_words(capsys):
+    lines = printed(FOUND | {"profile": PROFILE}, capsys)[-5:]
+    assert lines[0] == "Profile: the share of full's gain on fluency that each window of layers recovers:"
+    assert [" ".join(line.split()) for line in lines[1:4]] == [
+        "window layers share 95 % interval beside the draws worst loss elsewhere",
+        "window-0-2 0-2 0.53 [0.18, 0.86] above word order -0.08 [-0.19, +0.00]",
+        "window-1-3 1-3 - [-, -] - -",
+    ]
+    assert lines[4] == "Profile: fluency: training layers 0\u20132 suffices."
+
+
+def test_a_profile_without_shares_has_its_words_alone(capsys):
+    why = "Full's own gain cannot be told from 0."
+    found = PROFILE | {"shares": [PROFILE["shares"][0] | {"why_none": why}], "words": [why]}
+    lines = printed(FOUND | {"profile": found}, capsys)
+    assert [line for line in lines if "Profile" in line] == [f"Profile: {why}"]

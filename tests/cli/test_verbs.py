@@ -128,6 +128,7 @@ def test_plan_says_what_would_be_trained_and_writes_nothing(make_model, transcri
         "layers": [2, 3],
         "targets": ["q_proj", "k_proj", "v_proj", "o_proj"],
         "modules": 8,
+        "by_kind": {},
         "rank": 4,
         "parameters": 4 * 2 * (2 * 64 + 2 * 48),
         "of_full": of_full,

@@ -98,6 +98,22 @@ def _set(changes):
     return [part for change in changes for part in ("--set", change)]
 
 
+def test_a_plan_names_single_modules_but_not_those_that_are_drawn(recipe, diagnosed):
+    # A fifth of full's parameters are three modules of sixteen.
+    fifth = ("--set", "selectors.parameters=0.2", "--out", diagnosed[0])
+    runs = json.loads(call("plan", recipe, *fifth, "--json").out)["runs"]
+    assert {run["modules"] for name, run in runs.items() if name.startswith("random")} == {3}
+    single = {name: run["by_kind"] for name, run in runs.items() if run["by_kind"]}
+    assert {"gradients"} <= set(single) <= {"gradients", "auto_rgn"}
+    assert sum(map(len, single["gradients"].values())) == 3
+    kind, (layer, *_) = next(iter(single["gradients"].items()))
+    shown = call("plan", recipe, *fifth).out.splitlines()
+    (told,) = (line for line in shown if line.startswith("gradients: "))
+    assert told.startswith(f"gradients: 3 modules: {kind} of layer")
+    assert f" {layer}" in told
+    assert not any(line.startswith("random-1: ") for line in shown)
+
+
 def test_a_record_does_not_depend_on_the_partition_that_it_makes(recipe, diagnosed):
     out, made = diagnosed
     before = made.path.stat().st_mtime_ns

@@ -11,7 +11,7 @@ import pytest
 from answered_studies import ALL, FEW, HALF, MOST, NONE, answered_study
 from fake_studies import score
 
-from stratalign.records import StudyFolder, write_json, write_scores
+from stratalign.records import StudyFolder, read_json, write_json, write_scores
 from stratalign.reporting import report
 
 
@@ -37,8 +37,9 @@ def test_of_conditions_that_cannot_be_told_apart_the_cheapest_is_recommended(tmp
     found = answer_of(answered_study(tmp_path, gains))
     assert found["verdict"] == "train"
     assert found["train"] == {
-        "condition": "mid", "layers": [4, 5, 6, 7], "modules": 8, "targets": ["q_proj", "v_proj"], "rank": 16,
-        "alpha": 32, "learning_rate": 1e-4, "schedule": None, "loss": "sigmoid", "beta": 0.1, "steps": 20, "phases": 1,
+        "condition": "mid", "layers": [4, 5, 6, 7], "modules": 8, "by_kind": {}, "targets": ["q_proj", "v_proj"],
+        "rank": 16, "alpha": 32, "learning_rate": 1e-4, "schedule": None, "loss": "sigmoid", "beta": 0.1,
+        "steps": 20, "phases": 1,
     }  # fmt: skip
     assert found["line"].startswith(
         "Train mid (layers 4–7, 8,192 parameters) at learning rate 0.0001: suffices for a net win rate of +1.00"
@@ -53,6 +54,22 @@ def test_of_conditions_that_cannot_be_told_apart_the_cheapest_is_recommended(tmp
     assert found["share_of_model"] == pytest.approx(8192 / 1_234_567)
     assert found["kl_to_base"] == {"mid": {"mean": 0.5, "standard_error": 0.0, "n": 40}}
     assert found["adapters"] == ["adapters/mid"]
+
+
+def test_single_modules_are_named_by_kind_and_layer(tmp_path: Path) -> None:
+    study = StudyFolder(answered_study(tmp_path, {"mid": {"fluency": ALL}}))
+    found = read_json(study.manifest)
+    entry = found["runs"]["mid"]
+    entry["modules"] = [one for one in entry["modules"] if "layers.6" not in one or "q_proj" not in one]
+    write_json(study.manifest, found)
+    write_json(study.adapters / "mid" / "adapter_config.json", {})
+    answer = answer_of(tmp_path)
+    assert answer["line"].startswith("Train mid (7 modules in layers 4–7, 8,192 parameters) at")
+    said = "q_proj of layers 4–5 and 7; v_proj of layers 4–7"
+    assert answer["words"][-1] == f"Its modules: {said}."
+    assert answer["train"]["by_kind"] == {"q_proj": [4, 5, 7], "v_proj": [4, 5, 6, 7]}
+    card = (study.adapters / "mid" / "README.md").read_text(encoding="utf-8")
+    assert f"- modules: {said}\n" in card.replace("\\", "")
 
 
 def test_all_layers_are_not_asked_whether_random_ones_would_do(tmp_path: Path) -> None:
@@ -269,6 +286,19 @@ def test_an_unfinished_study_has_no_answer_and_says_what_is_behind(tmp_path: Pat
     assert found["next"] == ["stratalign study {study}/recipe.yaml --out {study}"]
     StudyFolder(folder).scores.unlink()
     assert answer_of(folder)["words"] == ["No answer yet: no answers have been judged yet."]
+
+
+def test_what_is_decided_needs_no_more_prompts_than_it_took(tmp_path: Path) -> None:
+    # 14 wins, 4 losses: +0.25, standard error sqrt((18/40 - 0.25^2) / 40) = 0.098; four studies of five would find
+    # (1.960 + 0.842) x 0.098 = 0.28, for which 0.25 would need 49 prompts. It is decided with 40: p 0.03.
+    found = answer_of(answered_study(tmp_path, {"mid": {"fluency": (1,) * 14 + (-1,) * 4 + (0,) * 22}}))
+    (asked,) = found["reach"]["questions"]
+    assert asked["detectable"] == pytest.approx(0.276, rel=0.03)
+    assert (asked["sure"], asked["needed"], found["verdict"]) == (True, 40, "train")
+    assert asked["words"] == (
+        "mid against base on fluency: the observed +0.25 is decided; 40 new prompts would find a net win rate of about "
+        f"{asked['detectable']:.2f} or more (80 % power)."
+    )
 
 
 def test_a_pilot_says_whether_the_full_study_could_decide(tmp_path: Path) -> None:

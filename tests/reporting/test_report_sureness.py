@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from answered_studies import MOST, answered_study
 from fake_studies import full_study, judges, manifest, score
 from likert_studies import CATEGORIES, DIMENSIONS, judge, likert_study
 from test_report_page import Parsed, page_of
@@ -77,6 +78,30 @@ def test_a_study_with_everything_answers_every_question(tmp_path: Path) -> None:
     correlations = parts["correlations"].table
     assert correlations is not None
     assert [row[0] for row in correlations.rows] == [f"{at} {name}" for at, name in enumerate(DIMENSIONS, 1)]
+
+
+@pytest.mark.parametrize(
+    ("kl", "difference", "verdict"), [(1.01, -0.0025, "cannot tell"), (4.0, -0.25, "worse")]
+)
+def test_a_difference_at_equal_kl_below_one_prompts_win_is_no_verdict(
+    tmp_path: Path, kl: float, difference: float, verdict: str
+) -> None:
+    # Both win 30 and lose 10 of 40, the same ones; mid goes to KL 1: +0.5 against +0.5 x sqrt(1 / kl) on every draw.
+    study = StudyFolder(answered_study(tmp_path, {"full": {"fluency": MOST}, "mid": {"fluency": MOST}}))
+    far = {"base": 0.0, "full": kl, "mid": 1.0}
+    rows = [
+        Score(f"p{n}", f"c{n}", name, 0, "text", "text", "kl_to_base", 0, value, "ok")
+        for name, value in far.items()
+        for n in range(40)
+    ]
+    write_scores(study.scores, [*read_scores(study.scores), *rows])
+    (found,) = (one for one in summarise(read_study(tmp_path)).matched if one.dimension == "fluency")
+    assert (found.condition, found.against) == ("full", "mid")
+    assert found.difference == pytest.approx(difference, abs=1e-4)
+    assert found.high is not None
+    assert found.high < 0
+    assert found.verdict == verdict
+    assert "−0.00 " not in found.words
 
 
 def test_what_a_study_has_no_numbers_for_is_not_there(tmp_path: Path) -> None:

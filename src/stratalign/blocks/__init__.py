@@ -69,11 +69,13 @@ from stratalign.blocks.sites import (
     kinds,
     name_targets,
     select_sites,
+    single_modules,
 )
 from stratalign.blocks.specs import (
     RANDOM,
     SHUFFLED,
     ConditionSpec,
+    draws_modules,
     expand_conditions,
     names_block,
     needs_record,
@@ -111,6 +113,7 @@ __all__ = [
     "describe_family",
     "describe_layers",
     "diagnose_command",
+    "draws_modules",
     "draws_of_kinds",
     "drop_share",
     "expand_conditions",
@@ -133,5 +136,6 @@ __all__ = [
     "selector_conditions",
     "shifted_blocks",
     "shuffled_within",
+    "single_modules",
     "windows",
 ]

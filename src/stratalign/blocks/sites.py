@@ -6,6 +6,7 @@ model, so that selecting layers needs neither weights nor torch.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -20,6 +21,9 @@ WORDS = {
 DEFAULT_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj")
 """The paper's targets. In a model that has not all of these names they mean `attention`, so that the default recipe
 means the same in every family."""
+
+_PLACE = re.compile(r"\.(\d+)\.(.+)")
+"""In a full module name: the layer, then the name within it."""
 
 
 class Site(NamedTuple):
@@ -113,6 +117,19 @@ def name_kinds(sites: Sequence[Site], chosen: Iterable[Site]) -> list[str]:
     there = {site.kind for site in chosen}
     kinds_of_model = dict.fromkeys(site.kind for site in sites)
     return [_shortest(kind, kinds_of_model) for kind in kinds_of_model if kind in there]
+
+
+def single_modules(names: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """Kind -> its layers, of full module names ("model.layers.3.self_attn.q_proj"); empty where every kind is in every
+    layer, so that kinds and layers say it all."""
+    found = [match.groups() for name in names if (match := _PLACE.search(name))]
+    all_kinds = dict.fromkeys(kind for _, kind in found)
+    if len(found) == len(all_kinds) * len({layer for layer, _ in found}):
+        return {}
+    return {
+        _shortest(kind, all_kinds): tuple(sorted(int(layer) for layer, own in found if own == kind))
+        for kind in all_kinds
+    }
 
 
 def adapter_parameters(sites: Iterable[Site], rank: int) -> int:

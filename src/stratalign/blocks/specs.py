@@ -59,6 +59,11 @@ class ConditionSpec:
         ]
 
 
+def draws_modules(selection: Mapping[str, Any]) -> bool:
+    """Whether a condition's modules are drawn: among all, or as a record's ranking dealt out anew."""
+    return selection.get("by") == RANDOM or selection.get("ranking") == SHUFFLED
+
+
 def expand_conditions(
     written: object, override_keys: Sequence[str], tune: object = None
 ) -> list[ConditionSpec]:

@@ -8,7 +8,8 @@ from typing import Any
 
 from stratalign.blocks import describe_layers, diagnose_command
 from stratalign.cli.tabling import table
-from stratalign.cli.terminal import console, say
+from stratalign.cli.terminal import console, paragraph, say
+from stratalign.reporting.numbers import by_kind
 
 
 def plan(planned: Mapping[str, Any]) -> None:
@@ -62,6 +63,9 @@ def plan(planned: Mapping[str, Any]) -> None:
         )
     console.print(shown)
     say("Arithmetic: the operations inside layers of one training step, as a share of full's.")
+    single = {run["condition"]: run for run in planned["runs"].values() if run["by_kind"]}
+    for condition, run in single.items():
+        paragraph(f"{condition}: {run['modules']} modules: {by_kind(run['by_kind'])}")
     _candidates(planned)
     for names in planned["alike"]:
         say(f"Trained {len(names)} times, with the same modules and settings: {', '.join(names)}.")

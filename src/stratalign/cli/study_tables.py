@@ -1,4 +1,4 @@
-"""What a judged study says on the terminal: the answer, the contrasts with base, what went wrong."""
+"""What a judged study says on the terminal: the answer, contrasts with base, selectors, profile, what went wrong."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stratalign.cli.tabling import table
+from stratalign.blocks import describe_layers
+from stratalign.cli.tabling import interval, number, table
 from stratalign.cli.terminal import console, paragraph, say
 from stratalign.reporting.answer.commands import located
 from stratalign.reporting.page.tuned import tuned_in_words
@@ -56,8 +57,11 @@ def results(found: Mapping[str, Any]) -> None:
         names = [row["condition"] for row in tied if row["dimension"] == dimension]
         paragraph(f"{dimension}: every prompt ties for {', '.join(names)}")
     conclusions(found)
-    for words in (found.get("profile") or {}).get("words", ()):
-        paragraph(f"Profile: {words}")
+    for contest in found.get("selectors", ()):
+        for row in contest["rows"]:
+            paragraph(f"Selector: {row['words']}")
+    if found.get("profile"):
+        _profile(found["profile"])
     for name, one in (found.get("tuning") or {}).get("conditions", {}).items():
         paragraph(f"Tuned on validation: {tuned_in_words(name, one)}")
 
@@ -70,8 +74,15 @@ def _intervals(rows: Sequence[Mapping[str, Any]]) -> None:
         interval = "undefined" if low is None or high is None else f"[{low:+.2f}, {high:+.2f}]"
         p_value = "undefined" if row["p_holm"] is None else f"{row['p_holm']:.3f}"
         p_value = "<0.001" if p_value == "0.000" else p_value
-        shown.add_row(row["condition"], row["dimension"], _rate(row), interval, p_value, row["verdict"])
+        shown.add_row(row["condition"], row["dimension"], _rate(row), interval, p_value, _verdict(row))
     console.print(shown)
+
+
+def _verdict(row: Mapping[str, Any]) -> str:
+    """The uncorrected interval's verdict, which says so where it does not survive Holm's correction."""
+    return (
+        row["verdict"] if row["verdict"] == "cannot tell" or _sure(row) else f"{row['verdict']}, uncorrected"
+    )
 
 
 def _elsewhere(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -97,13 +108,51 @@ def _elsewhere(rows: Sequence[Mapping[str, Any]]) -> None:
     say("* survives Holm's correction; ~ only the uncorrected interval excludes 0")
 
 
+def _profile(found: Mapping[str, Any]) -> None:
+    """Every window's share of full's gain, beside the draws and what it costs; then what can be told of them."""
+    places = {place["condition"]: place for place in found["places"]}
+    for shares in found["shares"]:
+        if shares["why_none"] is not None:
+            continue
+        say(
+            f"Profile: the share of full's gain on {shares['dimension']} that each window of layers recovers:"
+        )
+        shown = table(
+            "window", "layers", "share", "95 % interval", "beside the draws", "worst loss elsewhere"
+        )
+        for row in shares["conditions"]:
+            place = places[row["condition"]]
+            shown.add_row(
+                row["condition"],
+                describe_layers(place["layers"]),
+                number(row["share"], "{:.2f}"),
+                interval(row, "{:.2f}"),
+                row["standing"] or "-",
+                _worst(place),
+            )
+        console.print(shown)
+    for words in found["words"]:
+        paragraph(f"Profile: {words}")
+
+
+def _worst(place: Mapping[str, Any]) -> str:
+    """'conciseness -0.08 [-0.19, +0.00]'."""
+    if place["worst"] is None:
+        return "-"
+    bounds = interval({"low": place["worst_low"], "high": place["worst_high"]}, "{:+.2f}")
+    return f"{place['worst_dimension'].replace('_', ' ')} {place['worst']:+.2f} {bounds}"
+
+
 def _rate(row: Mapping[str, Any]) -> str:
     return "undefined" if row["net_win_rate"] is None else f"{row['net_win_rate']:+.2f}"
 
 
 def _marked(row: Mapping[str, Any]) -> str:
-    sure = row["p_holm"] is not None and row["p_holm"] <= 0.05
-    return _rate(row) + ("*" if sure else " " if row["verdict"] == "cannot tell" else "~")
+    return _rate(row) + ("*" if _sure(row) else " " if row["verdict"] == "cannot tell" else "~")
+
+
+def _sure(row: Mapping[str, Any]) -> bool:
+    return row["p_holm"] is not None and row["p_holm"] <= 0.05
 
 
 def conclusions(found: Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ WORDS = frozenset(
     [
         "and",
         "assumed",
+        "beside the draws",
         "block",
         "condition",
         "contrast",
@@ -27,6 +28,8 @@ WORDS = frozenset(
         "stage",
         "trains",
         "verdict",
+        "window",
+        "worst loss elsewhere",
     ]
 )
 """Columns of words, aligned to the left; all others are numbers."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -371,11 +371,5 @@ def list_names(
     as_json: AsJson = False,
 ) -> None:
     """List everything that a recipe can name."""
-    found: dict[str, Any] = sa.catalogues()
-    if catalogue is not None:
-        from stratalign.errors import unknown_name
-
-        if catalogue not in found:
-            raise unknown_name("catalogue", catalogue, found)
-        found = {catalogue: found[catalogue]}
+    found = sa.catalogues(catalogue)
     terminal.json_out(found) if as_json else printing.catalogues(found)

@@ -18,8 +18,10 @@ from stratalign.blocks import (
     cost_of,
     cost_of_full,
     diagnose_command,
+    draws_modules,
     needs_record,
     scores_by,
+    single_modules,
 )
 from stratalign.errors import UserError
 from stratalign.generation import Prompt
@@ -102,6 +104,7 @@ class Plan:
     def describe(self) -> dict[str, Any]:
         """The plan in numbers and names; what `stratalign plan --json` prints."""
         shares = self.shares_of_full
+        drawn = {spec.name for spec in self.recipe.specs() if draws_modules(spec.selection)}
         return {
             "out": str(self.folder.path),
             "model": {
@@ -133,6 +136,7 @@ class Plan:
                     "layers": list(run.condition.layers),
                     "targets": list(run.condition.targets),
                     "modules": len(run.condition.modules),
+                    "by_kind": {} if run.condition.name in drawn else single_modules(run.condition.modules),
                     "rank": run.condition.rank,
                     "parameters": run.condition.parameters,
                     "of_full": shares[run.id],

@@ -4,11 +4,13 @@ only; results and tables keep every digit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 NOTHING = "–"
 NAMED = 5
 """More names than this would fill a line."""
+ROUNDING = 1e-12
+"""What floating point makes of a 0 is smaller than this."""
 
 
 def plain(value: float | None, digits: int = 3) -> str:
@@ -23,11 +25,13 @@ def plain(value: float | None, digits: int = 3) -> str:
 
 
 def signed(value: float | None, digits: int = 3) -> str:
-    """0.25 -> '+0.250', -0.25 -> '−0.250', 0 -> '0'."""
+    """0.25 -> '+0.250', -0.25 -> '−0.250', 0 -> '0'; a small number keeps significant digits, as in `plain`."""
     if value is None:
         return NOTHING
-    if value == 0:
+    if abs(value) < ROUNDING:
         return "0"
+    if abs(value) < 0.5 * 10**-digits:
+        return f"{value:+.2g}".replace("-", "−")
     return f"{value:+.{digits}f}".replace("-", "−")
 
 
@@ -91,3 +95,11 @@ def spans(layers: Sequence[int]) -> str:
         else:
             runs.append([layer])
     return ", ".join(f"{run[0]}–{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs) or "none"
+
+
+def by_kind(modules: Mapping[str, Sequence[int]]) -> str:
+    """Modules, kind -> layers: 'v_proj of layers 0 and 9–11; o_proj of layer 3'."""
+    return "; ".join(
+        f"{kind} of layer{'s' if len(layers) > 1 else ''} {listed(spans(layers).split(', '))}"
+        for kind, layers in modules.items()
+    )

@@ -35,8 +35,10 @@ class Size:
 class Question:
     """One contrast: what was observed with how many prompts, and what more of them could see.
 
-    `observed` is turned so that above 0 is better. `needed` are the prompts that would decide the observed effect
-    (80 % power), None where none would.
+    `observed` is turned so that above 0 is better. `detectable` is the smallest true effect that as many new prompts
+    would find with 80 % power: a smaller one can be decided here, with luck, and then `sure` says so. `needed` are the
+    prompts that would decide the observed effect with that power, None where none would; of one that is decided no
+    more than it took.
     """
 
     condition: str
@@ -110,9 +112,12 @@ def question(one: Contrast, prompts: int, tests: int, sizes: Sequence[int]) -> Q
         for found in [now * math.sqrt(prompts / size)]
     )
     what = f"{one.condition} against {one.against} on {one.dimension}"
-    words = f"{what}: {prompts:,} prompts see a net win rate of about {now:.2f} or more"
-    if one.sure:
-        words += f", and the observed {signed(one.gain, 2)} is decided"
+    seen = f"a net win rate of about {now:.2f} or more"
+    words = (
+        f"{what}: the observed {signed(one.gain, 2)} is decided; {prompts:,} new prompts would find {seen} (80 % power)"
+        if one.sure
+        else f"{what}: {prompts:,} prompts see {seen} (80 % power)"
+    )
     for size in () if one.sure else larger:
         kind = (
             "a study of the paper's size"
@@ -123,6 +128,8 @@ def question(one: Contrast, prompts: int, tests: int, sizes: Sequence[int]) -> Q
         words += f"; {kind} ({size.prompts:,} prompts) could see {size.detectable:.2f}"
         words += f", and the observed {signed(one.gain, 2)} {would} be decided"
     needed = prompts_needed(one, prompts, tests)
+    if one.sure and needed is not None:
+        needed = min(needed, prompts)
     return Question(
         one.condition,
         one.against,

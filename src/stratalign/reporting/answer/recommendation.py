@@ -23,11 +23,13 @@ Verdict = Literal["train", "cannot tell", "nothing", "controls fail", "unfinishe
 @dataclass(frozen=True)
 class Training:
     """What to train, as the recipe and the manifest say it. `modules` counts the exact modules, which
-    `Recommendation.peft` names; `learning_rate` is one rate, or one for each block."""
+    `Recommendation.peft` names; `by_kind` has each kind's layers where not every kind is in every layer, and is empty
+    elsewhere. `learning_rate` is one rate, or one for each block."""
 
     condition: str
     layers: tuple[int, ...]
     modules: int
+    by_kind: dict[str, tuple[int, ...]]
     targets: tuple[str, ...]
     rank: int | None
     alpha: float | None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from stratalign.blocks import single_modules
 from stratalign.reporting.answer.choosing import RULE, Choice, choose, objective_gains
 from stratalign.reporting.answer.peft_config import peft_config
 from stratalign.reporting.answer.reach import Reach, reach
@@ -24,7 +25,7 @@ from stratalign.reporting.comparisons.equivalences import CANNOT_TELL, MARGIN, N
 from stratalign.reporting.findings.evidence import Evidence, size
 from stratalign.reporting.findings.runs import RunResult
 from stratalign.reporting.inputs import StudyRecords
-from stratalign.reporting.numbers import listed, plain, spans
+from stratalign.reporting.numbers import by_kind, listed, plain, spans
 from stratalign.reporting.results import Results, evidence_of
 
 BYTES = 4
@@ -91,7 +92,7 @@ def _recommended(
     return Recommendation(
         verdict="train",
         line=_line(training, gains, tax, any_layers, parameters),
-        words=_words(condition, choice, held, any_layers, untested, evidence),
+        words=_words(condition, choice, held, any_layers, untested, evidence) + _which(training),
         model=str(results.study.model.get("name") or ""),
         source=results.study.source,
         objective=tuple(measure.dimension for measure in evidence.objective),
@@ -121,6 +122,7 @@ def _training(condition: str, run: RunResult, entry: Mapping[str, Any]) -> Train
         condition=condition,
         layers=run.layers,
         modules=len(entry.get("modules") or ()),
+        by_kind=single_modules(entry.get("modules") or ()),
         targets=run.targets,
         rank=run.rank,
         alpha=run.alpha,
@@ -157,8 +159,9 @@ def _line(
 ) -> str:
     sure = [one for one in gains if one.sure] or list(gains)
     rate = f" at learning rate {rate_words(training.learning_rate)}" if training.learning_rate else ""
+    single = f"{training.modules} modules in " if training.by_kind else ""
     line = (
-        f"Train {training.condition} (layers {spans(training.layers)}, {plain(parameters)} parameters){rate}: "
+        f"Train {training.condition} ({single}layers {spans(training.layers)}, {plain(parameters)} parameters){rate}: "
         f"suffices for a net win rate of {listed([f'{size(one)} on {one.dimension}' for one in sure])} against base"
     )
     line += f"; pays on {listed([one.dimension for one in tax.pays])}" if tax.pays else ""
@@ -201,6 +204,11 @@ def _words(
             for one in moved
         ]
     return tuple(found)
+
+
+def _which(training: Training) -> tuple[str, ...]:
+    """Which modules they are, where layers and kinds do not say it."""
+    return (f"Its modules: {by_kind(training.by_kind)}.",) if training.by_kind else ()
 
 
 def _untested(layers: Sequence[int], results: Results) -> str:

@@ -30,7 +30,8 @@ class Matched:
     """Two conditions' gains over base (net win rates, turned so that above 0 is better) at the same KL to base.
 
     KLs in nats per answer: what each reached, and `kl`, at which both are read. `difference` is the condition's minus
-    the other's there, with its 95 % interval; `verdict` goes by that interval alone.
+    the other's there, with its 95 % interval; `verdict` goes by that interval, and is "cannot tell" of a difference
+    below 1 / n: smaller than one row's win, it comes of the divergences alone.
     """
 
     condition: str
@@ -89,7 +90,9 @@ def _gains(table: ScoreTable, condition: str, measure: Measure, rows: Sequence[R
 
 def _result(condition: str, against: str, measure: Measure, found: stats.MatchedGains) -> Matched:
     verdict = "cannot tell"
-    if found.low is not None and found.high is not None and 2 * 0.5**found.clusters <= 1 - found.level:
+    sized = found.difference is not None and abs(found.difference) >= 1 / found.n
+    enough = 2 * 0.5**found.clusters <= 1 - found.level
+    if sized and enough and found.low is not None and found.high is not None:
         verdict = "better" if found.low > 0 else "worse" if found.high < 0 else verdict
     return Matched(
         condition=condition,

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from stratalign.blocks import RANDOM, SHUFFLED
+from stratalign.blocks import draws_modules
 from stratalign.reporting.comparisons.contrasts import BASE
 from stratalign.reporting.inputs import StudyRecords
 from stratalign.reporting.numbers import listed, several
@@ -140,14 +140,9 @@ def _kind(condition: str, one: _Known) -> Kind:
         return "base again"
     if one.labels == "shuffled":
         return "shuffled labels"
-    if "random" in one.settings or _draws_modules(one.settings):
+    if "random" in one.settings or draws_modules(one.settings):
         return "random layers"
     return "equal parameters" if "parameters_like" in one.settings else "trained"
-
-
-def _draws_modules(settings: Mapping[str, Any]) -> bool:
-    """Whether its modules are drawn: among all, or as a record's ranking dealt out anew."""
-    return settings.get("by") == RANDOM or settings.get("ranking") == SHUFFLED
 
 
 def _described(
@@ -159,7 +154,7 @@ def _described(
     if kind == "shuffled labels":
         return "trained on shuffled labels", (), ()
     if kind == "random layers":
-        if _draws_modules(one.settings):
+        if draws_modules(one.settings):
             of_kinds = "of the same kinds, " if "ranking" in one.settings else ""
             alike = _alike(one, trained, list(trained))
             chosen = {key: value for key, value in one.settings.items() if key not in ("ranking", "seed")}

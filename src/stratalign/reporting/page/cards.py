@@ -12,11 +12,12 @@ from typing import Any
 
 import yaml
 
+from stratalign.blocks import single_modules
 from stratalign.reporting.comparisons.contrasts import Contrast
 from stratalign.reporting.findings.evidence import objective_measures
 from stratalign.reporting.findings.runs import RunResult
 from stratalign.reporting.inputs import StudyRecords
-from stratalign.reporting.numbers import interval, p_value, percent, plain, signed, spans
+from stratalign.reporting.numbers import by_kind, interval, p_value, percent, plain, signed, spans
 from stratalign.reporting.page.reproducing import recipe_hash
 from stratalign.reporting.results import Results
 
@@ -43,7 +44,7 @@ def model_card(records: StudyRecords, results: Results, run: RunResult) -> str:
         "",
         "## What trained",
         "",
-        *_trained(results, run, training),
+        *_trained(results, run, entry),
         "",
         "## Proof of targeting",
         "",
@@ -90,11 +91,14 @@ def _front(records: StudyRecords, training: Mapping[str, Any]) -> dict[str, Any]
     return found
 
 
-def _trained(results: Results, run: RunResult, training: Mapping[str, Any]) -> list[str]:
+def _trained(results: Results, run: RunResult, entry: Mapping[str, Any]) -> list[str]:
+    training = entry.get("training") or {}
+    single = {inert(kind): own for kind, own in single_modules(entry.get("modules") or ()).items()}
+    names = by_kind(single) or ", ".join(inert(name) for name in run.targets)
     layers = results.study.model.get("layers")
     lines = [
         f"- layers: {spans(run.layers)}" + (f" of {plain(layers)}" if isinstance(layers, int) else ""),
-        f"- modules: {', '.join(inert(name) for name in run.targets) or 'not recorded'}",
+        f"- modules: {names or 'not recorded'}",
         f"- rank {plain(run.rank)}, alpha {plain(run.alpha, 0)}, {plain(run.parameters)} parameters",
         f"- {plain(run.steps)} optimizer steps, seed {run.seed}",
     ]
