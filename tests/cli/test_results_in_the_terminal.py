@@ -105,6 +105,21 @@ def test_nine_long_names_fit_in_100_columns(capsys):
     assert all(len(line) <= 100 for line in printed(found, capsys))
 
 
+def test_draws_and_windows_are_told_together_not_line_by_line(capsys):
+    rows = [
+        contrast(name, "claim_accuracy") for name in ("mid", "random-1", "random-2", "random-3", "window-0-2")
+    ]
+    found = FOUND | {
+        "comparisons": rows,
+        "against_draws": [{"condition": "mid", "draws": ["random-1", "random-2", "random-3"]}],
+        "roles": [{"condition": "mid", "kind": "trained"}, {"condition": "window-0-2", "kind": "window"}],
+    }
+    lines = printed(found, capsys)
+    assert any(line.startswith("mid ") for line in lines)
+    assert not any(line.startswith(("random-", "window-")) for line in lines)
+    assert "4 more (random draws, windows, shifted blocks) are told together below." in lines
+
+
 def test_a_study_without_any_scores_says_why(capsys):
     nothing = {
         "note": "No answer yet: no answers have been judged yet.",

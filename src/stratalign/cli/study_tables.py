@@ -10,6 +10,7 @@ from stratalign.blocks import describe_layers
 from stratalign.cli.tabling import interval, number, table
 from stratalign.cli.terminal import console, paragraph, say
 from stratalign.reporting.answer.commands import located
+from stratalign.reporting.findings.roles import ASIDE_KINDS
 from stratalign.reporting.page.tuned import tuned_in_words
 
 ACROSS = 8
@@ -37,10 +38,12 @@ def signatures(found: Sequence[Mapping[str, Any]], study: Path) -> None:
 def results(found: Mapping[str, Any]) -> None:
     """Net win rates of the judged protocol against the base, the objective's with intervals; then what they say."""
     judged = found["judged"] or {}
+    together = _told_together(found)
     rows = [
         row
         for row in found["comparisons"]
         if row["better"] is not None
+        and row["condition"] not in together
         and row["seed"] is None
         and (row["judge"], row["protocol"]) == (judged.get("judge"), judged.get("protocol"))
     ]
@@ -53,6 +56,8 @@ def results(found: Mapping[str, Any]) -> None:
         say(f"Against base, judged by {judged['protocol']}, paired by prompt, clustered:")
         _intervals([row for row in shown if row["dimension"].casefold() in objective])
         _elsewhere([row for row in shown if row["dimension"].casefold() not in objective])
+    if together:
+        say(f"{len(together)} more (random draws, windows, shifted blocks) are told together below.")
     for dimension in dict.fromkeys(row["dimension"] for row in tied):
         names = [row["condition"] for row in tied if row["dimension"] == dimension]
         paragraph(f"{dimension}: every prompt ties for {', '.join(names)}")
@@ -64,6 +69,12 @@ def results(found: Mapping[str, Any]) -> None:
         _profile(found["profile"])
     for name, one in (found.get("tuning") or {}).get("conditions", {}).items():
         paragraph(f"Tuned on validation: {tuned_in_words(name, one)}")
+
+
+def _told_together(found: Mapping[str, Any]) -> set[str]:
+    """Conditions without lines of their own: several draws of one kind, and what belongs to the profile."""
+    drawn = {name for one in found.get("against_draws", ()) for name in one["draws"]}
+    return drawn | {one["condition"] for one in found.get("roles", ()) if one["kind"] in ASIDE_KINDS}
 
 
 def _intervals(rows: Sequence[Mapping[str, Any]]) -> None:

@@ -25,13 +25,13 @@ def plain(value: float | None, digits: int = 3) -> str:
 
 
 def signed(value: float | None, digits: int = 3) -> str:
-    """0.25 -> '+0.250', -0.25 -> '−0.250', 0 -> '0'; a small number keeps significant digits, as in `plain`."""
+    """0.25 -> '+0.250', -0.25 -> '−0.250', 0 -> '0'; what rounds to 0 has no sign."""
     if value is None:
         return NOTHING
     if abs(value) < ROUNDING:
         return "0"
     if abs(value) < 0.5 * 10**-digits:
-        return f"{value:+.2g}".replace("-", "−")
+        return f"{0:.{digits}f}"
     return f"{value:+.{digits}f}".replace("-", "−")
 
 
