@@ -120,9 +120,12 @@ def test_the_first_protocol_of_the_judges_is_the_judged_one(tmp_path: Path) -> N
     judged = [one for one in results.comparisons if one.protocol == "microworld"]
     beside = [one for one in results.comparisons if one.protocol == "text"]
     # Eight conditions on eight judged dimensions; two of the conditions are null controls, two others controls.
-    assert {one.family for one in judged} == {"primary", "against base", "controls", "null controls"}
+    assert {one.family for one in judged} == {
+        "primary", "against base", "controls", "controls elsewhere", "null controls",
+    }  # fmt: skip
     assert sum(one.family == "null controls" for one in judged) == 16
-    assert sum(one.family == "controls" for one in judged) == 16
+    assert sum(one.family == "controls" for one in judged) == 2
+    assert sum(one.family == "controls elsewhere" for one in judged) == 14
     # Of the four candidates one dimension, claim_accuracy, is what the preferences are meant to move.
     assert sum(one.family == "primary" for one in judged) == 4
     assert {one.family for one in beside} == {None}
@@ -143,7 +146,7 @@ def test_with_text_alone_that_is_the_judged_one(tmp_path: Path) -> None:
     assert results.judged == ("text", "text")
     assert {one.family for one in results.comparisons if one.better} == {
         "against base",
-        "controls",
+        "controls elsewhere",
         "null controls",
     }
 

@@ -312,7 +312,7 @@ def test_scores_of_tasks_can_only_be_a_tax(tmp_path: Path) -> None:
     write_json(StudyFolder(folder).judges, {"judges": listed})
     results = summarise(read_study(folder))
     task = [one for one in results.comparisons if one.protocol == "text" and one.dimension == "repetition"]
-    assert {one.family for one in task} == {"against base", "controls", "null controls"}
+    assert {one.family for one in task} == {"against base", "controls elsewhere", "null controls"}
     assert "repetition" in {
         one.dimension for one in results.tax_tests if one.condition == "full" and one.verdict == "pays"
     }

@@ -2,11 +2,12 @@
 
 None of the families mixes what decides with what is only shown beside it. Those of contrasts with base: every
 candidate on what the preferences are meant to move (`primary`), the same on everything else (`against base`), the
-controls (`controls`: random layers, equal parameters), and the null controls, which should find nothing. Then the
-pairs of candidates on what the preferences are meant to move (`head to head`), and the candidates beside controls
-(`against controls`), so that more controls take no power from the comparison that the study is about. The primary
-outcome is declared in the recipe, before anything is seen, so it does not pay for the other dimensions; where none
-of it was judged nothing is primary, and all contrasts with base are one family.
+controls likewise (`controls` and `controls elsewhere`: random layers, equal parameters), and the null controls,
+which should find nothing. Then the pairs of candidates on what the preferences are meant to move (`head to head`),
+and the candidates beside controls (`against controls`), so that more controls take no power from the comparison
+that the study is about. The primary outcome is declared in the recipe, before anything is seen, so it does not pay
+for the other dimensions; where none of it was judged nothing is primary, and all contrasts with base are one
+family.
 """
 
 from __future__ import annotations
@@ -19,13 +20,15 @@ from stratalign import stats
 from stratalign.reporting.comparisons.contrasts import LEVEL, Contrast
 
 PRIMARY, AGAINST_BASE, CONTROLS, NULL_CONTROLS = "primary", "against base", "controls", "null controls"
+CONTROLS_ELSEWHERE = "controls elsewhere"
 HEAD_TO_HEAD, AGAINST_CONTROLS = "head to head", "against controls"
 CATEGORIES, ALL_BUT_OVERALL = "categories", "all but Overall"
 PROFILE = "profile"
 ABOUT = {
     PRIMARY: "candidates against base on what the preferences are meant to move",
     AGAINST_BASE: "candidates against base on every other dimension that has a better direction",
-    CONTROLS: "random layers and equal parameters against base, on every dimension that has a better direction",
+    CONTROLS: "random layers and equal parameters against base on what the preferences are meant to move",
+    CONTROLS_ELSEWHERE: "the same on every other dimension that has a better direction",
     NULL_CONTROLS: "controls that should move nothing against base, on every dimension that has a better direction",
     HEAD_TO_HEAD: "every pair of candidates on what the preferences are meant to move",
     AGAINST_CONTROLS: "candidates against random layers and equal parameters on what the preferences are meant to move",
@@ -56,13 +59,17 @@ def correct_against_base(
 
     Args:
         primary: keys of the measures that form a family of their own.
-        apart: condition -> the family that it belongs to whatever the measure.
+        apart: condition -> the family that it belongs to, whatever the measure; that of controls is two, as
+            candidates' is.
     """
 
     def family(one: Contrast) -> str | None:
         if one.seed is not None or one.better is None or one.key[:2] not in deciding:
             return None
-        return apart.get(one.condition) or (PRIMARY if one.key in primary else AGAINST_BASE)
+        own = apart.get(one.condition)
+        if one.key in primary:
+            return own or PRIMARY
+        return CONTROLS_ELSEWHERE if own == CONTROLS else own or AGAINST_BASE
 
     return corrected(contrasts, family)
 
