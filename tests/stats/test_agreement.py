@@ -56,12 +56,12 @@ def test_alpha_and_each_resample_equal_the_library(metric: Any, monkeypatch: pyt
     clusters = [unit // 2 for unit in range(40)]
     caught: list[Any] = []
 
-    def catching(replicates: Any, level: float) -> Any:
+    def catching(replicates: Any, *rest: Any) -> Any:
         caught.append(replicates)
-        return original(replicates, level)
+        return original(replicates, *rest)
 
-    original = module.percentile_interval
-    monkeypatch.setattr(module, "percentile_interval", catching)
+    original = module.clustered_interval
+    monkeypatch.setattr(module, "clustered_interval", catching)
     found = krippendorff_alpha(table, metric, clusters, resamples=25, seed=3)
     assert found.value == pytest.approx(krippendorff.alpha(table, level_of_measurement=metric), abs=1e-12)
     # The same draws, told again: clusters in the order of their names, those without a pair of ratings left out.

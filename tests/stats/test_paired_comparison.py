@@ -20,15 +20,25 @@ def test_counts_and_rates_of_four_rows_are_the_hand_worked_ones() -> None:
     assert comparison.mean_difference == 1.0
 
 
-def test_two_clusters_give_the_interval_that_can_be_enumerated() -> None:
-    # Cluster p has signs +1, +1, cluster q has -1. The draws pp, pq, qp, qq have probability 1/4 each and net win
-    # rates 1, 1/3, 1/3, -1, so the 95 % interval is [-1, 1]. Variance: mean = (1 + 2/3 - 1) / 4 = 1/6;
-    # mean square = (1 + 2/9 + 1) / 4 = 5/9; 5/9 - 1/36 = 19/36.
+def test_few_clusters_give_the_t_interval_of_the_clustered_error() -> None:
+    # Cluster p has signs +1, +1, cluster q has -1: mean 1/3, residual sums 2 x 2/3 and -4/3. CR1: variance
+    # 2 / 1 x (16/9 + 16/9) / 3^2 = 64/81, error 8/9. One degree of freedom: t = tan(0.475 pi) = 12.7062.
     comparison = compare([1, 1, 0], [0, 0, 1], ["p", "p", "q"])
-    assert (comparison.low, comparison.high) == (-1.0, 1.0)
     assert comparison.net_win_rate == pytest.approx(1 / 3)
-    # 10,000 replicates: the standard deviation of 0.726 is known to about 0.005.
-    assert comparison.standard_error == pytest.approx((19 / 36) ** 0.5, abs=0.015)
+    assert comparison.standard_error == pytest.approx(8 / 9)
+    assert (comparison.freedom, comparison.over_seeds) == (1.0, False)
+    assert (comparison.low, comparison.high) == (-1.0, 1.0)  # 1/3 -+ 11.3, and no net win rate is larger than 1
+    assert comparison.difference_high == pytest.approx(1 / 3 + 12.7062 * 8 / 9, rel=1e-5)
+
+
+def test_many_clusters_give_the_percentiles_of_the_bootstrap() -> None:
+    # 40 clusters of one row, 30 of them won: resampled wins are binomial(40, 3/4), whose 2.5 % and 97.5 % points are
+    # 24 and 35 (scipy.stats.binom.ppf). Rates 24/40 and 35/40 as net win rates (2 w - 40) / 40: 0.2 and 0.75.
+    comparison = compare([1] * 30 + [0] * 10, [0] * 30 + [1] * 10, range(40))
+    low, high = ((2 * scipy.stats.binom.ppf(q, 40, 0.75) - 40) / 40 for q in (0.025, 0.975))
+    assert (comparison.low, comparison.high) == (low, high) == (0.2, 0.75)
+    # CR1 of 40 rows of +-1 with mean 1/2: sqrt(40 / 39 x (1 - 1/4) / 40) = sqrt(0.75 / 39).
+    assert comparison.standard_error == pytest.approx((0.75 / 39) ** 0.5)
 
 
 def test_equal_scores_give_zero_with_an_interval_of_zero() -> None:
@@ -39,7 +49,7 @@ def test_equal_scores_give_zero_with_an_interval_of_zero() -> None:
 
 
 def test_clusters_that_are_all_alike_have_no_standard_error_despite_rounding() -> None:
-    # One win and two ties in every cluster: every resample's rate is 1/3, whose mean over 10,000 is not exact.
+    # One win and two ties in every cluster: every residual sum is 0, but not exactly so in floating point.
     comparison = compare([1, 0, 0] * 4, [0, 0, 0] * 4, np.repeat(np.arange(4), 3))
     assert (comparison.low, comparison.high) == (1 / 3, 1 / 3)
     assert comparison.standard_error == 0.0

@@ -37,12 +37,24 @@ def test_fewer_clusters_than_any_exact_test_needs_cannot_tell() -> None:
     assert verdict(compare([1] * 9, [0] * 9, ["same"] * 9)) == "cannot tell"
 
 
-def test_the_smallest_detectable_effect_is_2_80_standard_errors() -> None:
-    comparison = replace(compare([1, 0] * 500, [0, 1] * 500, range(1000)), standard_error=0.025)
-    # z(0.975) + z(0.8) = 1.959964 + 0.841621 = 2.801585
-    assert smallest_detectable(comparison) == pytest.approx(0.025 * 2.801585, rel=1e-6)
-    # z(0.9) = 1.281552
-    assert smallest_detectable(comparison, power=0.9) == pytest.approx(0.025 * 3.241516, rel=1e-6)
+def test_the_smallest_detectable_effect_is_2_80_standard_errors_that_are_known() -> None:
+    # z(0.975) + z(0.8) = 1.959964 + 0.841621 = 2.801585; z(0.9) = 1.281552
+    assert detectable_effect(0.025) == pytest.approx(0.025 * 2.801585, rel=1e-6)
+    assert detectable_effect(0.025, power=0.9) == pytest.approx(0.025 * 3.241516, rel=1e-6)
+
+
+@pytest.mark.parametrize("clusters", [8, 64])
+@pytest.mark.parametrize("tests", [1, 16])
+def test_an_estimated_error_needs_the_effect_that_a_t_test_finds_with_that_power(clusters, tests) -> None:
+    rows = compare([1, 0, 1, 1] * (clusters // 4), [0, 1, 0, 0] * (clusters // 4), range(clusters))
+    assert rows.standard_error is not None
+    found = detectable_effect(rows.standard_error, tests=tests, freedom=rows.freedom)
+    assert found is not None
+    limit = scipy.stats.t.ppf(1 - 0.025 / tests, clusters - 1)
+    power = scipy.stats.nct.sf(limit, clusters - 1, found / rows.standard_error)
+    assert power == pytest.approx(0.8, abs=1e-6)
+    best = least_detectable(rows.n, clusters, tests=tests)
+    assert smallest_detectable(rows, tests=tests) == (max(found, best) if best is not None else None)
 
 
 def test_rows_that_are_all_alike_do_not_claim_to_detect_everything() -> None:

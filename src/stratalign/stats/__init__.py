@@ -15,7 +15,9 @@ from stratalign.stats.beside import (
     beside_all,
 )
 from stratalign.stats.bootstrap import (
+    FEW_CLUSTERS,
     Interval,
+    clustered_interval,
     percentile_interval,
     resampled_sums,
 )
@@ -100,8 +102,14 @@ from stratalign.stats.surety import (
     smallest_detectable,
     verdict,
 )
+from stratalign.stats.uncertainty import (
+    RANDOM_SEEDS,
+    Uncertainty,
+)
 
 __all__ = [
+    "FEW_CLUSTERS",
+    "RANDOM_SEEDS",
     "Agreement",
     "AtEqualLength",
     "BesideAll",
@@ -119,10 +127,12 @@ __all__ = [
     "Spread",
     "Statistic",
     "SummaryDifference",
+    "Uncertainty",
     "Verdict",
     "beside_all",
     "chance_to_find",
     "cluster_flip_p_values",
+    "clustered_interval",
     "clustered_mean",
     "compare",
     "compare_dimensions",

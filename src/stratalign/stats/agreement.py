@@ -13,7 +13,7 @@ from typing import Literal
 import krippendorff
 import numpy as np
 
-from stratalign.stats.bootstrap import percentile_interval, resampled_sums
+from stratalign.stats.bootstrap import clustered_interval, resampled_sums
 from stratalign.stats.groups import Clusters, Floats, cluster_codes, cluster_sums, score_array
 
 MOST_ORDINAL_VALUES = 64
@@ -151,8 +151,8 @@ def _with_interval(
         return Agreement(value, None, None, units, level)
     grouped = np.stack([cluster_sums(column, codes, count) for column in sums.T], axis=1)
     replicates = statistic(resampled_sums(grouped, resamples, seed))
-    interval = percentile_interval(replicates[~np.isnan(replicates)], level)
-    return Agreement(value, interval.low, interval.high, units, level)
+    interval = clustered_interval(replicates[~np.isnan(replicates)], value, count, level)
+    return Agreement(value, max(interval.low, -1.0), min(interval.high, 1.0), units, level)
 
 
 def _coincidences(table: Floats, values: Floats) -> Floats:

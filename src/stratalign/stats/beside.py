@@ -23,9 +23,16 @@ class BesideAll(NamedTuple):
 
 
 def beside_all(
-    scores: object, others: object, clusters: Clusters, *, draws: int = 10_000, seed: int = 0
+    scores: object,
+    others: object,
+    clusters: Clusters,
+    *,
+    seeds: Clusters | None = None,
+    draws: int = 10_000,
+    seed: int = 0,
 ) -> BesideAll:
-    """`scores` [n] beside every column of `others` [n, k]; NaN is missing, and drops the row from that column alone."""
+    """`scores` [n] beside every column of `others` [n, k]; NaN is missing, and drops the row from that column alone.
+    `clusters` and `seeds` [n] as in `difference_tests`."""
     one, many = score_array(scores, "scores"), score_array(others, "others")
     if many.ndim != 2 or one.shape != many.shape[:1] or not many.shape[1]:
         raise ValueError(f"`scores` is [rows], `others` [rows, k]; got {one.shape} and {many.shape}.")
@@ -35,5 +42,7 @@ def beside_all(
     ahead = np.nanmean(differences, axis=0)
     if not (np.all(ahead > 0) or np.all(ahead < 0)):
         return BesideAll(1.0, "neither")
-    tests = difference_tests(differences, np.zeros_like(differences), clusters, draws=draws, seed=seed)
+    tests = difference_tests(
+        differences, np.zeros_like(differences), clusters, seeds=seeds, draws=draws, seed=seed
+    )
     return BesideAll(max(test.flip_p or 0.0 for test in tests), "above" if ahead[0] > 0 else "below")

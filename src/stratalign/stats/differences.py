@@ -13,12 +13,13 @@ from stratalign.stats.groups import Clusters, Codes, Floats, cluster_codes, scor
 
 @dataclass(frozen=True)
 class Differences:
-    """One dimension's differences a - b [n] without missing rows, and which clusters they come from."""
+    """One dimension's differences a - b [n] without missing rows, and which clusters and seeds they come from."""
 
     values: Floats
     codes: Codes  # [n], renumbered over the clusters that are present
     present: Codes  # the present clusters' codes, ascending
     missing: int
+    seeds: Codes | None = None  # [n], where each row belongs to a training seed
 
     @property
     def n(self) -> int:
@@ -27,6 +28,11 @@ class Differences:
     @property
     def clusters(self) -> int:
         return len(self.present)
+
+    @property
+    def seed_count(self) -> int:
+        """How many seeds the rows come from; 1 where none were given."""
+        return 1 if self.seeds is None else len(np.unique(self.seeds))
 
 
 def one_dimension(a: object, b: object) -> tuple[Floats, Floats]:
@@ -41,17 +47,22 @@ def one_dimension(a: object, b: object) -> tuple[Floats, Floats]:
     return first[:, None], second[:, None]
 
 
-def paired_differences(a: object, b: object, clusters: Clusters) -> list[Differences]:
-    """The differences of every column of `a` and `b` [n, dimensions].
+def paired_differences(
+    a: object, b: object, clusters: Clusters, seeds: Clusters | None = None
+) -> list[Differences]:
+    """The differences of every column of `a` and `b` [n, dimensions]; `seeds` as `clusters`, the seed of each row.
 
     Raises:
-        ValueError: the shapes differ, a score is infinite, or there is not one cluster per row.
+        ValueError: the shapes differ, a score is infinite, or there is not one cluster (and seed) per row.
     """
     first, second = score_array(a, "a"), score_array(b, "b")
     if first.ndim != 2 or first.shape != second.shape:
         raise ValueError(f"`a` and `b` are [rows, dimensions]; got shapes {first.shape} and {second.shape}.")
     codes = cluster_codes(clusters, len(first))
-    return [_differences(first[:, index] - second[:, index], codes) for index in range(first.shape[1])]
+    by_seed = None if seeds is None else cluster_codes(seeds, len(first))
+    return [
+        _differences(first[:, index] - second[:, index], codes, by_seed) for index in range(first.shape[1])
+    ]
 
 
 def alike(columns: Sequence[Differences]) -> list[list[int]]:
@@ -74,7 +85,13 @@ def check_draws(resamples: int, level: float) -> None:
         )
 
 
-def _differences(values: Floats, codes: Codes) -> Differences:
+def _differences(values: Floats, codes: Codes, seeds: Codes | None) -> Differences:
     kept = ~np.isnan(values)
     present, renumbered = np.unique(codes[kept], return_inverse=True)
-    return Differences(values[kept], renumbered.astype(np.int64), present, int((~kept).sum()))
+    return Differences(
+        values[kept],
+        renumbered.astype(np.int64),
+        present,
+        int((~kept).sum()),
+        None if seeds is None else seeds[kept],
+    )

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stratalign.stats.bootstrap import percentile_interval, resampled_sums
+from stratalign.stats.bootstrap import clustered_interval, resampled_sums
 from stratalign.stats.differences import check_draws
 from stratalign.stats.groups import Clusters, Floats, cluster_codes, cluster_sums, score_array
 
@@ -88,7 +88,7 @@ def matched_gains(
         clusters: the cluster of each row [n].
         resamples: bootstrap replicates.
         seed: of the draws.
-        level: of the percentile interval.
+        level: of the interval.
 
     Raises:
         ValueError: a KL is negative, or the shapes differ.
@@ -118,7 +118,7 @@ def matched_gains(
         sums = np.stack([cluster_sums(part, codes.astype(np.int64), count) for part in parts], axis=1)
         totals = resampled_sums(sums, resamples, seed)
         first, second = _matched(totals[:, 1:] / totals[:, :1])
-        low, high, _ = percentile_interval(first - second, level)
+        low, high, _ = clustered_interval(first - second, float(a - b), count, level)
     return MatchedGains(*reached, min(k_a, k_b), float(a), float(b), float(a - b), low, high, level=level)
 
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stratalign.stats.bootstrap import Interval, percentile_interval, resampled_sums
+from stratalign.stats.bootstrap import Interval, clustered_interval, resampled_sums
 from stratalign.stats.differences import check_draws
 from stratalign.stats.groups import Clusters, Codes, Floats, cluster_codes, cluster_sums, score_array
 
@@ -72,7 +72,7 @@ def length_controlled(
     """Compare `a` and `b` [n] at equal length.
 
     With d = length_a - length_b and z = d / sd(d), not centred, ordinary least squares of y = v + s z gives v, the
-    value at d = 0. Bounds are the percentile interval of the clustered bootstrap of v; standard errors are the
+    value at d = 0. Bounds are those of the clustered bootstrap of v (`clustered_interval`); standard errors are the
     cluster-robust ones with the factor C / (C - 1) x (n - 1) / (n - 2), as statsmodels has them (None below two
     clusters or three rows). Swapping the sides negates v, and swaps and negates its bounds, exactly.
 
@@ -134,7 +134,7 @@ def _at_zero(
         if totals is not None:
             replicates = _fit(totals[:, chosen])[0]
             known = replicates[~np.isnan(replicates)]
-            bounds = percentile_interval(known, level) if len(known) else None
+            bounds = clustered_interval(known, value, clusters, level) if len(known) else None
         errors = _standard_errors(outcome - value - slope * z, z, codes, clusters)
         low, high = (bounds.low, bounds.high) if bounds else (None, None)
         found.append(AtEqualLength(value, low, high, errors[0], slope, errors[1]))

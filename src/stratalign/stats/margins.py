@@ -17,9 +17,9 @@ from typing import Literal
 
 import numpy as np
 
-from stratalign.stats.bootstrap import percentile_interval, resampled_sums
 from stratalign.stats.differences import Differences, alike, check_draws, one_dimension, paired_differences
-from stratalign.stats.groups import Clusters, Floats, cluster_sums
+from stratalign.stats.groups import Clusters, Floats
+from stratalign.stats.uncertainty import Uncertainty, uncertainties
 
 Statistic = Literal["net win rate", "mean difference"]
 
@@ -64,6 +64,7 @@ def within_margin(
     clusters: Clusters,
     margin: float,
     *,
+    seeds: Clusters | None = None,
     statistic: Statistic = "net win rate",
     largest: float = 1.0,
     resamples: int = 10_000,
@@ -73,7 +74,8 @@ def within_margin(
     """Two one-sided tests of `a` against `b` [n], by the clustered bootstrap.
 
     Each p value is (1 + replicates at or beyond the margin) / (1 + `resamples`), so at the default numbers it is at
-    most 0.05 exactly where the 90 % percentile interval ends before the margin. It is never below
+    most 0.05 exactly where the 90 % percentile interval ends before the margin. With few clusters, and with three
+    seeds or more, it is that of a t test instead (`uncertainty`). It is never below
 
         (1 - margin / largest)^C
 
@@ -85,6 +87,7 @@ def within_margin(
         a: scores [n]; NaN where missing.
         b: scores [n] of the same rows, in the same unit.
         clusters: the cluster of each row [n].
+        seeds: the training seed of each row [n], where there are several; three or more are a random level.
         margin: above 0, in the unit of the statistic.
         statistic: the net win rate, mean of sign(a - b), or the mean of a - b.
         largest: the largest difference that a row can have, in the unit of the statistic: 1 for net win rates, the
@@ -95,7 +98,7 @@ def within_margin(
     """
     first, second = one_dimension(a, b)
     (found,) = within_margins(
-        first, second, clusters, [margin], statistic=statistic, largest=[largest],
+        first, second, clusters, [margin], seeds=seeds, statistic=statistic, largest=[largest],
         resamples=resamples, seed=seed, level=level,
     )  # fmt: skip
     return found
@@ -107,6 +110,7 @@ def within_margins(
     clusters: Clusters,
     margins: Sequence[float],
     *,
+    seeds: Clusters | None = None,
     statistic: Statistic = "net win rate",
     largest: Sequence[float] | None = None,
     resamples: int = 10_000,
@@ -120,13 +124,12 @@ def within_margins(
     for margin, most in zip(margins, ranges, strict=True):
         if not 0 < margin <= most:
             raise ValueError(f"A margin is above 0 and at most `largest`; got {margin} and {most}.")
-    columns = paired_differences(a, b, clusters)
+    columns = paired_differences(a, b, clusters, seeds)
     done: dict[int, MarginTest] = {}
     for indices in alike(columns):
-        replicates = _replicates([columns[index] for index in indices], statistic, resamples, seed)
-        for at, index in enumerate(indices):
-            replicate = None if replicates is None else replicates[:, at]
-            done[index] = _test(columns[index], replicate, statistic, margins[index], ranges[index], level)
+        parts = [(columns[index], _values(columns[index], statistic)) for index in indices]
+        for index, found in zip(indices, uncertainties(parts, resamples, seed), strict=True):
+            done[index] = _test(columns[index], found, statistic, margins[index], ranges[index], level)
     return [done[index] for index in range(len(columns))]
 
 
@@ -134,42 +137,22 @@ def _values(column: Differences, statistic: Statistic) -> Floats:
     return np.sign(column.values) if statistic == "net win rate" else column.values
 
 
-def _replicates(
-    columns: Sequence[Differences], statistic: Statistic, resamples: int, seed: int
-) -> Floats | None:
-    """Replicates [resamples, k] of the effect; None where there are not two clusters to draw from."""
-    clusters = columns[0].clusters
-    if clusters < 2:
-        return None
-    parts = [
-        cluster_sums(part, column.codes, clusters)
-        for column in columns
-        for part in (np.ones(column.n), _values(column, statistic))
-    ]
-    totals = resampled_sums(np.stack(parts, axis=1), resamples, seed)
-    return totals[:, 1::2] / totals[:, ::2]
-
-
 def _test(
     column: Differences,
-    replicates: Floats | None,
+    found: Uncertainty | None,
     statistic: Statistic,
     margin: float,
     largest: float,
     level: float,
 ) -> MarginTest:
     effect = float(_values(column, statistic).mean()) if column.n else None
-    if replicates is None:
+    if found is None:
         p = None if effect is None else 1.0
         return MarginTest(margin, column.n, column.clusters, column.missing, effect, None, None, level, p, p)
-    interval = percentile_interval(replicates, level)
     least = (1 - margin / largest) ** column.clusters
-
-    def p_value(beyond: int) -> float:
-        return max(least, (1 + beyond) / (1 + len(replicates)))
-
+    low, high = found.bounds(level)
     return MarginTest(
-        margin, column.n, column.clusters, column.missing, effect, interval.low, interval.high, level,
-        p_not_below=p_value(int((replicates <= -margin).sum())),
-        p_not_above=p_value(int((replicates >= margin).sum())),
+        margin, column.n, column.clusters, column.missing, effect, low, high, level,
+        p_not_below=max(least, found.p_at_most(-margin)),
+        p_not_above=max(least, found.p_at_least(margin)),
     )  # fmt: skip

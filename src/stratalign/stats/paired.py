@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stratalign.stats.bootstrap import percentile_interval, resampled_sums
 from stratalign.stats.differences import Differences, alike, check_draws, one_dimension, paired_differences
 from stratalign.stats.flips import cluster_flip_p_values, sign_flip_p_values
 from stratalign.stats.groups import Clusters, Floats, cluster_sums
 from stratalign.stats.ranks import wilcoxon_p_value
+from stratalign.stats.uncertainty import RANDOM_SEEDS, Uncertainty, uncertainties
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,12 @@ class Comparison:
     """`a` against `b` over the rows that have both.
 
     net_win_rate = (wins - losses) / n = mean of sign(a - b), in [-1, 1]; ties count in n. `low` and `high` bound
-    it, and `standard_error` is the standard deviation of its bootstrap replicates. mean_difference = mean of
-    a - b in the scores' unit, with its own bounds. `p_value` is two-sided, of the net win rate, by sign flips of
-    whole clusters (`flips`); it is 1 where all rows tie or there is one cluster. Rates and the p value are None
-    without rows; bounds and standard errors are None with fewer than two clusters, where nothing can be resampled.
+    it, and `standard_error` is cluster-robust, with `freedom` degrees of freedom (`uncertainty` has the methods).
+    mean_difference = mean of a - b in the scores' unit, with its own bounds. `p_value` is two-sided, of the net win
+    rate, by sign flips of whole clusters (`flips`), and where `over_seeds` the larger one of that and of the t test
+    over seeds and clusters; it is 1 where all rows tie or there is one cluster. `seeds` counts training seeds;
+    `over_seeds` says that they are a random level, so that bounds and p value hold for other seeds too. Rates and the
+    p value are None without rows; bounds and standard errors are None with fewer than two clusters.
     """
 
     n: int
@@ -45,28 +47,48 @@ class Comparison:
     difference_high: float | None
     difference_standard_error: float | None
     level: float
+    freedom: float | None = None
+    seeds: int = 1
+    over_seeds: bool = False
 
 
 def compare(
-    a: object, b: object, clusters: Clusters, *, resamples: int = 10_000, seed: int = 0, level: float = 0.95
+    a: object,
+    b: object,
+    clusters: Clusters,
+    *,
+    seeds: Clusters | None = None,
+    resamples: int = 10_000,
+    seed: int = 0,
+    level: float = 0.95,
 ) -> Comparison:
-    """Compare two scores of the same rows, with a clustered paired bootstrap.
+    """Compare two scores of the same rows, paired and clustered.
 
     Args:
         a: scores [n]; NaN where missing. A row that lacks `a` or `b` is dropped and counted in `missing`.
         b: scores [n] of the same rows, in the same unit.
         clusters: the cluster of each row [n]; all rows of a cluster are resampled together.
+        seeds: the training seed of each row [n], where there are several; three or more are a random level.
         resamples: bootstrap replicates.
         seed: of the draws; the same seed and clusters give the same draws for any scores.
-        level: of the percentile intervals.
+        level: of the intervals.
     """
     first, second = one_dimension(a, b)
-    (comparison,) = compare_dimensions(first, second, clusters, resamples=resamples, seed=seed, level=level)
+    (comparison,) = compare_dimensions(
+        first, second, clusters, seeds=seeds, resamples=resamples, seed=seed, level=level
+    )
     return comparison
 
 
 def compare_dimensions(
-    a: object, b: object, clusters: Clusters, *, resamples: int = 10_000, seed: int = 0, level: float = 0.95
+    a: object,
+    b: object,
+    clusters: Clusters,
+    *,
+    seeds: Clusters | None = None,
+    resamples: int = 10_000,
+    seed: int = 0,
+    level: float = 0.95,
 ) -> list[Comparison]:
     """`compare` for every column of `a` and `b` [n, dimensions], at the cost of about one.
 
@@ -74,7 +96,7 @@ def compare_dimensions(
     resampled over those that it has, exactly as if its missing rows had never been there.
     """
     check_draws(resamples, level)
-    columns = paired_differences(a, b, clusters)
+    columns = paired_differences(a, b, clusters, seeds)
     done: dict[int, Comparison] = {}
     for indices in alike(columns):
         together = [columns[index] for index in indices]
@@ -84,17 +106,24 @@ def compare_dimensions(
 
 class DifferenceTests(NamedTuple):
     """Two-sided p values of the differences a - b themselves, beside the net win rate's own: the rank test, which
-    takes every row as independent, and flips of whole clusters. None without rows, 1 where all rows tie."""
+    takes every row as independent, and flips of whole clusters (with three seeds or more the larger one of that and of
+    the t test over seeds and clusters). None without rows, 1 where all rows tie."""
 
     wilcoxon_p: float | None
     flip_p: float | None
 
 
 def difference_tests(
-    a: object, b: object, clusters: Clusters, *, draws: int = 10_000, seed: int = 0
+    a: object,
+    b: object,
+    clusters: Clusters,
+    *,
+    seeds: Clusters | None = None,
+    draws: int = 10_000,
+    seed: int = 0,
 ) -> list[DifferenceTests]:
     """`wilcoxon_p_value` and `cluster_flip_p_values` of every column of `a` and `b` [n, dimensions]; NaN is missing."""
-    columns = paired_differences(a, b, clusters)
+    columns = paired_differences(a, b, clusters, seeds)
     done: dict[int, DifferenceTests] = {}
     for indices in alike(columns):
         together = [columns[index] for index in indices]
@@ -102,7 +131,12 @@ def difference_tests(
         flips: list[float | None] = [None] * len(together)
         if count:
             sums = np.stack([cluster_sums(column.values, column.codes, count) for column in together], axis=1)
-            flips = [float(p) for p in cluster_flip_p_values(sums, draws=draws, seed=seed)]
+            flips = [
+                _over_seeds(float(p), column, column.values)
+                for p, column in zip(
+                    cluster_flip_p_values(sums, draws=draws, seed=seed), together, strict=True
+                )
+            ]
         for index, column, p in zip(indices, together, flips, strict=True):
             done[index] = DifferenceTests(wilcoxon_p_value(column.values), p)
     return [done[index] for index in range(len(columns))]
@@ -115,32 +149,41 @@ def _compare_together(
     clusters = columns[0].clusters
     if clusters == 0:
         return [_comparison(column, None, None, None, level) for column in columns]
-    parts = [
-        cluster_sums(part, column.codes, clusters)
-        for column in columns
-        for part in (np.ones_like(column.values), np.sign(column.values), column.values)
+    signs = np.stack(
+        [cluster_sums(np.sign(column.values), column.codes, clusters) for column in columns], axis=1
+    )
+    p_values = [
+        _over_seeds(float(p), column, np.sign(column.values))
+        for p, column in zip(sign_flip_p_values(signs), columns, strict=True)
     ]
-    sums = np.stack(parts, axis=1)
-    p_values = [float(p) for p in sign_flip_p_values(sums[:, 1::3])]
-    if clusters == 1:
-        return [
-            _comparison(column, None, None, p, level) for column, p in zip(columns, p_values, strict=True)
-        ]
-    totals = resampled_sums(sums, resamples, seed)
+    parts = [(column, part) for column in columns for part in (np.sign(column.values), column.values)]
+    found = uncertainties(parts, resamples, seed)
     return [
-        _comparison(column, totals[:, at + 1] / totals[:, at], totals[:, at + 2] / totals[:, at], p, level)
-        for column, at, p in zip(columns, range(0, totals.shape[1], 3), p_values, strict=True)
+        _comparison(column, rate, mean, p, level)
+        for column, rate, mean, p in zip(columns, found[::2], found[1::2], p_values, strict=True)
     ]
+
+
+def _over_seeds(p_value: float, column: Differences, values: Floats) -> float:
+    """The p value of sign flips, which take seeds as given; where seeds are a random level no smaller than theirs."""
+    if column.seed_count < RANDOM_SEEDS or column.clusters < 2:
+        return p_value
+    (found,) = uncertainties([(column, values)], 2, 0)
+    return p_value if found is None else max(p_value, found.p_zero())
 
 
 def _comparison(
-    column: Differences, rates: Floats | None, means: Floats | None, p_value: float | None, level: float
+    column: Differences,
+    rate: Uncertainty | None,
+    mean: Uncertainty | None,
+    p_value: float | None,
+    level: float,
 ) -> Comparison:
-    """Put the sample's own numbers and the replicates' intervals together."""
+    """Put the sample's own numbers and the intervals together."""
     n = column.n
     wins, losses = int((column.values > 0).sum()), int((column.values < 0).sum())
-    rate = None if rates is None else percentile_interval(rates, level)
-    mean = None if means is None else percentile_interval(means, level)
+    low, high = (None, None) if rate is None else rate.bounds(level)
+    difference_low, difference_high = (None, None) if mean is None else mean.bounds(level)
     return Comparison(
         n=n,
         clusters=column.clusters,
@@ -149,13 +192,16 @@ def _comparison(
         ties=n - wins - losses,
         losses=losses,
         net_win_rate=(wins - losses) / n if n else None,
-        low=rate.low if rate else None,
-        high=rate.high if rate else None,
+        low=None if low is None else max(low, -1.0),
+        high=None if high is None else min(high, 1.0),
         standard_error=rate.standard_error if rate else None,
         p_value=p_value,
         mean_difference=float(column.values.mean()) if n else None,
-        difference_low=mean.low if mean else None,
-        difference_high=mean.high if mean else None,
+        difference_low=difference_low,
+        difference_high=difference_high,
         difference_standard_error=mean.standard_error if mean else None,
         level=level,
+        freedom=rate.freedom if rate else None,
+        seeds=column.seed_count,
+        over_seeds=rate.over_seeds if rate else False,
     )

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stratalign.stats.bootstrap import percentile_bounds, percentile_interval, resampled_sums
-from stratalign.stats.differences import check_draws
+from stratalign.stats.bootstrap import percentile_bounds, resampled_sums
+from stratalign.stats.differences import Differences, check_draws
 from stratalign.stats.groups import Clusters, Floats, cluster_codes, cluster_sums, score_array
+from stratalign.stats.uncertainty import uncertainties
 
 
 @dataclass(frozen=True)
@@ -49,19 +50,22 @@ def mean_ratios(
     denominator: object,
     clusters: Clusters,
     *,
+    seeds: Clusters | None = None,
     resamples: int = 10_000,
     seed: int = 0,
     level: float = 0.95,
 ) -> list[MeanRatio]:
-    """The ratio of every column's mean to that of `denominator`, with a clustered paired bootstrap.
+    """The ratio of every column's mean to that of `denominator`, with a clustered paired bootstrap; with few clusters
+    or three seeds or more by linearisation instead: the uncertainty of the mean of (x - ratio * y) / mean(y).
 
     Args:
         numerators: [n, k], NaN where missing. A row that lacks either side is dropped from that column alone.
         denominator: [n], of the same rows.
         clusters: the cluster of each row [n]; all rows of a cluster are resampled together.
+        seeds: the training seed of each row [n], where there are several; three or more are a random level.
         resamples: bootstrap replicates.
         seed: of the draws; columns with rows in equally many clusters see the same ones.
-        level: of the percentile intervals.
+        level: of the intervals.
 
     Raises:
         ValueError: the shapes do not fit, or a number is infinite.
@@ -71,34 +75,53 @@ def mean_ratios(
     if x.ndim != 2 or y.shape != x.shape[:1]:
         raise ValueError(f"`numerators` is [rows, k], `denominator` [rows]; got {x.shape} and {y.shape}.")
     codes = cluster_codes(clusters, len(y))
+    by_seed = None if seeds is None else cluster_codes(seeds, len(y))
     found = []
     for column in x.T:
         kept = ~np.isnan(column - y)
         present, renumbered = np.unique(codes[kept], return_inverse=True)
-        parts = (column[kept], y[kept], np.ones(int(kept.sum())))
-        within = renumbered.astype(np.int64)
-        sums = np.stack([cluster_sums(part, within, len(present)) for part in parts], axis=1)
-        found.append(_ratio(sums, int((~kept).sum()), resamples, seed, level))
+        rows = Differences(
+            column[kept],
+            renumbered.astype(np.int64),
+            present,
+            int((~kept).sum()),
+            None if by_seed is None else by_seed[kept],
+        )
+        found.append(_ratio(rows, y[kept], resamples, seed, level))
     return found
 
 
-def _ratio(sums: Floats, missing: int, resamples: int, seed: int, level: float) -> MeanRatio:
-    """The ratio of the first column's total to the second's; `sums` [clusters, 3] holds the rows in the third."""
-    count, n = len(sums), round(float(sums[:, 2].sum()))
-    x, y = (float(total) / n if n else None for total in sums[:, :2].sum(axis=0))
+def _ratio(rows: Differences, below: Floats, resamples: int, seed: int, level: float) -> MeanRatio:
+    """The ratio of the mean of `rows` to that of `below`, which has the same rows."""
+    n, count, missing = rows.n, rows.clusters, rows.missing
+    x, y = (float(part.mean()) if n else None for part in (rows.values, below))
     if x is None or y is None or count < 2:
         return MeanRatio(None, None, None, x, None, None, y, None, None, n, count, missing, level)
-    totals = resampled_sums(sums, resamples, seed)
-    above = percentile_interval(totals[:, 0] / totals[:, 2], level)
-    below = percentile_interval(totals[:, 1] / totals[:, 2], level)
+    top, bottom = uncertainties([(rows, rows.values), (rows, below)], resamples, seed)
+    assert top is not None
+    assert bottom is not None
+    above, under = top.bounds(level), bottom.bounds(level)
     ratio = low = high = None
-    if (below.low > 0 or below.high < 0) and 2 * 0.5**count <= 1 - level:
-        sign = 1.0 if below.low > 0 else -1.0
-        tops, bottoms = sign * totals[:, 0], sign * totals[:, 1]
-        # The few resamples without a denominator have no bounded ratio: they lie beyond the end that they lean to.
-        shares = np.where(tops > 0, np.inf, -np.inf)
-        np.divide(tops, bottoms, out=shares, where=bottoms > 0)
-        ratio, (low, high) = x / y, percentile_bounds(shares, level)
+    if (under.low > 0 or under.high < 0) and 2 * 0.5**count <= 1 - level:
+        ratio = x / y
+        if bottom.replicates is None:
+            (linear,) = uncertainties([(rows, (rows.values - ratio * below) / y)], resamples, seed)
+            assert linear is not None
+            low, high = (ratio + end for end in linear.bounds(level))
+        else:
+            low, high = _resampled(rows, below, under.low > 0, resamples, seed, level)
     return MeanRatio(
-        ratio, low, high, x, above.low, above.high, y, below.low, below.high, n, count, missing, level
+        ratio, low, high, x, above.low, above.high, y, under.low, under.high, n, count, missing, level
     )
+
+
+def _resampled(
+    rows: Differences, below: Floats, positive: bool, resamples: int, seed: int, level: float
+) -> tuple[float, float]:
+    """Percentiles of the resampled ratios."""
+    sums = np.stack([cluster_sums(part, rows.codes, rows.clusters) for part in (rows.values, below)], axis=1)
+    tops, bottoms = ((1.0 if positive else -1.0) * resampled_sums(sums, resamples, seed)).T
+    # The few resamples without a denominator have no bounded ratio: they lie beyond the end that they lean to.
+    shares = np.where(tops > 0, np.inf, -np.inf)
+    np.divide(tops, bottoms, out=shares, where=bottoms > 0)
+    return percentile_bounds(shares, level)

@@ -71,6 +71,11 @@ class Aligned(NamedTuple):
     b: Floats
     clusters: list[str]
 
+    @property
+    def seeds(self) -> list[int]:
+        """The training seed of each row."""
+        return [row.seed for row in self.rows]
+
 
 def score_table(scores: Iterable[Score], conditions: Mapping[str, str]) -> ScoreTable:
     """The long table by condition; `conditions` has the condition of each run."""
@@ -215,9 +220,12 @@ def _compared(sides: Sequence[Side], cluster: Mapping[str, str]) -> list[Contras
     """One contrast for each side that has rows; all share their resamples and flips."""
     if not sides:
         return []
-    rows, a, b, names = aligned(sides, cluster)
-    compared = stats.compare_dimensions(a, b, names, resamples=RESAMPLES, seed=SEED, level=LEVEL)
-    tested = stats.difference_tests(a, b, names, draws=RESAMPLES, seed=SEED)
+    found = aligned(sides, cluster)
+    rows, a, b, names = found
+    compared = stats.compare_dimensions(
+        a, b, names, seeds=found.seeds, resamples=RESAMPLES, seed=SEED, level=LEVEL
+    )
+    tested = stats.difference_tests(a, b, names, seeds=found.seeds, draws=RESAMPLES, seed=SEED)
     listed = [
         sum(
             side.measure.dimension in side.first.get(row, {})
@@ -272,6 +280,9 @@ def _contrast(
         difference_p=tests.flip_p,
         missing_low=bounds.worst if bounds else None,
         missing_high=bounds.best if bounds else None,
+        seeds=comparison.seeds,
+        over_seeds=comparison.over_seeds,
+        freedom=comparison.freedom,
     )
 
 

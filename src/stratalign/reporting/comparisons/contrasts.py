@@ -35,9 +35,11 @@ class Contrast:
 
     `seed` is None where the rows of all seeds are stacked. `missing` counts the pairs that lack a valid score on
     either side. `verdict` is "better" or "worse" where the measure has a direction, else "higher" or "lower", or
-    "cannot tell": by the interval, one contrast at a time. Bounds are of the 95 % percentile interval; net win
-    rates lie in [-1, 1]. `p_value` is of the net win rate, by sign flips of clusters. `family` names the tests that
-    it is corrected with; `p_holm` and `smallest_detectable_holm` are after that correction, and all three are
+    "cannot tell": by the interval, one contrast at a time. Bounds are of the 95 % interval; net win rates lie in
+    [-1, 1]. `seeds` counts the training seeds whose rows are stacked; where `over_seeds`, from three on, bounds and p
+    values hold for other seeds too, else for these alone. `standard_error` has `freedom` degrees of freedom. `p_value`
+    is of the net win rate, by sign flips of clusters (over seeds, the larger one of that and of a t test). `family`
+    names the tests that it is corrected with; `p_holm` and `smallest_detectable_holm` are after that correction, and all three are
     None where a contrast belongs to no family.
 
     Beside the net win rate's p value stand two of the mean difference, both uncorrected: `difference_p` by sign flips
@@ -78,6 +80,9 @@ class Contrast:
     missing_low: float | None = None
     missing_high: float | None = None
     note: str | None = None
+    seeds: int = 1
+    over_seeds: bool = False
+    freedom: float | None = None
 
     @property
     def key(self) -> tuple[str, str, str]:

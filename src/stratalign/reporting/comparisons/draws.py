@@ -20,10 +20,11 @@ from stratalign.reporting.comparisons.contrasts import LEVEL, RESAMPLES, SEED, M
 
 
 class Outcomes(NamedTuple):
-    """Outcomes against base [rows] by condition, NaN where a score is missing; the cluster of each row."""
+    """Outcomes against base [rows] by condition, NaN where a score is missing; each row's cluster and training seed."""
 
     by_name: dict[str, Floats]
     clusters: Sequence[str]
+    seeds: Sequence[int]
 
     def gain(self, name: str) -> float | None:
         """The condition's net win rate over the rows that it has."""
@@ -56,7 +57,7 @@ def outcomes_against_base(table: ScoreTable, names: Sequence[str], measure: Meas
     rows = aligned(sides, table.cluster)
     outcomes: Floats = np.sign(rows.a - rows.b) * (-1.0 if measure.better == "lower" else 1.0)
     by_name = {side.condition: outcomes[:, at] for at, side in enumerate(sides)}
-    return Outcomes(by_name, rows.clusters)
+    return Outcomes(by_name, rows.clusters, rows.seeds)
 
 
 def to_draws(outcomes: Outcomes, draws: Mapping[str, Sequence[str]]) -> dict[str, ToDraws]:
@@ -67,9 +68,17 @@ def to_draws(outcomes: Outcomes, draws: Mapping[str, Sequence[str]]) -> dict[str
     means = [np.mean([outcomes.by_name[draw] for draw in drawn], axis=0) for drawn in draws.values()]
     beside = np.stack(means, axis=1)
     compared = stats.compare_dimensions(
-        mine, beside, outcomes.clusters, resamples=RESAMPLES, seed=SEED, level=LEVEL
+        mine,
+        beside,
+        outcomes.clusters,
+        seeds=outcomes.seeds,
+        resamples=RESAMPLES,
+        seed=SEED,
+        level=LEVEL,
     )
-    tests = stats.difference_tests(mine, beside, outcomes.clusters, draws=RESAMPLES, seed=SEED)
+    tests = stats.difference_tests(
+        mine, beside, outcomes.clusters, seeds=outcomes.seeds, draws=RESAMPLES, seed=SEED
+    )
     corrected = stats.holm([one.flip_p for one in tests])
     found = {}
     for at, (name, drawn) in enumerate(draws.items()):

@@ -1,4 +1,4 @@
-"""Claims of equality, tested: "matches full" head to head, and "costs nothing elsewhere". Pure.
+"""Claims of equality, tested: "matches full" and "is not worse" head to head, and "costs nothing elsewhere". Pure.
 
 A star that is missing is no evidence that two conditions are alike; a 90 % interval within a stated margin is. The
 tests are `stats.within_margins`; the margins are ours, and stand in every record.
@@ -8,10 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from itertools import combinations
+from typing import Any, NamedTuple
 
 from stratalign import stats
-from stratalign.reporting.comparisons.comparing import ScoreTable, aligned, sides_of_pairs, sides_with_base
+from stratalign.reporting.comparisons.comparing import (
+    ScoreTable,
+    Side,
+    aligned,
+    sides_of_pairs,
+    sides_with_base,
+)
 from stratalign.reporting.comparisons.contrasts import ALPHA, RESAMPLES, SEED, Contrast, Measure
 from stratalign.reporting.numbers import interval, listed, p_value, plain, signed
 
@@ -86,6 +93,22 @@ class TaxTest:
     words: str
 
 
+class NonInferiority(NamedTuple):
+    """Whether `condition` is not worse than `against` on one measure, head to head over all seeds that both have.
+
+    `p` is one-sided, of the hypothesis that it loses by `margin` (a net win rate) or more, uncorrected; where the
+    protocol has a scale, the larger one of that and of the mean difference's own (`SCALE_SHARE`).
+    """
+
+    condition: str
+    against: str
+    judge: str
+    protocol: str
+    dimension: str
+    margin: float
+    p: float
+
+
 class Claim(NamedTuple):
     """That `condition` matches `against`, and what makes that one worth matching."""
 
@@ -132,24 +155,56 @@ def equivalences(
         sides = sides_of_pairs(table, list(why), measure)
         if not sides:
             continue
-        _, a, b, clusters = aligned(sides, table.cluster)
-        rates = stats.within_margins(
-            a, b, clusters, [MARGIN] * len(sides), resamples=RESAMPLES, seed=SEED, level=LEVEL
-        )
-        points: list[stats.MarginTest | None] = [None] * len(sides)
-        if measure.scale is not None:
-            width = measure.scale[1] - measure.scale[0]
-            points = list(stats.within_margins(
-                a, b, clusters, [SCALE_SHARE * width] * len(sides), statistic="mean difference",
-                largest=[width] * len(sides), resamples=RESAMPLES, seed=SEED, level=LEVEL,
-            ))  # fmt: skip
         found += [
             _claim(side.condition, side.against, why[side.condition, side.against], measure, rate, point)
-            for side, rate, point in zip(sides, rates, points, strict=True)
+            for side, rate, point in _margin_tests(sides, table, measure)
             if rate.n
         ]
     adjusted = stats.holm([one.p for one in found])
     return tuple(_concluded(one, p, pairs) for one, p in zip(found, adjusted, strict=True))
+
+
+def non_inferiority(
+    table: ScoreTable, conditions: Sequence[str], measures: Sequence[Measure]
+) -> tuple[NonInferiority, ...]:
+    """Both directions of every pair of `conditions` on each of `measures` that has a better direction."""
+    found = []
+    for measure in measures:
+        if measure.better is None:
+            continue
+        sides = sides_of_pairs(table, list(combinations(conditions, 2)), measure)
+        for side, *both in _margin_tests(sides, table, measure):
+            tests = [test for test in both if test is not None and test.p_not_below is not None]
+            if not tests or not tests[0].n:
+                continue
+            above, below = (
+                max(p for test in tests if (p := getattr(test, name)) is not None)
+                for name in ("p_not_above", "p_not_below")
+            )
+            if measure.better == "lower":
+                above, below = below, above
+            found.append(NonInferiority(side.condition, side.against, *measure.key, MARGIN, below))
+            found.append(NonInferiority(side.against, side.condition, *measure.key, MARGIN, above))
+    return tuple(found)
+
+
+def _margin_tests(
+    sides: Sequence[Side], table: ScoreTable, measure: Measure | None = None
+) -> list[tuple[Side, stats.MarginTest, stats.MarginTest | None]]:
+    """Each side's net win rate held against the margin, and where `measure` has a scale its mean difference too."""
+    if not sides:
+        return []
+    rows = aligned(sides, table.cluster)
+    shared: dict[str, Any] = dict(seeds=rows.seeds, resamples=RESAMPLES, seed=SEED, level=LEVEL)
+    rates = stats.within_margins(rows.a, rows.b, rows.clusters, [MARGIN] * len(sides), **shared)
+    points: list[stats.MarginTest | None] = [None] * len(sides)
+    if measure is not None and measure.scale is not None:
+        width = measure.scale[1] - measure.scale[0]
+        points = list(stats.within_margins(
+            rows.a, rows.b, rows.clusters, [SCALE_SHARE * width] * len(sides), statistic="mean difference",
+            largest=[width] * len(sides), **shared,
+        ))  # fmt: skip
+    return list(zip(sides, rates, points, strict=True))
 
 
 def tax_tests(
@@ -166,11 +221,7 @@ def tax_tests(
     known = {(one.condition, one.key): one for one in compared if one.seed is None and one.n}
     found: list[TaxTest] = []
     for sides in sides_with_base(table, conditions, measures):
-        _, a, b, clusters = aligned(sides, table.cluster)
-        tests = stats.within_margins(
-            a, b, clusters, [MARGIN] * len(sides), resamples=RESAMPLES, seed=SEED, level=LEVEL
-        )
-        for side, test in zip(sides, tests, strict=True):
+        for side, test, _ in _margin_tests(sides, table):
             contrast = known.get((side.condition, side.measure.key))
             if contrast is not None:
                 found.append(_tax(contrast, test))

@@ -99,7 +99,12 @@ def corrected(contrasts: Sequence[Contrast], family_of: Callable[[Contrast], str
                 p_holm=p_holm,
                 family=family,
                 smallest_detectable_holm=stats.detectable_net_win_rate(
-                    one.standard_error, one.n, one.clusters, LEVEL, tests=len(indices)
+                    one.standard_error,
+                    one.n,
+                    one.clusters,
+                    LEVEL,
+                    tests=len(indices),
+                    freedom=one.freedom,
                 ),
             )
     return found

@@ -108,14 +108,14 @@ def shares_of_full(
     by_condition = table.cells.get(measure.key[:2], {})
     there = [name for name in dict.fromkeys([*conditions, *draws]) if name in by_condition]
     rows = sorted({row for name in (full, *there) for row in by_condition.get(name, ())})
-    clusters = [table.cluster[row.prompt_id] for row in rows]
+    clusters, seeds = [table.cluster[row.prompt_id] for row in rows], [row.seed for row in rows]
     gains = {name: _gains(by_condition, name, measure, rows) for name in (full, *there)}
-    (whole,) = _ratios([gains[full]], gains[full], clusters)
+    (whole,) = _ratios([gains[full]], gains[full], clusters, seeds)
     why = _why_none(whole, full, measure.dimension)
     found = {
         name: _share(name, one, why)
         for name, one in zip(
-            there, _ratios([gains[name] for name in there], gains[full], clusters), strict=True
+            there, _ratios([gains[name] for name in there], gains[full], clusters, seeds), strict=True
         )
     }
     drawn = [name for name in draws if name in found]
@@ -123,7 +123,7 @@ def shares_of_full(
     band = None
     if drawn:
         mean = np.mean([gains[name] for name in drawn], axis=0)
-        (ratio,) = _ratios([mean], gains[full], clusters)
+        (ratio,) = _ratios([mean], gains[full], clusters, seeds)
         shares = [share for name in drawn if (share := found[name].share) is not None]
         together = _share("", ratio, why)
         band = Band(
@@ -136,7 +136,8 @@ def shares_of_full(
         )
         others = np.stack([gains[name] for name in drawn], axis=1)
         beside = [
-            stats.beside_all(gains[name], others, clusters, draws=RESAMPLES, seed=SEED) for name in asked
+            stats.beside_all(gains[name], others, clusters, seeds=seeds, draws=RESAMPLES, seed=SEED)
+            for name in asked
         ]
         corrected = stats.holm([one.p_value for one in beside])
         for name, one, p_holm in zip(asked, beside, corrected, strict=True):
@@ -168,11 +169,13 @@ def _gains(by_condition: Mapping[str, Cells], name: str, measure: Measure, rows:
     return gain
 
 
-def _ratios(gains: Sequence[Floats], whole: Floats, clusters: Sequence[str]) -> list[stats.MeanRatio]:
+def _ratios(
+    gains: Sequence[Floats], whole: Floats, clusters: Sequence[str], seeds: Sequence[int]
+) -> list[stats.MeanRatio]:
     if not gains:
         return []
     return stats.mean_ratios(
-        np.stack(gains, axis=1), whole, clusters, resamples=RESAMPLES, seed=SEED, level=LEVEL
+        np.stack(gains, axis=1), whole, clusters, seeds=seeds, resamples=RESAMPLES, seed=SEED, level=LEVEL
     )
 
 

@@ -20,7 +20,7 @@ from stratalign import stats
 from stratalign.blocks import SelectorsSettings, draws_of_kinds
 from stratalign.reporting.comparisons.comparing import Floats, ScoreTable
 from stratalign.reporting.comparisons.contrasts import ALPHA, LEVEL, RESAMPLES, SEED, Measure
-from stratalign.reporting.comparisons.draws import ToDraws, outcomes_against_base, to_draws
+from stratalign.reporting.comparisons.draws import Outcomes, ToDraws, outcomes_against_base, to_draws
 from stratalign.reporting.comparisons.equivalences import MARGIN
 from stratalign.reporting.comparisons.shares import Share, shares_of_full
 from stratalign.reporting.findings.roles import ALIKE, Role
@@ -158,7 +158,7 @@ def _contest(
     if not draws or not there:
         return None
     every = np.stack(list(outcomes.by_name.values()), axis=1)
-    compared = _means(every, np.zeros_like(every), outcomes.clusters)
+    compared = _means(every, np.zeros_like(every), outcomes)
     gains = {name: _gain(name, one) for name, one in zip(places, compared, strict=True)}
     of_kinds = {name: [own for own in draws_of_kinds(settings, name) if own in places] for name in there}
     beside = to_draws(outcomes, dict.fromkeys(there, draws))
@@ -265,8 +265,10 @@ def _words(one: Contestant) -> str:
     }[one.verdict]
 
 
-def _means(a: Floats, b: Floats, clusters: Sequence[str]) -> list[stats.Comparison]:
-    return stats.compare_dimensions(a, b, clusters, resamples=RESAMPLES, seed=SEED, level=LEVEL)
+def _means(a: Floats, b: Floats, outcomes: Outcomes) -> list[stats.Comparison]:
+    return stats.compare_dimensions(
+        a, b, outcomes.clusters, seeds=outcomes.seeds, resamples=RESAMPLES, seed=SEED, level=LEVEL
+    )
 
 
 def _gain(name: str, one: stats.Comparison) -> DrawGain:
