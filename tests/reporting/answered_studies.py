@@ -41,13 +41,13 @@ WRITTEN: dict[str, Any] = {
     "thin": {"block": "full", "parameters_like": "mid"},
     **{
         name: {"by": "diagnostics/significance.json", "keep": 0.2, "ranking": "shuffled", "seed": seed}
-        for seed, name in enumerate(("drawn-1", "drawn-2", "drawn-3", "drawn-wide"))
+        for seed, name in enumerate(("drawn-1", "drawn-2", "drawn-3", "drawn-4", "drawn-5", "drawn-wide"))
     },
     "drawn-other": {"by": "diagnostics/gradients.json", "keep": 0.2, "ranking": "shuffled"},
     "chosen": {"by": "diagnostics/significance.json", "keep": 0.2},
     "other": {"by": "diagnostics/gradients.json", "keep": 0.2},
 }
-DRAWN = dict.fromkeys(("drawn-1", "drawn-2", "drawn-3", "drawn-other"), (0, 3, 6, 9))
+DRAWN = dict.fromkeys(("drawn-1", "drawn-2", "drawn-3", "drawn-4", "drawn-5", "drawn-other"), (0, 3, 6, 9))
 LAYERS: dict[str, Sequence[int]] = {
     "base_again": [], "shuffled": range(12), "random": [1, 4, 6, 10], "thin": range(12), **DRAWN,
     "drawn-wide": range(12),

@@ -132,8 +132,7 @@ def test_what_a_null_control_moves_is_no_evidence(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("mid", "random", "expected"),
     [
-        (2, 1, "it loses to mid (−1.00 [−1.00, −1.00], Holm p <0.001), so it is not only how many layers train (as far "
-               "as one draw can show)."),
+        (2, 1, "it loses to mid (−1.00 [−1.00, −1.00], Holm p <0.001)."),
         (1, 1, "this sample cannot tell it from mid (0 [0, 0], Holm p 1.000)."),
         (1, 2, "it beats mid (+1.00 [+1.00, +1.00], Holm p <0.001)."),
     ],

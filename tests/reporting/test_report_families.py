@@ -62,9 +62,10 @@ def test_what_was_smallest_detectable_is_larger_after_the_correction(tmp_path: P
     results = signed_study(tmp_path, {"mid": {"fluency": ALTERNATING}, "full": {}})
     one = next(one for one in results.comparisons if one.dimension == "fluency")
     assert one.standard_error is not None
-    # Two tests: z(1 - 0.05 / 4) + z(0.8) = 2.241403 + 0.841621.
-    assert one.smallest_detectable_holm == pytest.approx(3.083024 * one.standard_error, rel=1e-6)
-    assert one.smallest_detectable == pytest.approx(2.801585 * one.standard_error, rel=1e-6)
+    # Twelve clusters: 11 degrees of freedom. By scipy.stats.nct, t(1 - 0.05 / 4) = 2.5931 is passed with probability
+    # 0.8 at a noncentrality of 3.4926, and t(0.975) = 2.2010 at 3.0784.
+    assert one.smallest_detectable_holm == pytest.approx(3.4925643 * one.standard_error, rel=1e-4)
+    assert one.smallest_detectable == pytest.approx(3.0783917 * one.standard_error, rel=1e-4)
 
 
 def test_measures_without_a_direction_and_single_seeds_are_in_no_family(tmp_path: Path) -> None:

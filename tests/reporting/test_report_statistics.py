@@ -280,8 +280,16 @@ def test_seeds_are_a_level_of_their_own(tmp_path: Path) -> None:
     # 1/3 +- 4.303 x (2 / sqrt(3)) / sqrt(3) reaches beyond both ends, though the stacked rows have no spread at all.
     assert one.between_seeds == pytest.approx(2 / 3**0.5)
     assert one.high == pytest.approx(1 / 3 + 4.302653 * 2 / 3, rel=1e-5)
-    assert three.comparisons[0].low == pytest.approx(1 / 3)
-    assert "hardly" in with_seeds({0: 1.0, 1: -1.0}).seeds.words
+    stacked, *single = three.comparisons
+    assert (stacked.seeds, stacked.over_seeds, stacked.low, stacked.high) == (3, True, -1.0, 1.0)
+    # 24 wins and 12 losses of 12 clusters: by flips of clusters, which take the seeds as given, p = 2 / 2^12; with
+    # seeds as a level t = (1/3) / (2/3) = 0.5 with two degrees of freedom, p = 2/3 (scipy.stats.t.sf).
+    assert stacked.p_value == pytest.approx(2 / 3, abs=1e-6)
+    assert stacked.verdict == "cannot tell"
+    assert [one.over_seeds for one in single] == [False] * 3
+    two = with_seeds({0: 1.0, 1: -1.0})
+    assert "hardly" in two.seeds.words
+    assert not two.comparisons[0].over_seeds
     alone = with_seeds({0: 1.0})
     assert alone.seeds.effects == ()
     assert "this seed alone" in alone.seeds.words

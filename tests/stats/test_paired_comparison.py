@@ -27,7 +27,10 @@ def test_few_clusters_give_the_t_interval_of_the_clustered_error() -> None:
     assert comparison.net_win_rate == pytest.approx(1 / 3)
     assert comparison.standard_error == pytest.approx(8 / 9)
     assert (comparison.freedom, comparison.over_seeds) == (1.0, False)
-    assert (comparison.low, comparison.high) == (-1.0, 1.0)  # 1/3 -+ 11.3, and no net win rate is larger than 1
+    assert (comparison.low, comparison.high) == (
+        -1.0,
+        1.0,
+    )  # 1/3 -+ 11.3, and no net win rate is larger than 1
     assert comparison.difference_high == pytest.approx(1 / 3 + 12.7062 * 8 / 9, rel=1e-5)
 
 

@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stratalign.stats import correlations, gain_at_kl, matched_gains, missing_bounds, seed_level
+from stratalign.stats import (
+    compare,
+    correlations,
+    difference_tests,
+    gain_at_kl,
+    matched_gains,
+    missing_bounds,
+    seed_level,
+    within_margin,
+)
 
 
 def test_two_seeds_have_the_mean_and_spread_of_their_effects() -> None:
@@ -65,6 +74,37 @@ def test_the_interval_covers_what_other_seeds_and_prompts_would_give() -> None:
     # 300 tries: two standard errors are 0.025. Prompts alone, as if no other seed could have been drawn, fall short.
     assert 0.92 <= covered / 300 <= 0.99
     assert stacked / 300 < 0.9
+
+
+def test_from_three_seeds_on_a_comparison_is_for_other_seeds_too() -> None:
+    # Forty prompts, one cluster each; seeds 0 and 1 win all of them, seed 2 loses all. By seeds: effects 1, 1, -1.
+    a, seeds = [1] * 80 + [-1] * 40, [0] * 40 + [1] * 40 + [2] * 40
+    clusters = list(range(40)) * 3
+    found = compare(a, [0] * 120, clusters, seeds=seeds)
+    level = seed_level(a, seeds, clusters)
+    assert (found.seeds, found.over_seeds) == (3, True)
+    assert (found.low, found.high) == (
+        -1.0,
+        1.0,
+    )  # the level's own bounds, which lie beyond what a rate can be
+    assert level.low is not None
+    assert level.low < -1
+    # t = (1/3) / (2/3) = 0.5 with two degrees of freedom: p = 2/3 (scipy.stats.t.sf), whatever flips of clusters say.
+    assert found.p_value == pytest.approx(2 / 3)
+    (tests,) = difference_tests(np.array(a)[:, None], np.zeros((120, 1)), clusters, seeds=seeds)
+    assert tests.flip_p == pytest.approx(2 / 3)
+    # That the effect is at most -0.1: t = (1/3 + 0.1) / (2/3) = 0.65, p = 0.291.
+    assert within_margin(a, [0] * 120, clusters, 0.1, seeds=seeds).p_not_below == pytest.approx(
+        0.291, abs=1e-3
+    )
+    fixed = compare(a[:40] + a[80:], [0] * 80, clusters[:80], seeds=seeds[:40] + seeds[80:])
+    assert (fixed.seeds, fixed.over_seeds, fixed.low, fixed.high) == (2, False, 0.0, 0.0)
+
+
+def test_the_p_value_over_seeds_is_never_below_that_of_the_seeds_at_hand() -> None:
+    # Every row wins: no variation at all, so t is infinite; but seven clusters reject at 2 / 2^7 at best.
+    found = compare([1] * 21, [0] * 21, list(range(7)) * 3, seeds=[0] * 7 + [1] * 7 + [2] * 7)
+    assert (found.p_value, found.over_seeds) == (2 / 2**7, True)
 
 
 def test_a_gain_is_read_off_the_line_from_base_and_never_beyond() -> None:

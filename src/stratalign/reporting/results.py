@@ -30,9 +30,11 @@ from stratalign.reporting.comparisons.equivalences import (
     MARGIN,
     SCALE_SHARE,
     Equivalence,
+    NonInferiority,
     TaxTest,
     claims,
     equivalences,
+    non_inferiority,
     tax_in_words,
     tax_tests,
 )
@@ -87,7 +89,8 @@ class Results:
     `comparisons` are against base, of every protocol; `pairs` between the other conditions, of the judged protocol
     on what the preferences are meant to move. `controls_in_words` tells many draws of one kind
     together, `against_draws` holds candidates beside their mean. `families`
-    says how many tests are corrected together. Claims of equality are in `equivalences` (head to head) and
+    says how many tests are corrected together. Claims of equality are in `equivalences` and `non_inferiority` (head to
+    head) and
     `tax_tests` (outside of the objective, with `tax_in_words` by condition); `equal_length` and `matched` hold
     contrasts at equal length and at equal KL to base, `seeds` those over seeds, `categories` those of means over
     dimensions; `states` counts what became of each run's answers; `agreement` holds the deciding judge against
@@ -108,6 +111,7 @@ class Results:
     missing: tuple[str, ...]
     families: tuple[Family, ...]
     equivalences: tuple[Equivalence, ...]
+    non_inferiority: tuple[NonInferiority, ...]
     tax_tests: tuple[TaxTest, ...]
     tax_in_words: tuple[str, ...]
     controls_in_words: tuple[str, ...]
@@ -167,12 +171,13 @@ def summarise(records: StudyRecords) -> Results:
     tested = [condition for condition in main if condition not in nulls]
     pairs = with_notes(correct_pairs(compare_pairs(table, tested, meant, controls), controls))
     why_none = None if compared else _why_none(records, order)
-    evidence = gather(_of_main(roles), judged, measures, study.objective, compared, pairs, tasks)
+    trained = [role.condition for role in roles if role.eligible]
+    not_worse = non_inferiority(table, trained, meant)
+    evidence = gather(_of_main(roles), judged, measures, study.objective, compared, pairs, tasks, not_worse)
     by_run: dict[str, list[Score]] = defaultdict(list)
     for score in records.scores:
         by_run[score.run].append(score)
     results = tuple(run_result(records, *run, mean_scores(by_run[run[0]], measures)) for run in runs)
-    trained = [role.condition for role in roles if role.eligible]
     each = list(combinations(trained, 2))
     grouped = categories(table, main, of_judge, apart)
     full = _full(results, trained, study)
@@ -202,6 +207,7 @@ def summarise(records: StudyRecords) -> Results:
             *_claims_as_families(claimed, taxed),
         ),
         equivalences=claimed,
+        non_inferiority=not_worse,
         tax_tests=taxed,
         tax_in_words=tax_in_words(taxed),
         equal_length=at_equal_length(table, main, measures, compared),
@@ -239,6 +245,7 @@ def evidence_of(records: StudyRecords, results: Results) -> Evidence:
         results.comparisons,
         results.pairs,
         _tasks(records, results.judged),
+        results.non_inferiority,
     )
 
 

@@ -104,7 +104,9 @@ from stratalign.stats.surety import (
 )
 from stratalign.stats.uncertainty import (
     RANDOM_SEEDS,
+    Ends,
     Uncertainty,
+    selected_bounds,
 )
 
 __all__ = [
@@ -117,6 +119,7 @@ __all__ = [
     "ClusteredMean",
     "Comparison",
     "DifferenceTests",
+    "Ends",
     "Interval",
     "LengthControlled",
     "MarginTest",
@@ -159,6 +162,7 @@ __all__ = [
     "rank_correlation",
     "resampled_sums",
     "seed_level",
+    "selected_bounds",
     "sign_deviation",
     "sign_flip_p_values",
     "smallest_detectable",

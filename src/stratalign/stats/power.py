@@ -64,6 +64,7 @@ def prompts_needed(
     alpha: float = 0.05,
     power: float = 0.8,
     tests: int = 1,
+    freedom: float | None = None,
 ) -> int | None:
     """How many prompts like the `n` that gave `standard_error` would find a true `effect` with probability `power`.
 
@@ -77,11 +78,12 @@ def prompts_needed(
         alpha: two-sided level of the whole family.
         power: probability of finding the effect.
         tests: how many tests share alpha; the effect is held to the first step of Holm's procedure, alpha / tests.
+        freedom: degrees of freedom of `standard_error`, as in `detectable_effect`.
 
     Returns:
         None where no number of prompts follows: no effect or one of 0, no standard error or one of 0.
     """
-    detectable = detectable_effect(standard_error, 1 - alpha, power, tests)
+    detectable = detectable_effect(standard_error, 1 - alpha, power, tests, freedom)
     if not effect or detectable is None:
         return None
     return _rounded_up(n * (detectable / effect) ** 2)

@@ -86,6 +86,21 @@ class Uncertainty:
         return float(stdtr(self.freedom, distance / self.standard_error))
 
 
+def selected_bounds(
+    estimate: float, standard_error: float, freedom: float, candidates: int, level: float = 0.95
+) -> Ends:
+    """An interval for the estimate that was picked as one of several, usually the highest.
+
+    The highest of several estimates is too high on average, and its own interval holds the truth too rarely. Intervals
+    at 1 - (1 - level) / candidates hold for all of them together with probability `level` (Bonferroni), so for
+    whichever is picked.
+    """
+    from scipy.special import stdtrit
+
+    half = float(stdtrit(freedom, 1 - (1 - level) / (2 * candidates))) * standard_error
+    return Ends(estimate - half, estimate + half)
+
+
 def uncertainties(
     parts: Sequence[tuple[Differences, Floats]], resamples: int, seed: int
 ) -> list[Uncertainty | None]:

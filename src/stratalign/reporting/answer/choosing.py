@@ -1,10 +1,10 @@
-"""Which condition to recommend, and in which order the others follow. Pure; knows nothing of how it is told.
+"""Which condition to recommend, and in which order the others follow. Pure.
 
-The rule: of the conditions that do better than base on what the preferences are meant to move (after Holm's
-correction, worse on none of it), take those that head to head are not worse than the strongest one, by the interval
-alone: passing over a cheaper condition claims nothing, so it needs no correction. Of these, one that pays no tax
-before one that does, then the one with the fewest trained parameters, then the one whose first trained layer is
-highest, because it is the cheapest to train. Controls are never chosen.
+Candidates do better than base on the objective (after Holm's correction, worse on none of it), and no other trained
+condition beats them head to head. The strongest of them is recommended, unless a cheaper one is shown not to be worse
+than it by the margin (non-inferiority, head to head, Holm over the cheaper ones): then the cheapest of those. That a
+difference was not found is no such evidence. Cheaper means: no tax before a tax, then fewer trained parameters, then a
+higher first trained layer, because training then ends its backward pass earlier. Controls are never chosen.
 """
 
 from __future__ import annotations
@@ -12,25 +12,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from stratalign.reporting.comparisons.contrasts import Contrast
+from stratalign import stats
+from stratalign.reporting.comparisons.contrasts import ALPHA, Contrast
+from stratalign.reporting.comparisons.equivalences import MARGIN
 from stratalign.reporting.findings.evidence import Evidence
 from stratalign.reporting.findings.runs import RunResult
+from stratalign.reporting.numbers import listed
 
 RULE = (
-    "Among conditions that do better than base and that no interval head to head puts below the strongest: one "
-    "without a tax that survives correction first, then the fewest trained parameters, then the highest first layer."
+    "Among conditions that do better than base and that no other beats head to head: the strongest, or the cheapest of "
+    f"those shown to lose less than {MARGIN:.2f} of a net win rate to it. Cheapest: without a tax that survives "
+    "correction first, then the fewest trained parameters, then the highest first layer."
 )
 
 
 @dataclass(frozen=True)
 class Choice:
-    """`chosen` is None where no candidate does better than base. `ranked` are all candidates, best first, each with
-    why it stands there; `strongest` has the largest gain of those that are judged, sure or not."""
+    """`chosen` is None where nothing qualifies. `strongest` has the largest gain of those that no other beats, else of
+    all that are judged. `as_good` are the cheaper conditions shown not to be worse than the strongest, cheapest first,
+    with Holm's p value; `open` the cheaper ones of which that is not known, neither shown nor excluded. `beaten` has,
+    for each condition that gains but loses head to head, those that beat it. `ranked` are all candidates, best first,
+    each with the reason for its place."""
 
     chosen: str | None
     strongest: str | None
+    as_good: dict[str, float]
+    open: tuple[str, ...]
+    beaten: dict[str, tuple[str, ...]]
     ranked: tuple[tuple[str, str], ...]
-    alike: tuple[str, ...]
 
 
 def choose(evidence: Evidence, runs: Sequence[RunResult]) -> Choice:
@@ -44,26 +53,46 @@ def choose(evidence: Evidence, runs: Sequence[RunResult]) -> Choice:
         and evidence.against_base(role.condition, evidence.objective)
     ]
     if not judged:
-        return Choice(None, None, (), ())
+        return Choice(None, None, {}, (), {}, ())
     gaining = [name for name in judged if _gains(evidence, name)]
-    strongest = max(gaining or judged, key=lambda name: _strength(evidence, name))
-    alike = [name for name in gaining if name == strongest or not _beaten(evidence, name, strongest)]
-    alike.sort(key=lambda name: _cost(evidence, runs, name))
-    rest = [name for name in gaining if name not in alike]
-    rest.sort(key=lambda name: _strength(evidence, name), reverse=True)
+    beaten = {name: by for name in gaining if (by := _beaten_by(evidence, name))}
+    unbeaten = [name for name in gaining if name not in beaten]
+    strongest = max(unbeaten or gaining or judged, key=lambda name: _strength(evidence, name))
+    cost = {name: _cost(evidence, runs, name) for name in judged}
+    cheaper = sorted((name for name in unbeaten if cost[name] < cost[strongest]), key=lambda name: cost[name])
+    p_values = stats.holm([evidence.p_not_worse(name, strongest) for name in cheaper])
+    as_good = {name: p for name, p in zip(cheaper, p_values, strict=True) if p is not None and p <= ALPHA}
+    chosen = next(iter(as_good), strongest) if unbeaten else None
     others = [name for name in judged if name not in gaining]
-    others.sort(key=lambda name: (_loses(evidence, name), *(-part for part in _strength(evidence, name))))
-    reasons = [(name, "cannot be told from the one above, by the rule") for name in alike[1:]]
-    reasons += [(name, f"does better than base, but loses to {strongest} head to head") for name in rest]
-    reasons += [
-        (
-            name,
-            "does worse than base on the objective" if _loses(evidence, name) else "cannot be told from base",
-        )
-        for name in others
-    ]
-    first = [(alike[0], "recommended")] if alike else []
-    return Choice(alike[0] if alike else None, strongest, tuple(first + reasons), tuple(alike))
+    order = [name for name in (chosen, *as_good, strongest) if name in unbeaten]
+    for group in (unbeaten, gaining, [name for name in others if not _loses(evidence, name)], others):
+        order += sorted(group, key=lambda name: _strength(evidence, name), reverse=True)
+    reasons = dict.fromkeys(others, "cannot be told from base")
+    reasons |= {name: "does worse than base on the objective" for name in others if _loses(evidence, name)}
+    reasons |= dict.fromkeys(
+        unbeaten, f"does better than base, with a smaller gain than {strongest}, and is not cheaper"
+    )
+    reasons |= dict.fromkeys(
+        cheaper, f"does better than base and is cheaper; not shown to be as good as {strongest}"
+    )
+    reasons |= dict.fromkeys(
+        as_good, f"loses less than {MARGIN:.2f} of a net win rate to {strongest}, but is not the cheapest"
+    )
+    reasons |= {
+        name: f"does better than base, but loses to {listed(by)} head to head" for name, by in beaten.items()
+    }
+    if unbeaten:
+        reasons[strongest] = "has the largest gain, at a higher cost"
+    if chosen is not None:
+        reasons[chosen] = "recommended"
+    return Choice(
+        chosen,
+        strongest,
+        as_good,
+        tuple(name for name in cheaper if name not in as_good),
+        beaten,
+        tuple((name, reasons[name]) for name in dict.fromkeys(order)),
+    )
 
 
 def objective_gains(evidence: Evidence, condition: str) -> list[Contrast]:
@@ -89,9 +118,15 @@ def _strength(evidence: Evidence, condition: str) -> tuple[float, ...]:
     return (*(one.gain if one.sure else 0.0 for one in rows), *(one.gain for one in rows), float(wins))
 
 
-def _beaten(evidence: Evidence, condition: str, by: str) -> bool:
-    sides = [evidence.head_to_head(condition, [by], measure) for measure in evidence.objective]
-    return any(side.losses or any(one.verdict == "worse" for one in side.unsure) for side in sides)
+def _beaten_by(evidence: Evidence, condition: str) -> tuple[str, ...]:
+    """The trained conditions that beat this one head to head on any measure of the objective, after correction."""
+    others = [role.condition for role in evidence.roles if role.eligible and role.condition != condition]
+    found = [
+        one.against
+        for measure in evidence.objective
+        for one in evidence.head_to_head(condition, others, measure).losses
+    ]
+    return tuple(dict.fromkeys(found))
 
 
 def _cost(evidence: Evidence, runs: Sequence[RunResult], condition: str) -> tuple[float, ...]:

@@ -97,12 +97,14 @@ def judged_prompts(records: StudyRecords, one: Contrast) -> int:
 
 def prompts_needed(one: Contrast, prompts: int, tests: int) -> int | None:
     """How many prompts would decide an effect as large as the observed one, which is itself a guess."""
-    return stats.prompts_needed(one.net_win_rate, one.standard_error, prompts, alpha=ALPHA, tests=tests)
+    return stats.prompts_needed(
+        one.net_win_rate, one.standard_error, prompts, alpha=ALPHA, tests=tests, freedom=one.freedom
+    )
 
 
 def question(one: Contrast, prompts: int, tests: int, sizes: Sequence[int]) -> Question | None:
     """One contrast as a question; None where nothing can be resampled."""
-    now = stats.detectable_effect(one.standard_error, LEVEL, tests=tests)
+    now = stats.detectable_effect(one.standard_error, LEVEL, tests=tests, freedom=one.freedom)
     if now is None or not prompts:
         return None
     larger = tuple(

@@ -43,7 +43,8 @@ class Training:
 
 @dataclass(frozen=True)
 class Size:
-    """A contrast's numbers, with 95 % intervals. `outcome` counts what survives Holm's correction."""
+    """A contrast's numbers, with 95 % intervals. `outcome` counts what survives Holm's correction. Of a condition that
+    was picked among several, `selected_low` and `selected_high` bound the net win rate with that allowed for."""
 
     dimension: str
     unit: str
@@ -59,6 +60,8 @@ class Size:
     difference_high: float | None
     n: int
     clusters: int
+    selected_low: float | None = None
+    selected_high: float | None = None
 
 
 @dataclass(frozen=True)
@@ -75,12 +78,14 @@ class Price:
 
 @dataclass(frozen=True)
 class Held:
-    """The recommended condition head to head with another: full, random layers, or equal parameters."""
+    """The recommended condition head to head with another: full, random layers, or equal parameters. `draws` counts
+    the random draws behind it."""
 
     condition: str
     kind: str
     outcome: Outcome
     words: str
+    draws: int = 0
 
 
 @dataclass(frozen=True)
@@ -127,8 +132,9 @@ def as_json(recommendation: Recommendation) -> dict[str, Any]:
     return {"schema": SCHEMA, **asdict(recommendation)}
 
 
-def size_of(one: Contrast) -> Size:
-    """A contrast's numbers, for the record."""
+def size_of(one: Contrast, candidates: int = 1) -> Size:
+    """A contrast's numbers, for the record; its condition was picked among so many candidates."""
+    low, high = (one.selected_bounds(candidates) if candidates > 1 else None) or (None, None)
     outcome: Literal["better", "worse", "cannot tell"] = "cannot tell"
     if one.sure and one.gain:
         outcome = "better" if one.gain > 0 else "worse"
@@ -147,6 +153,8 @@ def size_of(one: Contrast) -> Size:
         one.difference_high,
         one.n,
         one.clusters,
+        low,
+        high,
     )
 
 

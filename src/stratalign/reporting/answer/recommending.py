@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from stratalign import stats
 from stratalign.blocks import single_modules
 from stratalign.reporting.answer.choosing import RULE, Choice, choose, objective_gains
 from stratalign.reporting.answer.peft_config import peft_config
-from stratalign.reporting.answer.reach import Reach, reach
+from stratalign.reporting.answer.reach import Reach, judged_prompts, reach
 from stratalign.reporting.answer.recommendation import (
     Alternative,
     Held,
@@ -19,13 +20,14 @@ from stratalign.reporting.answer.recommendation import (
     size_of,
 )
 from stratalign.reporting.answer.rivals import held_against
-from stratalign.reporting.answer.withholding import prompts_needed, verdict_of, withheld
-from stratalign.reporting.comparisons.contrasts import Contrast
+from stratalign.reporting.answer.withholding import MOST_PROMPTS, about, prompts_needed, verdict_of, withheld
+from stratalign.reporting.comparisons.contrasts import ALPHA, Contrast
 from stratalign.reporting.comparisons.equivalences import CANNOT_TELL, MARGIN, NO_LARGER, tax_clauses
-from stratalign.reporting.findings.evidence import Evidence, size
+from stratalign.reporting.findings.draws import ENOUGH
+from stratalign.reporting.findings.evidence import Evidence, size, size_and_p
 from stratalign.reporting.findings.runs import RunResult
 from stratalign.reporting.inputs import StudyRecords
-from stratalign.reporting.numbers import by_kind, listed, plain, spans
+from stratalign.reporting.numbers import by_kind, interval, listed, p_value, plain, spans
 from stratalign.reporting.results import Results, evidence_of
 
 BYTES = 4
@@ -81,23 +83,30 @@ def _recommended(
     entry: Mapping[str, Any] = entries.get(runs[0].run) or {}
     training = _training(condition, runs[0], entry)
     gains = objective_gains(evidence, condition)
+    candidates = len(choice.ranked)
     tax = _price(results, evidence, condition)
     held = held_against(condition, results, evidence)
     random = [one for one in held if one.kind == "random layers" and one.outcome != "not compared"]
-    any_layers = any(one.outcome != "better" for one in random) if random else None
-    untested = "" if random else _untested(runs[0].layers, results)
+    draws = sum(one.draws for one in random)
+    any_layers = any(one.outcome != "better" for one in random) if draws >= ENOUGH else None
+    untested = "" if draws >= ENOUGH else _untested(runs[0].layers, draws, results)
     whole = results.study.model.get("parameters")
     parameters = runs[0].parameters
     adapters = tuple(f"adapters/{run.run}" for run in runs)
     return Recommendation(
         verdict="train",
         line=_line(training, gains, tax, any_layers, parameters),
-        words=_words(condition, choice, held, any_layers, untested, evidence) + _which(training),
+        words=(
+            *_words(condition, choice, held, any_layers, untested, evidence, records),
+            *_selected(gains, candidates),
+            *_scope(gains),
+            *_which(training),
+        ),
         model=str(results.study.model.get("name") or ""),
         source=results.study.source,
         objective=tuple(measure.dimension for measure in evidence.objective),
         train=training,
-        gain=tuple(map(size_of, gains)),
+        gain=tuple(size_of(one, candidates) for one in gains),
         tax=tax,
         parameters=parameters,
         share_of_model=parameters / whole if parameters and whole else None,
@@ -176,15 +185,17 @@ def _words(
     any_layers: bool | None,
     untested: str,
     evidence: Evidence,
+    records: StudyRecords,
 ) -> tuple[str, ...]:
     found = []
-    if len(choice.alike) > 1:
-        rest = [name for name in choice.alike if name != condition]
-        stronger = f" {choice.strongest} has the largest gain." if choice.strongest in rest else ""
+    if condition in choice.as_good:
         found.append(
-            f"{condition} cannot be told from {listed(rest, 'or')} after correction, and is chosen as the cheapest: "
-            f"by tax, then trained parameters, then the highest first layer.{stronger}"
+            f"{choice.strongest} has the largest gain; {condition} loses less than {MARGIN:.2f} of a net win rate to "
+            f"it (one-sided, Holm p {p_value(choice.as_good[condition])}), and is cheaper: by tax, then trained "
+            "parameters, then the highest first layer."
         )
+    else:
+        found += [_may_do(name, condition, evidence, records) for name in choice.open]
     found += [f"{condition} {one.words}." for one in held]
     if any_layers:
         found.append("It is not shown to beat layers drawn at random: others may do as well.")
@@ -211,10 +222,62 @@ def _which(training: Training) -> tuple[str, ...]:
     return (f"Its modules: {by_kind(training.by_kind)}.",) if training.by_kind else ()
 
 
-def _untested(layers: Sequence[int], results: Results) -> str:
+def _may_do(name: str, condition: str, evidence: Evidence, records: StudyRecords) -> str:
+    """That a cheaper condition may be as good, which was not shown, and how many prompts could show it."""
+    rows = [
+        one
+        for measure in evidence.objective
+        for one in evidence.head_to_head(name, [condition], measure).unsure
+    ]
+    if not rows:
+        return f"{name} is cheaper, and was not compared with {condition} head to head."
+    one = min(rows, key=lambda row: row.gain)
+    words = f"{name} is cheaper and may do as well: {size_and_p(one)} on {one.dimension} against {condition}"
+    room = MARGIN + min(one.gain, 0.0)
+    prompts = judged_prompts(records, one)
+    needed = (
+        stats.prompts_needed(room, one.standard_error, prompts, alpha=2 * ALPHA, freedom=one.freedom)
+        if room > 0 and prompts
+        else None
+    )
+    if needed is None or needed > MOST_PROMPTS:
+        return f"{words}; a loss of less than {MARGIN:.2f} is not shown."
+    return (
+        f"{words}; about {about(max(needed, prompts + 1)):,} prompts would show a loss of less than {MARGIN:.2f}, if "
+        "the true difference is no worse than that."
+    )
+
+
+def _selected(gains: Sequence[Contrast], candidates: int) -> tuple[str, ...]:
+    """The interval that allows for the condition having been picked, usually as the highest."""
+    if candidates < 2:
+        return ()
+    return tuple(
+        f"Picked among {candidates} candidates, so its gain on {one.dimension} is more likely over- than "
+        f"underestimated; the 95 % interval that allows for that is {interval(*bounds, 2)}."
+        for one in gains
+        if one.sure and (bounds := one.selected_bounds(candidates)) is not None
+    )
+
+
+def _scope(gains: Sequence[Contrast]) -> tuple[str, ...]:
+    """Which seeds all of this holds for."""
+    seeds = max((one.seeds for one in gains), default=1)
+    if any(one.over_seeds for one in gains):
+        return (f"Intervals and verdicts treat the {seeds} training seeds as a sample of all seeds.",)
+    which = "this training seed" if seeds == 1 else f"these {seeds} training seeds"
+    return (f"All of this is for {which}; other seeds may differ (from three seeds on that is tested).",)
+
+
+def _untested(layers: Sequence[int], draws: int, results: Results) -> str:
     """That nothing says whether these layers matter; empty of all layers, of which nobody asks that."""
     if len(layers) == results.study.model.get("layers"):
         return ""
+    if draws:
+        return (
+            f"{draws} random draw{'s were' if draws > 1 else ' was'} judged beside it: too few to say whether these "
+            f"layers matter or any as many would do (that takes {ENOUGH})."
+        )
     if any(role.kind == "draw" for role in results.roles):
         return "Random layers were drawn for the profile alone; whether these layers matter is not tested."
     return "No random layers were judged beside it, so whether these layers matter is not known."

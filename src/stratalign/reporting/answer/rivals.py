@@ -56,6 +56,7 @@ def _beside(group: Draws, rows: Sequence[AgainstDraws]) -> Held:
         f"{saying} the mean of {len(one.draws)} draws ({group.about}; {group.span}) on {one.dimension} "
         f"({signed(one.difference, 2)} {interval(one.low, one.high, 2)}, Holm p {p_value(one.p_holm)}; better than "
         f"{one.beaten} of {len(one.draws)})",
+        len(one.draws),
     )
 
 
@@ -66,13 +67,14 @@ def _head_to_head(condition: str, other: str, kind: str, about: str, evidence: E
     wins = [one for side in sides for one in side.wins]
     unsure = [one for side in sides for one in side.unsure]
     who = f"{other} ({about})" if about else other
+    draws = int(kind == "random layers")
     if losses:
-        return Held(
-            other, kind, "worse", f"loses to {who} on {losses[0].dimension} ({size_and_p(losses[0])})"
-        )
+        words = f"loses to {who} on {losses[0].dimension} ({size_and_p(losses[0])})"
+        return Held(other, kind, "worse", words, draws)
     if wins:
-        return Held(other, kind, "better", f"beats {who} on {wins[0].dimension} ({size_and_p(wins[0])})")
+        words = f"beats {who} on {wins[0].dimension} ({size_and_p(wins[0])})"
+        return Held(other, kind, "better", words, draws)
     if unsure:
         words = f"cannot be told from {who} on {unsure[0].dimension} ({size_and_p(unsure[0])})"
-        return Held(other, kind, "cannot tell", words)
-    return Held(other, kind, "not compared", f"was not compared with {who}")
+        return Held(other, kind, "cannot tell", words, draws)
+    return Held(other, kind, "not compared", f"was not compared with {who}", draws)

@@ -36,6 +36,11 @@ def verdict_of(
         return "controls fail", failed
     if choice.chosen is not None:
         return "train", ()
+    if choice.beaten:
+        return "cannot tell", tuple(
+            f"{name} does better than base, but loses to {listed(by)} head to head."
+            for name, by in choice.beaten.items()
+        )
     as_good = _base_is_as_good(evidence, [name for name, _ in choice.ranked])
     return ("nothing", as_good) if as_good else ("cannot tell", ())
 
@@ -125,17 +130,23 @@ def withheld(
     objective = listed([measure.dimension for measure in evidence.objective])
     if verdict == "nothing":
         return f"Nothing to recommend: base is as good or better on {objective}.", reasons, ()
+    if reasons:
+        return (
+            "Cannot tell which condition to train: each that does better than base is beaten by another.",
+            reasons,
+            (),
+        )
     first = _against_base(reached)
     words = () if first is None else (first.words,)
     if needed is None or first is None:
         why = _why_no_number(first, choice.strongest)
         return f"Cannot tell whether training helps on {objective}; {why}.", words, ()
-    about = _about(needed)
+    prompts = about(needed)
     line = (
-        f"Cannot tell whether training helps on {objective}; about {about:,} prompts would "
+        f"Cannot tell whether training helps on {objective}; about {prompts:,} prompts would "
         f"({first.condition} {signed(first.observed, 2)} so far, with {first.prompts:,})."
     )
-    more = study_command({"preferences.held_out": about}, f"-{about}")
+    more = study_command({"preferences.held_out": prompts}, f"-{prompts}")
     return line, words, (more,)
 
 
@@ -150,7 +161,7 @@ def _why_no_number(first: Question | None, strongest: str | None) -> str:
     return f"the effect is large enough for {first.prompts:,} prompts, but too few clusters agree on it"
 
 
-def _about(count: int) -> int:
+def about(count: int) -> int:
     """Two significant digits, rounded up: an estimate from an estimate."""
     step: int = 10 ** max(len(str(count)) - 2, 0)
     return -(-count // step) * step

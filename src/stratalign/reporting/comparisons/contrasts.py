@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from stratalign import stats
+
 BASE = "base"
 RESAMPLES, SEED, LEVEL = 10_000, 0, 0.95
 ALPHA = 0.05
@@ -39,8 +41,8 @@ class Contrast:
     [-1, 1]. `seeds` counts the training seeds whose rows are stacked; where `over_seeds`, from three on, bounds and p
     values hold for other seeds too, else for these alone. `standard_error` has `freedom` degrees of freedom. `p_value`
     is of the net win rate, by sign flips of clusters (over seeds, the larger one of that and of a t test). `family`
-    names the tests that it is corrected with; `p_holm` and `smallest_detectable_holm` are after that correction, and all three are
-    None where a contrast belongs to no family.
+    names the tests that it is corrected with; `p_holm` and `smallest_detectable_holm` are after that correction, and
+    all three are None where a contrast belongs to no family.
 
     Beside the net win rate's p value stand two of the mean difference, both uncorrected: `difference_p` by sign flips
     of clusters, and `wilcoxon_p` by signed ranks, as if every row were a cluster. `missing_low` and `missing_high` are
@@ -97,6 +99,16 @@ class Contrast:
     def gain_bounds(self) -> tuple[float | None, float | None]:
         """The interval of the net win rate, turned as `gain` is."""
         return (_negated(self.high), _negated(self.low)) if self.better == "lower" else (self.low, self.high)
+
+    def selected_bounds(self, candidates: int) -> tuple[float, float] | None:
+        """The interval of the net win rate where the contrast was picked as one of `candidates`; None where it has
+        none."""
+        if self.low is None or self.high is None or self.net_win_rate is None or not self.standard_error:
+            return None
+        low, high = stats.selected_bounds(
+            self.net_win_rate, self.standard_error, self.freedom or self.clusters - 1, candidates, LEVEL
+        )
+        return max(-1.0, min(low, self.low)), min(1.0, max(high, self.high))
 
     @property
     def sure(self) -> bool:

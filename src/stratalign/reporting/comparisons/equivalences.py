@@ -195,7 +195,7 @@ def _margin_tests(
     if not sides:
         return []
     rows = aligned(sides, table.cluster)
-    shared: dict[str, Any] = dict(seeds=rows.seeds, resamples=RESAMPLES, seed=SEED, level=LEVEL)
+    shared: dict[str, Any] = {"seeds": rows.seeds, "resamples": RESAMPLES, "seed": SEED, "level": LEVEL}
     rates = stats.within_margins(rows.a, rows.b, rows.clusters, [MARGIN] * len(sides), **shared)
     points: list[stats.MarginTest | None] = [None] * len(sides)
     if measure is not None and measure.scale is not None:

@@ -18,7 +18,7 @@ from stratalign.reporting.findings.evidence import (
     size_and_p,
     would_have_been_seen,
 )
-from stratalign.reporting.numbers import listed, several
+from stratalign.reporting.numbers import interval, listed, several
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,8 @@ def _winner(evidence: Evidence, measure: Measure) -> Winner:
     direct = beaten[name]
     wins, losses, unsure = ([one.against for one in side] for side in direct)
     highest = f", the highest of {len(group)} candidates" if len(group) > 1 else ""
+    bounds = best.selected_bounds(len(group)) if len(group) > 1 else None
+    highest += "" if bounds is None else f" ({interval(*bounds, 2)} when that choice is allowed for)"
     sentences = [
         f"Training {name} suffices to do better than base on {dimension} (net win rate {size_and_p(best)}){highest}.",
         _others(name, group),

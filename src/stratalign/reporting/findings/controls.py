@@ -155,5 +155,5 @@ def _meaning(role: Role, losses: Sequence[Contrast]) -> str:
     if not {one.against for one in losses} & set(role.alike):
         return ""
     if role.kind == "random layers":
-        return ", so it is not only how many layers train (as far as one draw can show)"
+        return ""  # one draw says nothing about layers in general
     return ", so it is not only how many parameters train"

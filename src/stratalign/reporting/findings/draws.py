@@ -17,7 +17,9 @@ from stratalign.reporting.comparisons.draws import outcomes_against_base, to_dra
 from stratalign.reporting.findings.roles import ALIKE, Role
 
 MANY = 3
-"""From so many draws of one kind on they are told together."""
+"""From so many draws of one kind on they have one sentence together."""
+ENOUGH = 5
+"""With fewer draws nothing is said about layers in general: one draw "beats" another in 11 to 22 % of studies."""
 
 
 class Draws(NamedTuple):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from stratalign.reporting.comparisons.contrasts import BASE, Contrast, Measure
+from stratalign.reporting.comparisons.equivalences import NonInferiority
 from stratalign.reporting.findings.roles import Role
 from stratalign.reporting.numbers import interval, p_value, signed
 
@@ -29,6 +30,7 @@ class Evidence:
     named: tuple[str, ...]
     comparisons: tuple[Contrast, ...]
     pairs: tuple[Contrast, ...]
+    non_inferiority: tuple[NonInferiority, ...] = ()
 
     def against_base(self, condition: str, measures: Sequence[Measure]) -> list[Contrast]:
         """The condition's contrasts with base on each of `measures` that it has rows of."""
@@ -50,6 +52,18 @@ class Evidence:
             [one for one in known if not one.sure or one.gain == 0],
         )
 
+    def p_not_worse(self, condition: str, against: str) -> float | None:
+        """One-sided p value that `condition` loses to `against` by the margin or more on any measure of the objective;
+        None where they were not compared head to head on all of them."""
+        known = {
+            (one.judge, one.protocol, one.dimension): one.p
+            for one in self.non_inferiority
+            if (one.condition, one.against) == (condition, against)
+        }
+        if not all(measure.key in known for measure in self.objective):
+            return None
+        return max((known[measure.key] for measure in self.objective), default=None)
+
 
 class HeadToHead(NamedTuple):
     """One condition's direct contrasts: those it wins, those it loses, and those that cannot be told, after Holm."""
@@ -67,6 +81,7 @@ def gather(
     comparisons: Sequence[Contrast],
     pairs: Sequence[Contrast],
     tasks: Collection[tuple[str, str]] = (),
+    non_inferiority: Sequence[NonInferiority] = (),
 ) -> Evidence:
     """The evidence of one study; `objective` are the recipe's names of dimensions, in any case. Besides the judged
     protocol's measures those of `tasks` (judge, protocol) count, and only as what training may cost."""
@@ -87,6 +102,7 @@ def gather(
         named=tuple(objective),
         comparisons=tuple(mine),
         pairs=tuple(pairs),
+        non_inferiority=tuple(non_inferiority),
     )
 
 
