@@ -64,7 +64,9 @@ class World(NamedTuple):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.simulated_studies")
-    parser.add_argument("parts", nargs="*", choices=[[], *PARTS], help=f"of {', '.join(PARTS)}; all by default")
+    parser.add_argument(
+        "parts", nargs="*", choices=[[], *PARTS], help=f"of {', '.join(PARTS)}; all by default"
+    )
     parser.add_argument("--studies", type=int, default=400, help="simulated studies for each line")
     options = parser.parse_args(arguments)
     for part in options.parts or PARTS:
@@ -116,7 +118,9 @@ def seeds(studies: int) -> None:
 
 def winner(studies: int) -> None:
     """By how much the highest of several gains is too high, and how often its intervals hold the truth."""
-    print("| true net win rates | prompts | bias of the highest | its 95 % interval holds | allowing for the choice |")
+    print(
+        "| true net win rates | prompts | bias of the highest | its 95 % interval holds | allowing for the choice |"
+    )
     print("|---|---|---|---|---|")
     for rates in ((0.25, 0.25, 0.25, 0.25), (0.33, 0.25, 0.25, 0.25)):
         for clusters in (20, 64):
@@ -141,7 +145,9 @@ def winner(studies: int) -> None:
 
 def clusters(studies: int) -> None:
     """How often intervals hold the truth with few clusters, beside the bootstrap's percentiles."""
-    print("| clusters | true net win rate | 95 % interval holds | percentiles would | loss of the margin: excluded |")
+    print(
+        "| clusters | true net win rate | 95 % interval holds | percentiles would | loss of the margin: excluded |"
+    )
     print("|---|---|---|---|---|")
     for count in (6, 8, 10, 15, 29, 30, 64):
         for rate in (0.0, 0.25):

@@ -72,14 +72,14 @@ def test_a_study_says_its_own_spread_ties_and_tests(tmp_path):
     )
     # Two conditions against base on what the preferences are meant to move.
     # Differences are 1 nine times and 0 three times: mean 0.75,
-    # variance 12/11 x 0.75 x 0.25 = 0.204545, standard error sqrt(0.204545 / 12) = 0.130558. Alpha 0.05 / 2:
-    # z(1 - 0.05 / 4) = 2.241403.
+    # variance 12/11 x 0.75 x 0.25 = 0.204545, standard error sqrt(0.204545 / 12) = 0.130558. Alpha 0.05 / 2,
+    # 11 degrees of freedom: t(1 - 0.05 / 4) = 2.5931 is passed with power 0.8 at a noncentrality of 3.492564.
     assert (local.prompts, local.clusters, local.ties, local.tests) == (12, 12, 0.25, 2)
     assert local.standard_error == pytest.approx(0.130558, abs=1e-6)
     assert local.design_effect == pytest.approx(1)
     assert local.correlation is None  # the base scores 0 throughout
-    assert local.smallest_detectable == pytest.approx((2.241403 + Z80) * 0.130558, abs=1e-6)
-    assert local.prompts_needed == math.ceil(12 * ((2.241403 + Z80) * 0.130558 / 0.75) ** 2) == 4
+    assert local.smallest_detectable == pytest.approx(3.492564 * 0.130558, abs=1e-5)
+    assert local.prompts_needed == math.ceil(12 * (3.492564 * 0.130558 / 0.75) ** 2) == 5
     assert local.full == 48
     assert local.detectable_at_full == pytest.approx(local.smallest_detectable / 2)
     mid = next(row for row in found if row.condition == "mid" and row.dimension == "fluency")

@@ -11,6 +11,7 @@ from stratalign.stats import (
     design_effect,
     detectable_effect,
     difference_deviation,
+    error_at,
     expected_error,
     prompts_needed,
     sign_deviation,
@@ -69,3 +70,16 @@ def test_a_clustered_mean_varies_as_the_design_effect_says():
     rows = draw.normal(0, 0.3, (4000, 30, 1)) + draw.normal(0, 0.4, (4000, 30, 5))
     expected = expected_error(0.5, 150, design_effect(5, 0.36))
     assert rows.mean(axis=(1, 2)).std() == pytest.approx(expected, rel=0.04)
+
+
+def test_what_seeds_take_of_the_error_no_prompts_give_back() -> None:
+    # SE 0.05 of 400 prompts, 0.03 of it from seeds: 0.04 from prompts. With 1,600 prompts sqrt(0.03^2 + 0.02^2).
+    assert error_at(1600, 0.05, 400, 0.03) == pytest.approx((0.03**2 + 0.02**2) ** 0.5)
+    assert error_at(1600, 0.05, 400) == pytest.approx(0.025)
+    # An effect of 0.1 may have a standard error of 0.1 / 2.801585 = 0.035694: 400 x 0.04^2 / (0.035694^2 - 0.03^2).
+    assert prompts_needed(0.1, 0.05, 400, seed_error=0.03) == math.ceil(
+        400 * 0.0016 / (0.0356940**2 - 0.0009)
+    )
+    assert (
+        prompts_needed(0.08, 0.05, 400, seed_error=0.03) is None
+    )  # 0.0286 is below 0.03, whatever the prompts

@@ -5,7 +5,6 @@ Knows files only through the study's records, and nothing of how a standard erro
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -269,15 +268,17 @@ def _observed(records: StudyRecords, prompts: int | None, power: float, alpha: f
         count = len(set(paired.prompt_ids))
         full = prompts or max(count, _held_out(records))
         difference = paired.first - paired.second
-        by_mean = stats.clustered_mean(difference, paired.clusters).standard_error
-        kinds: tuple[tuple[Effect, Floats, float | None], ...] = (
-            ("net win rate", np.sign(difference), one.standard_error),
-            ("mean difference", difference, by_mean),
+        kinds: tuple[tuple[Effect, Floats], ...] = (
+            ("net win rate", np.sign(difference)),
+            ("mean difference", difference),
         )
-        for effect, values, error in kinds:
+        for effect, values in kinds:
             size = float(values.mean())
             family = tests[one.family]
-            now = stats.detectable_effect(error, 1 - alpha, power, family)
+            mean = stats.mean_uncertainty(values, paired.clusters, paired.seeds)
+            error = None if mean is None else mean.standard_error
+            freedom, by_seeds = (None, 0.0) if mean is None else (mean.freedom, mean.seed_error)
+            now = stats.detectable_effect(error, 1 - alpha, power, family, freedom)
             found.append(
                 Observed(
                     condition=one.condition,
@@ -298,11 +299,20 @@ def _observed(records: StudyRecords, prompts: int | None, power: float, alpha: f
                     standard_error=error,
                     sure=one.p_holm is not None and one.p_holm <= alpha,
                     prompts_needed=stats.prompts_needed(
-                        size, error, count, alpha=alpha, power=power, tests=family
+                        size,
+                        error,
+                        count,
+                        alpha=alpha,
+                        power=power,
+                        tests=family,
+                        freedom=freedom,
+                        seed_error=by_seeds,
                     ),
                     smallest_detectable=now,
                     full=full,
-                    detectable_at_full=None if now is None else now * math.sqrt(count / full),
+                    detectable_at_full=None
+                    if now is None or not error
+                    else now * stats.error_at(full, error, count, by_seeds) / error,
                 )
             )
     return tuple(found)

@@ -71,6 +71,7 @@ from stratalign.stats.power import (
     chance_to_find,
     design_effect,
     difference_deviation,
+    error_at,
     expected_error,
     prompts_needed,
     sign_deviation,
@@ -106,6 +107,7 @@ from stratalign.stats.uncertainty import (
     RANDOM_SEEDS,
     Ends,
     Uncertainty,
+    mean_uncertainty,
     selected_bounds,
 )
 
@@ -145,6 +147,7 @@ __all__ = [
     "detectable_net_win_rate",
     "difference_deviation",
     "difference_tests",
+    "error_at",
     "exact_agreement",
     "expected_error",
     "gain_at_kl",
@@ -154,6 +157,7 @@ __all__ = [
     "length_controlled",
     "matched_gains",
     "mean_ratios",
+    "mean_uncertainty",
     "missing_bounds",
     "overlap",
     "percentile_interval",

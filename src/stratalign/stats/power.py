@@ -65,6 +65,7 @@ def prompts_needed(
     power: float = 0.8,
     tests: int = 1,
     freedom: float | None = None,
+    seed_error: float = 0.0,
 ) -> int | None:
     """How many prompts like the `n` that gave `standard_error` would find a true `effect` with probability `power`.
 
@@ -79,14 +80,24 @@ def prompts_needed(
         power: probability of finding the effect.
         tests: how many tests share alpha; the effect is held to the first step of Holm's procedure, alpha / tests.
         freedom: degrees of freedom of `standard_error`, as in `detectable_effect`.
+        seed_error: the part of `standard_error` that comes from training seeds, and stays whatever the prompts are.
 
     Returns:
-        None where no number of prompts follows: no effect or one of 0, no standard error or one of 0.
+        None where no number of prompts follows: no effect or one of 0, no standard error or one of 0, or seeds that
+        differ too much for any number of prompts.
     """
     detectable = detectable_effect(standard_error, 1 - alpha, power, tests, freedom)
-    if not effect or detectable is None:
+    if not effect or detectable is None or standard_error is None:
         return None
-    return _rounded_up(n * (detectable / effect) ** 2)
+    # Of the variance (effect / factor)^2 that may be, seeds take their part; the rest is shared by the prompts.
+    fixed = (seed_error * detectable / standard_error) ** 2
+    left = effect**2 - fixed
+    return _rounded_up(n * (detectable**2 - fixed) / left) if left > 0 else None
+
+
+def error_at(prompts: int, standard_error: float, n: int, seed_error: float = 0.0) -> float:
+    """The standard error with `prompts` prompts in place of `n`; the part that comes from seeds stays as it is."""
+    return math.sqrt(seed_error**2 + (standard_error**2 - seed_error**2) * n / prompts)
 
 
 def _rounded_up(prompts: float) -> int:

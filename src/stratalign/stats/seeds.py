@@ -23,7 +23,8 @@ class SeedLevel:
     """A mean over seeds, in the unit of the values, where every seed counts alike.
 
     `effects` has each seed's own mean, in the sorted order of the seeds' names, and `between_seeds` their standard
-    deviation (None with one seed), in which the sampling of prompts that seeds do not share is still contained. `low`
+    deviation (None with one seed), in which the sampling of prompts that seeds do not share is still contained.
+    `cluster_error` is the part of `standard_error` that more prompts make smaller: the root of V_clusters. `low`
     and `high` bound the mean for other seeds and other clusters; they and `standard_error` are None with one seed, of
     which nothing can be said but about that seed, and with one cluster. With two seeds they are hardly of use: a
     standard deviation of two numbers is known to within a factor of 30 (95 %).
@@ -40,6 +41,7 @@ class SeedLevel:
     n: int
     clusters: int
     level: float
+    cluster_error: float | None = None
 
 
 def seed_level(values: object, seeds: Clusters, clusters: Clusters, *, level: float = 0.95) -> SeedLevel:
@@ -80,13 +82,14 @@ def seed_level(values: object, seeds: Clusters, clusters: Clusters, *, level: fl
     v_seeds, v_clusters, v_both = (_variance(weighted, codes) for codes in (by_seed, by_cluster, both))
     variance = max(v_seeds + v_clusters - v_both, v_seeds, v_clusters)
     if variance == 0:
-        return SeedLevel(order, effects, mean, spread, 0.0, None, mean, mean, len(numbers), count, level)
+        return SeedLevel(order, effects, mean, spread, 0.0, None, mean, mean, len(numbers), count, level, 0.0)
     freedom = variance**2 / (v_seeds**2 / (len(order) - 1) + v_clusters**2 / (count - 1))
     error = math.sqrt(variance)
     half = float(stdtrit(freedom, (1 + level) / 2)) * error
     return SeedLevel(
-        order, effects, mean, spread, error, freedom, mean - half, mean + half, len(numbers), count, level
-    )
+        order, effects, mean, spread, error, freedom, mean - half, mean + half, len(numbers), count, level,
+        math.sqrt(v_clusters),
+    )  # fmt: skip
 
 
 def _variance(weighted: Floats, codes: Codes) -> float:

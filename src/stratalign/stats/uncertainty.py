@@ -12,6 +12,7 @@ of Human Resources 50(2), 317-372, section VI (few clusters: t with C - 1 degree
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -20,8 +21,8 @@ import numpy as np
 
 from stratalign.stats.bootstrap import FEW_CLUSTERS, percentile_bounds, resampled_sums
 from stratalign.stats.clustered import clustered_mean
-from stratalign.stats.differences import Differences
-from stratalign.stats.groups import Floats, cluster_sums
+from stratalign.stats.differences import Differences, paired_differences
+from stratalign.stats.groups import Clusters, Floats, cluster_sums, score_array
 from stratalign.stats.seeds import seed_level
 
 RANDOM_SEEDS = 3
@@ -42,8 +43,9 @@ class Ends(NamedTuple):
 class Uncertainty:
     """The sampling distribution of one mean, in the unit of its values.
 
-    `standard_error` has `freedom` degrees of freedom, and holds for other seeds as well where `over_seeds`. Bounds and
-    p values come from `replicates` where there are some, else from the t distribution.
+    `standard_error` has `freedom` degrees of freedom, and holds for other seeds as well where `over_seeds`;
+    `seed_error` is the part of it that more prompts do not make smaller. Bounds and p values come from `replicates`
+    where there are some, else from the t distribution.
     """
 
     estimate: float
@@ -51,6 +53,7 @@ class Uncertainty:
     freedom: float
     over_seeds: bool
     replicates: Floats | None
+    seed_error: float = 0.0
 
     def bounds(self, level: float) -> Ends:
         """The interval that holds the true mean with probability `level`."""
@@ -101,6 +104,18 @@ def selected_bounds(
     return Ends(estimate - half, estimate + half)
 
 
+def mean_uncertainty(values: object, clusters: Clusters, seeds: Clusters | None = None) -> Uncertainty | None:
+    """The standard error of the mean of `values` [n] and what belongs to it, without a bootstrap; None below two
+    clusters. `clusters` and `seeds` [n] are those of the rows."""
+    numbers = score_array(values, "values")[:, None]
+    (column,) = paired_differences(numbers, np.zeros_like(numbers), clusters, seeds)
+    if column.clusters < 2:
+        return None
+    if column.seed_count >= RANDOM_SEEDS:
+        return _over_seeds(column, column.values)
+    return _by_clusters(column, column.values, None)
+
+
 def uncertainties(
     parts: Sequence[tuple[Differences, Floats]], resamples: int, seed: int
 ) -> list[Uncertainty | None]:
@@ -137,7 +152,9 @@ def _over_seeds(column: Differences, values: Floats) -> Uncertainty:
     assert level.standard_error is not None
     estimate = _mean(values)
     freedom = level.degrees_of_freedom or float(len(level.seeds) - 1)
-    return Uncertainty(estimate, level.standard_error, freedom, True, None)
+    by_prompts = level.cluster_error or 0.0
+    seed_error = math.sqrt(max(0.0, level.standard_error**2 - by_prompts**2))
+    return Uncertainty(estimate, level.standard_error, freedom, True, None, seed_error)
 
 
 def _by_clusters(column: Differences, values: Floats, replicates: Floats | None) -> Uncertainty:

@@ -1,12 +1,11 @@
 """What this sample could have seen, and what the full study would: whether a pilot says that it is worth it. Pure.
 
 The standard error of a net win rate falls with the square root of the number of prompts, while clusters and spread
-stay as they are. Knows nothing of which condition is recommended.
+stay as they are; the part of it that comes from training seeds does not (`stats.error_at`).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -98,20 +97,27 @@ def judged_prompts(records: StudyRecords, one: Contrast) -> int:
 def prompts_needed(one: Contrast, prompts: int, tests: int) -> int | None:
     """How many prompts would decide an effect as large as the observed one, which is itself a guess."""
     return stats.prompts_needed(
-        one.net_win_rate, one.standard_error, prompts, alpha=ALPHA, tests=tests, freedom=one.freedom
+        one.net_win_rate,
+        one.standard_error,
+        prompts,
+        alpha=ALPHA,
+        tests=tests,
+        freedom=one.freedom,
+        seed_error=one.seed_error,
     )
 
 
 def question(one: Contrast, prompts: int, tests: int, sizes: Sequence[int]) -> Question | None:
     """One contrast as a question; None where nothing can be resampled."""
-    now = stats.detectable_effect(one.standard_error, LEVEL, tests=tests, freedom=one.freedom)
-    if now is None or not prompts:
+    error = one.standard_error
+    now = stats.detectable_effect(error, LEVEL, tests=tests, freedom=one.freedom)
+    if now is None or not error or not prompts:
         return None
     larger = tuple(
         Size(size, found, abs(one.gain) >= found)
         for size in sizes
         if size != prompts
-        for found in [now * math.sqrt(prompts / size)]
+        for found in [now * stats.error_at(size, error, prompts, one.seed_error) / error]
     )
     what = f"{one.condition} against {one.against} on {one.dimension}"
     seen = f"a net win rate of about {now:.2f} or more"

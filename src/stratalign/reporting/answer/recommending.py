@@ -236,7 +236,14 @@ def _may_do(name: str, condition: str, evidence: Evidence, records: StudyRecords
     room = MARGIN + min(one.gain, 0.0)
     prompts = judged_prompts(records, one)
     needed = (
-        stats.prompts_needed(room, one.standard_error, prompts, alpha=2 * ALPHA, freedom=one.freedom)
+        stats.prompts_needed(
+            room,
+            one.standard_error,
+            prompts,
+            alpha=2 * ALPHA,
+            freedom=one.freedom,
+            seed_error=one.seed_error,
+        )
         if room > 0 and prompts
         else None
     )

@@ -44,10 +44,11 @@ class ScoreTable(NamedTuple):
 
 
 class PairedScores(NamedTuple):
-    """Two conditions' valid scores of the same rows [n], with the prompt and the cluster of each row."""
+    """Two conditions' valid scores of the same rows [n], with the prompt, the cluster and the seed of each row."""
 
     prompt_ids: tuple[str, ...]
     clusters: tuple[str, ...]
+    seeds: tuple[int, ...]
     first: NDArray[np.float64]
     second: NDArray[np.float64]
 
@@ -135,7 +136,11 @@ def paired_scores(table: ScoreTable, one: Contrast, measure: Measure) -> PairedS
     rows, a, b, clusters = aligned(sides, table.cluster)
     kept = np.flatnonzero(~np.isnan(a[:, 0] - b[:, 0]))
     return PairedScores(
-        tuple(rows[at].prompt_id for at in kept), tuple(clusters[at] for at in kept), a[kept, 0], b[kept, 0]
+        tuple(rows[at].prompt_id for at in kept),
+        tuple(clusters[at] for at in kept),
+        tuple(rows[at].seed for at in kept),
+        a[kept, 0],
+        b[kept, 0],
     )
 
 
@@ -283,6 +288,7 @@ def _contrast(
         seeds=comparison.seeds,
         over_seeds=comparison.over_seeds,
         freedom=comparison.freedom,
+        seed_error=comparison.seed_error,
     )
 
 

@@ -39,7 +39,8 @@ class Contrast:
     either side. `verdict` is "better" or "worse" where the measure has a direction, else "higher" or "lower", or
     "cannot tell": by the interval, one contrast at a time. Bounds are of the 95 % interval; net win rates lie in
     [-1, 1]. `seeds` counts the training seeds whose rows are stacked; where `over_seeds`, from three on, bounds and p
-    values hold for other seeds too, else for these alone. `standard_error` has `freedom` degrees of freedom. `p_value`
+    values hold for other seeds too, else for these alone. `standard_error` has `freedom` degrees of freedom;
+    `seed_error` is the part of it that more prompts do not make smaller. `p_value`
     is of the net win rate, by sign flips of clusters (over seeds, the larger one of that and of a t test). `family`
     names the tests that it is corrected with; `p_holm` and `smallest_detectable_holm` are after that correction, and
     all three are None where a contrast belongs to no family.
@@ -85,6 +86,7 @@ class Contrast:
     seeds: int = 1
     over_seeds: bool = False
     freedom: float | None = None
+    seed_error: float = 0.0
 
     @property
     def key(self) -> tuple[str, str, str]:
