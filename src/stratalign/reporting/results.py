@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from itertools import combinations
 from typing import Any, NamedTuple
 
+from stratalign import stats
 from stratalign.records import SCHEMA, Score
 from stratalign.reporting.comparisons.agreement import Agreed, agreements, second_judges
 from stratalign.reporting.comparisons.categories import Categories, categories
@@ -278,10 +279,12 @@ def as_json(results: Results) -> dict[str, Any]:
             "resamples": RESAMPLES,
             "seed": SEED,
             "level": LEVEL,
-            "interval": "percentile, clustered",
+            "interval": "percentile, clustered; t with C - 1 degrees of freedom below "
+            f"{stats.FEW_CLUSTERS} clusters, and over seeds and clusters from {stats.RANDOM_SEEDS} seeds on",
         },
         "test": {
-            "p_value": "two-sided sign flips of clusters, of the net win rate",
+            "p_value": "two-sided sign flips of clusters, of the net win rate; from three seeds on the larger one of "
+            "that and of a t test over seeds and clusters",
             "draws": RESAMPLES,
             "seed": SEED,
             "correction": "Holm, within each family",
@@ -294,7 +297,8 @@ def as_json(results: Results) -> dict[str, Any]:
         "margins": {
             "net_win_rate": MARGIN,
             "share_of_scale": SCALE_SHARE,
-            "test": "two one-sided tests by the clustered bootstrap; the 90 % interval has to lie within",
+            "test": "two one-sided tests, by the same distributions as the intervals; the 90 % interval has to lie "
+            "within",
             "chosen": "by stratalign",
         },
         "matched_kl": {"assumption": ASSUMPTION},

@@ -25,10 +25,10 @@ class Comparison:
     net_win_rate = (wins - losses) / n = mean of sign(a - b), in [-1, 1]; ties count in n. `low` and `high` bound it,
     and `standard_error` is cluster-robust, with `freedom` degrees of freedom (`uncertainty` has the methods).
     mean_difference = mean of a - b in the scores' unit, with its own bounds. `p_value` is two-sided, of the net win
-    rate, by sign flips of whole clusters (`flips`), and where `over_seeds` the larger one of that and of the t test over
-    seeds and clusters; it is 1 where all rows tie or there is one cluster. `seeds` counts training seeds; `over_seeds`
-    says that they are a random level, so that bounds and p value hold for other seeds too; `seed_error` is the part of
-    `standard_error` that more prompts do not make smaller. Rates and the p value are None without rows; bounds and
+    rate, by sign flips of whole clusters (`flips`), and where `over_seeds` the larger one of that and of the t test
+    over seeds and clusters; it is 1 where all rows tie or there is one cluster. `seeds` counts training seeds;
+    `over_seeds` says that they are a random level, so that bounds and p value hold for other seeds too; `seed_error` is
+    the part of `standard_error` that more prompts do not make smaller. Rates and the p value are None without rows; bounds and
     standard errors are None with fewer than two clusters.
     """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from stratalign.reporting.answer.recommendation import Held, Outcome
+from stratalign.reporting.comparisons.shares import one_more_draw
 from stratalign.reporting.findings.draws import AgainstDraws, Draws, groups_of_draws
 from stratalign.reporting.findings.evidence import Evidence, size_and_p
 from stratalign.reporting.findings.roles import ALIKE
@@ -49,13 +50,14 @@ def _beside(group: Draws, rows: Sequence[AgainstDraws]) -> Held:
     if one.side > 0:
         each = one.beaten == len(one.draws)
         outcome, saying = ("better", "beats") if each else ("cannot tell", "beats not all, but")
+    left = f"; {one_more_draw(len(one.draws))}" if outcome == "better" else ""
     return Held(
         group.span,
         "random layers",
         outcome,
         f"{saying} the mean of {len(one.draws)} draws ({group.about}; {group.span}) on {one.dimension} "
         f"({signed(one.difference, 2)} {interval(one.low, one.high, 2)}, Holm p {p_value(one.p_holm)}; better than "
-        f"{one.beaten} of {len(one.draws)})",
+        f"{one.beaten} of {len(one.draws)}){left}",
         len(one.draws),
     )
 

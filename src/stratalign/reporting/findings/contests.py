@@ -22,7 +22,7 @@ from stratalign.reporting.comparisons.comparing import Floats, ScoreTable
 from stratalign.reporting.comparisons.contrasts import ALPHA, LEVEL, RESAMPLES, SEED, Measure
 from stratalign.reporting.comparisons.draws import Outcomes, ToDraws, outcomes_against_base, to_draws
 from stratalign.reporting.comparisons.equivalences import MARGIN
-from stratalign.reporting.comparisons.shares import Share, shares_of_full
+from stratalign.reporting.comparisons.shares import Share, one_more_draw, shares_of_full
 from stratalign.reporting.findings.roles import ALIKE, Role
 from stratalign.reporting.inputs import StudyRecords
 from stratalign.reporting.numbers import interval, p_value, signed
@@ -258,7 +258,8 @@ def _words(one: Contestant) -> str:
             f"{one.kinds_beaten} of {one.kinds_draws}"
         )
     return {
-        "beats random draws": f"{one.condition} beats random draws on {one.dimension}: {numbers}.",
+        "beats random draws": f"{one.condition} beats random draws on {one.dimension}: {numbers}; "
+        f"{one_more_draw(one.draws)}.",
         "no better than random": f"{one.condition} is no better than random draws on {one.dimension} "
         f"(by less than {MARGIN:.2f} at most): {numbers}.",
         "cannot tell": f"{one.condition}: this sample cannot tell it from random draws on {one.dimension}: {numbers}.",
