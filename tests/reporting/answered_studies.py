@@ -71,6 +71,7 @@ def answered_study(
     preferences: Mapping[str, Any] | None = None,
     training: Mapping[str, Any] | None = None,
     listed: bool = False,
+    clusters: int = PROMPTS,
 ) -> Path:
     """A finished study in `path`.
 
@@ -83,6 +84,7 @@ def answered_study(
         judge: more keys of the judge's entry.
         preferences, training: changes of the recipe's sections.
         listed: whether the recipe lists its conditions instead of mapping names to settings.
+        clusters: into so many the prompts fall, one after another.
     """
     study = StudyFolder(path)
     names = ["base", *gains]
@@ -114,7 +116,9 @@ def answered_study(
         for name in dimensions:
             for n, gain in enumerate(gains.get(run, {}).get(name, NONE)):
                 value, state = scores(run, name, n, 3.0 + 0.5 * (n % 3) + gain)
-                rows.append(Score(f"p{n}", f"c{n}", run, 0, "j", "p", name, 0, value, state))
+                rows.append(
+                    Score(f"p{n}", f"c{n * clusters // PROMPTS}", run, 0, "j", "p", name, 0, value, state)
+                )
     write_scores(study.scores, rows)
     trained = [name for name in names if name != "base" and LAYERS.get(name, True)]
     append_jsonl(study.training, (_step(run, at, steps(run, at)) for run in trained for at in range(20)))

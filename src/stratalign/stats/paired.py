@@ -28,8 +28,8 @@ class Comparison:
     rate, by sign flips of whole clusters (`flips`), and where `over_seeds` the larger one of that and of the t test
     over seeds and clusters; it is 1 where all rows tie or there is one cluster. `seeds` counts training seeds;
     `over_seeds` says that they are a random level, so that bounds and p value hold for other seeds too; `seed_error` is
-    the part of `standard_error` that more prompts do not make smaller. Rates and the p value are None without rows; bounds and
-    standard errors are None with fewer than two clusters.
+    the part of `standard_error` that more prompts do not make smaller. Rates and the p value are None without rows;
+    bounds and standard errors are None with fewer than two clusters.
     """
 
     n: int

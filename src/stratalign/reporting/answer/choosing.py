@@ -1,15 +1,16 @@
 """Which condition to recommend, and in which order the others follow. Pure.
 
-Candidates do better than base on the objective (after Holm's correction, worse on none of it), and no other trained
-condition beats them head to head. The strongest of them is recommended, unless a cheaper one is shown not to be worse
-than it by the margin (non-inferiority, head to head, Holm over the cheaper ones): then the cheapest of those. That a
-difference was not found is no such evidence. Cheaper means: no tax before a tax, then fewer trained parameters, then a
-higher first trained layer, because training then ends its backward pass earlier. Controls are never chosen.
+Of the trained conditions that no other beats head to head and that do not lose to base on the objective, the strongest
+has the largest gain over base. It is recommended where that gain survives Holm's correction, unless a cheaper condition
+that gains is shown not to be worse than it by the margin (non-inferiority, head to head, Holm over the cheaper ones):
+then the cheapest of those. That a difference was not found is no such evidence. Cheaper means: no tax before a tax,
+then fewer trained parameters, then a higher first trained layer, because training then ends its backward pass earlier.
+Controls are never chosen.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from stratalign import stats
@@ -20,22 +21,24 @@ from stratalign.reporting.findings.runs import RunResult
 from stratalign.reporting.numbers import listed
 
 RULE = (
-    "Among conditions that do better than base and that no other beats head to head: the strongest, or the cheapest of "
-    f"those shown to lose less than {MARGIN:.2f} of a net win rate to it. Cheapest: without a tax that survives "
-    "correction first, then the fewest trained parameters, then the highest first layer."
+    "Of the conditions that no other beats head to head, the one with the largest gain over base, if that survives "
+    f"correction; or the cheapest of those that do better than base and are shown to lose less than {MARGIN:.2f} of a "
+    "net win rate to it. Cheapest: without a tax that survives correction first, then the fewest trained parameters, "
+    "then the highest first layer."
 )
 
 
 @dataclass(frozen=True)
 class Choice:
-    """`chosen` is None where nothing qualifies. `strongest` has the largest gain of those that no other beats, else of
-    all that are judged. `as_good` are the cheaper conditions shown not to be worse than the strongest, cheapest first,
-    with Holm's p value; `open` the cheaper ones of which that is not known, neither shown nor excluded. `beaten` has,
-    for each condition that gains but loses head to head, those that beat it. `ranked` are all candidates, best first,
-    each with the reason for its place."""
+    """`chosen` is None where nothing qualifies. `strongest` has the largest gain of those that no other beats, whether
+    it is sure or not. `gaining` do better than base, surely. `as_good` are those of them that are shown not to be worse
+    than the strongest and are cheaper (or sure, where the strongest is not), cheapest first, with Holm's p value;
+    `open` are cheaper ones of which that is not known. `beaten` has, for each condition that gains but loses head to
+    head, those that beat it. `ranked` are all candidates, best first, each with the reason for its place."""
 
     chosen: str | None
     strongest: str | None
+    gaining: tuple[str, ...]
     as_good: dict[str, float]
     open: tuple[str, ...]
     beaten: dict[str, tuple[str, ...]]
@@ -53,46 +56,67 @@ def choose(evidence: Evidence, runs: Sequence[RunResult]) -> Choice:
         and evidence.against_base(role.condition, evidence.objective)
     ]
     if not judged:
-        return Choice(None, None, {}, (), {}, ())
-    gaining = [name for name in judged if _gains(evidence, name)]
-    beaten = {name: by for name in gaining if (by := _beaten_by(evidence, name))}
-    unbeaten = [name for name in gaining if name not in beaten]
-    strongest = max(unbeaten or gaining or judged, key=lambda name: _strength(evidence, name))
+        return Choice(None, None, (), {}, (), {}, ())
+    strength = {name: _strength(evidence, name) for name in judged}
     cost = {name: _cost(evidence, runs, name) for name in judged}
-    cheaper = sorted((name for name in unbeaten if cost[name] < cost[strongest]), key=lambda name: cost[name])
-    p_values = stats.holm([evidence.p_not_worse(name, strongest) for name in cheaper])
-    as_good = {name: p for name, p in zip(cheaper, p_values, strict=True) if p is not None and p <= ALPHA}
-    chosen = next(iter(as_good), strongest) if unbeaten else None
-    others = [name for name in judged if name not in gaining]
-    order = [name for name in (chosen, *as_good, strongest) if name in unbeaten]
-    for group in (unbeaten, gaining, [name for name in others if not _loses(evidence, name)], others):
-        order += sorted(group, key=lambda name: _strength(evidence, name), reverse=True)
-    reasons = dict.fromkeys(others, "cannot be told from base")
-    reasons |= {name: "does worse than base on the objective" for name in others if _loses(evidence, name)}
-    reasons |= dict.fromkeys(
-        unbeaten, f"does better than base, with a smaller gain than {strongest}, and is not cheaper"
-    )
-    reasons |= dict.fromkeys(
-        cheaper, f"does better than base and is cheaper; not shown to be as good as {strongest}"
-    )
-    reasons |= dict.fromkeys(
-        as_good, f"loses less than {MARGIN:.2f} of a net win rate to {strongest}, but is not the cheapest"
-    )
-    reasons |= {
-        name: f"does better than base, but loses to {listed(by)} head to head" for name, by in beaten.items()
-    }
-    if unbeaten:
-        reasons[strongest] = "has the largest gain, at a higher cost"
-    if chosen is not None:
-        reasons[chosen] = "recommended"
+    losing = [name for name in judged if _loses(evidence, name)]
+    gaining = [name for name in judged if name not in losing and _gains(evidence, name)]
+    beaten = {name: by for name in judged if (by := _beaten_by(evidence, name))}
+    free = [name for name in judged if name not in beaten and name not in losing]
+    strongest = max(free or gaining or judged, key=lambda name: strength[name])
+    rivals = [name for name in gaining if name in free and name != strongest]
+    if strongest in gaining:
+        rivals = [name for name in rivals if cost[name] < cost[strongest]]
+    rivals.sort(key=lambda name: cost[name])
+    p_values = stats.holm([evidence.p_not_worse(name, strongest) for name in rivals])
+    as_good = {name: p for name, p in zip(rivals, p_values, strict=True) if p is not None and p <= ALPHA}
+    chosen = next(iter(as_good), strongest if strongest in gaining and strongest in free else None)
+    order = [name for name in (chosen, *as_good, strongest) if name in free]
+    for group in (rivals, [name for name in gaining if name in free], gaining, free, judged):
+        order += sorted(group, key=lambda name: (name not in losing, strength[name]), reverse=True)
     return Choice(
         chosen,
         strongest,
+        tuple(gaining),
         as_good,
-        tuple(name for name in cheaper if name not in as_good),
-        beaten,
-        tuple((name, reasons[name]) for name in dict.fromkeys(order)),
+        tuple(name for name in rivals if name not in as_good),
+        {name: by for name, by in beaten.items() if name in gaining},
+        tuple(
+            (name, _reason(name, chosen, strongest, gaining, losing, as_good, rivals, beaten))
+            for name in dict.fromkeys(order)
+        ),
     )
+
+
+def _reason(
+    name: str,
+    chosen: str | None,
+    strongest: str,
+    gaining: Collection[str],
+    losing: Collection[str],
+    as_good: Collection[str],
+    rivals: Collection[str],
+    beaten: Mapping[str, tuple[str, ...]],
+) -> str:
+    """Why a condition stands where it does, as a clause."""
+    if name == chosen:
+        return "recommended"
+    if name in losing:
+        return "does worse than base on the objective"
+    if name not in gaining:
+        largest = "; its gain is the largest so far" if name == strongest else ""
+        return f"cannot be told from base{largest}"
+    if name in beaten:
+        return f"does better than base, but loses to {listed(beaten[name])} head to head"
+    if name == strongest:
+        return "has the largest gain, at a higher cost"
+    if name in as_good:
+        return f"loses less than {MARGIN:.2f} of a net win rate to {strongest}, but is not the cheapest"
+    if name in rivals and strongest in gaining:
+        return f"does better than base and is cheaper; not shown to be as good as {strongest}"
+    if name in rivals:
+        return f"does better than base; not shown to be as good as {strongest}"
+    return f"does better than base, with a smaller gain than {strongest}, and is not cheaper"
 
 
 def objective_gains(evidence: Evidence, condition: str) -> list[Contrast]:
@@ -110,12 +134,11 @@ def _loses(evidence: Evidence, condition: str) -> bool:
 
 
 def _strength(evidence: Evidence, condition: str) -> tuple[float, ...]:
-    """Sure gains first, in the order of the objective's dimensions; net win rates of 1 tie easily, then direct
-    wins decide."""
-    rows = objective_gains(evidence, condition)
+    """The gains over base in the order of the objective's dimensions; net win rates of 1 tie easily, then direct wins
+    decide."""
     others = [role.condition for role in evidence.roles if role.eligible]
     wins = sum(len(evidence.head_to_head(condition, others, measure).wins) for measure in evidence.objective)
-    return (*(one.gain if one.sure else 0.0 for one in rows), *(one.gain for one in rows), float(wins))
+    return (*(one.gain for one in objective_gains(evidence, condition)), float(wins))
 
 
 def _beaten_by(evidence: Evidence, condition: str) -> tuple[str, ...]:

@@ -189,10 +189,13 @@ def _words(
 ) -> tuple[str, ...]:
     found = []
     if condition in choice.as_good:
+        p = p_value(choice.as_good[condition])
+        shown = f"{condition} loses less than {MARGIN:.2f} of a net win rate to it (one-sided, Holm p {p})"
         found.append(
-            f"{choice.strongest} has the largest gain; {condition} loses less than {MARGIN:.2f} of a net win rate to "
-            f"it (one-sided, Holm p {p_value(choice.as_good[condition])}), and is cheaper: by tax, then trained "
+            f"{choice.strongest} has the largest gain; {shown}, and is cheaper: by tax, then trained "
             "parameters, then the highest first layer."
+            if choice.strongest in choice.gaining
+            else f"{choice.strongest} has a larger gain so far, which is not shown to be above base; {shown}."
         )
     else:
         found += [_may_do(name, condition, evidence, records) for name in choice.open]

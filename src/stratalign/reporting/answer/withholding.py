@@ -12,7 +12,7 @@ from stratalign.reporting.answer.recommendation import Verdict
 from stratalign.reporting.comparisons.contrasts import ALPHA, BASE, Contrast
 from stratalign.reporting.comparisons.equivalences import MARGIN
 from stratalign.reporting.findings.controls import Control
-from stratalign.reporting.findings.evidence import Evidence, size
+from stratalign.reporting.findings.evidence import Evidence, size, size_and_p
 from stratalign.reporting.findings.progress import unfinished
 from stratalign.reporting.inputs import StudyRecords
 from stratalign.reporting.numbers import listed, signed
@@ -36,13 +36,28 @@ def verdict_of(
         return "controls fail", failed
     if choice.chosen is not None:
         return "train", ()
-    if choice.beaten:
-        return "cannot tell", tuple(
-            f"{name} does better than base, but loses to {listed(by)} head to head."
-            for name, by in choice.beaten.items()
-        )
+    if choice.gaining:
+        return "cannot tell", _which_is_open(evidence, choice)
     as_good = _base_is_as_good(evidence, [name for name, _ in choice.ranked])
     return ("nothing", as_good) if as_good else ("cannot tell", ())
+
+
+def _which_is_open(evidence: Evidence, choice: Choice) -> tuple[str, ...]:
+    """Why none of the conditions that do better than base can be recommended."""
+    found = [
+        f"{name} does better than base, but loses to {listed(by)} head to head."
+        for name, by in choice.beaten.items()
+    ]
+    rest = [name for name in choice.gaining if name not in choice.beaten]
+    leads = [] if choice.strongest is None else objective_gains(evidence, choice.strongest)
+    if rest and leads:
+        do = "does" if len(rest) == 1 else "do"
+        found.append(
+            f"{listed(rest)} {do} better than base; {choice.strongest} has a larger gain so far "
+            f"({size_and_p(leads[0])} on {leads[0].dimension}), which is not shown to be above base, and "
+            f"{listed(rest, 'or')} {'is' if len(rest) == 1 else 'are'} not shown to be as good as it."
+        )
+    return tuple(found)
 
 
 def failed_controls(
@@ -130,14 +145,10 @@ def withheld(
     objective = listed([measure.dimension for measure in evidence.objective])
     if verdict == "nothing":
         return f"Nothing to recommend: base is as good or better on {objective}.", reasons, ()
-    if reasons:
-        return (
-            "Cannot tell which condition to train: each that does better than base is beaten by another.",
-            reasons,
-            (),
-        )
     first = _against_base(reached)
     words = () if first is None else (first.words,)
+    if reasons:
+        return f"Cannot tell which condition to train on {objective}.", (*reasons, *words), ()
     if needed is None or first is None:
         why = _why_no_number(first, choice.strongest)
         return f"Cannot tell whether training helps on {objective}; {why}.", words, ()
