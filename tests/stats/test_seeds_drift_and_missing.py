@@ -9,7 +9,10 @@ from stratalign.stats import (
     compare,
     correlations,
     difference_tests,
+    drift,
     gain_at_kl,
+    length_controlled,
+    lengths,
     matched_gains,
     missing_bounds,
     seed_level,
@@ -114,6 +117,45 @@ def test_a_gain_is_read_off_the_line_from_base_and_never_beyond() -> None:
     assert gain_at_kl([9.0], [0.4], 0.0) == 0.0
     with pytest.raises(ValueError, match="largest KL"):
         gain_at_kl([9.0], [0.4], 9.1)
+
+
+def test_a_smooth_statistic_over_seeds_moves_as_its_influence_says() -> None:
+    # With equal KLs the matched difference is the plain one of the gains, its interval that of their mean over seeds.
+    generator = np.random.default_rng(3)
+    seeds, clusters = np.repeat(np.arange(3), 40), np.tile(np.arange(40), 3)
+    gain_a, gain_b = generator.normal(0.4, 1, 120) + 0.2 * seeds, generator.normal(size=120)
+    found = matched_gains(gain_a, np.ones(120), gain_b, np.ones(120), clusters, seeds=seeds)
+    level = seed_level(gain_a - gain_b, seeds, clusters)
+    assert (found.low, found.high) == (pytest.approx(level.low), pytest.approx(level.high))
+    # Lengths that do not differ leave the plain mean, too.
+    plain = length_controlled(gain_a, gain_b, np.ones(120), np.ones(120), clusters, seeds=seeds).difference
+    assert plain is not None
+    assert (plain.low, plain.high) == (pytest.approx(level.low), pytest.approx(level.high))
+    # Where they do: leaving a row out moves the intercept by its influence / n, up to the next order.
+    longer = generator.normal(size=120)
+    whole = length_controlled(gain_a, gain_b, longer, np.zeros(120), clusters, seeds=seeds).difference
+    assert whole is not None
+    without = length_controlled(gain_a[1:], gain_b[1:], longer[1:], np.zeros(119), clusters[1:]).difference
+    assert without is not None
+    z, y = longer / longer.std(), gain_a - gain_b
+    residuals = y - whole.value - whole.slope * z
+    moved = lengths._influence(residuals, z)
+    assert moved.mean() == pytest.approx(0, abs=1e-12)
+    assert whole.value - without.value == pytest.approx(moved[0] / 120, rel=0.1)
+    over = seed_level(whole.value + moved, seeds, clusters)
+    assert (whole.low, whole.high) == (pytest.approx(over.low), pytest.approx(over.high))
+
+
+def test_the_slopes_of_matched_gains_are_their_derivatives() -> None:
+    for means in (np.array([0.4, 3.0, 0.2, 0.7]), np.array([0.4, 0.7, 0.2, 3.0])):
+
+        def difference(at: np.ndarray) -> float:
+            (a,), (b,) = drift._matched(at[None])
+            return float(a - b)
+
+        step = 1e-6 * np.eye(4)
+        numeric = [(difference(means + one) - difference(means - one)) / 2e-6 for one in step]
+        assert drift._slopes(means) == pytest.approx(numeric, rel=1e-5)
 
 
 def test_gains_are_compared_at_the_smaller_divergence() -> None:

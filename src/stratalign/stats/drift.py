@@ -17,6 +17,7 @@ import numpy as np
 from stratalign.stats.bootstrap import clustered_interval, resampled_sums
 from stratalign.stats.differences import check_draws
 from stratalign.stats.groups import Clusters, Floats, cluster_codes, cluster_sums, score_array
+from stratalign.stats.uncertainty import bounds_over_seeds
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ def matched_gains(
     kl_b: object,
     clusters: Clusters,
     *,
+    seeds: Clusters | None = None,
     resamples: int = 10_000,
     seed: int = 0,
     level: float = 0.95,
@@ -78,7 +80,8 @@ def matched_gains(
     Each condition has one point, (sqrt of its mean KL, its mean gain), and the line to it from the base at (0, 0). The
     condition that went farther is read at the other's KL, gain x sqrt(KL of the other / KL of its own); nothing is
     extrapolated. That assumes that its gain grew in proportion to sqrt(KL); where it grew faster at first, as curves
-    that bend do, this understates it. The bootstrap draws clusters, with both KLs and the matched KL anew each time.
+    that bend do, this understates it. The bootstrap draws clusters, with both KLs and the matched KL anew each time;
+    from three seeds on the interval is over seeds and clusters, by the delta method.
 
     Args:
         gain_a: each row's gain [n], for instance sign(a - base); NaN where missing, and then the row is dropped.
@@ -86,6 +89,7 @@ def matched_gains(
         gain_b: as `gain_a`, of the same rows.
         kl_b: as `kl_a`.
         clusters: the cluster of each row [n].
+        seeds: the training seed of each row [n], where there are several.
         resamples: bootstrap replicates.
         seed: of the draws.
         level: of the interval.
@@ -119,7 +123,20 @@ def matched_gains(
         totals = resampled_sums(sums, resamples, seed)
         first, second = _matched(totals[:, 1:] / totals[:, :1])
         low, high, _ = clustered_interval(first - second, float(a - b), count, level)
+        by_seed = None if seeds is None else cluster_codes(seeds, len(columns[0]))[kept]
+        ends = bounds_over_seeds(float(a - b), (rows - means) @ _slopes(means), codes, by_seed, level)
+        low, high = ends or (low, high)
     return MatchedGains(*reached, min(k_a, k_b), float(a), float(b), float(a - b), low, high, level=level)
+
+
+def _slopes(means: Floats) -> Floats:
+    """The derivatives [4] of the difference of matched gains by the means (gain a, KL a, gain b, KL b)."""
+    g_a, k_a, g_b, k_b = means
+    if k_a >= k_b:  # a is read at b's KL: g_a sqrt(k_b / k_a) - g_b
+        share = np.sqrt(k_b / k_a)
+        return np.array([share, -g_a * share / (2 * k_a), -1.0, g_a * share / (2 * k_b)])
+    share = np.sqrt(k_a / k_b)
+    return np.array([1.0, -g_b * share / (2 * k_a), -share, g_b * share / (2 * k_b)])
 
 
 def _matched(means: Floats) -> tuple[Floats, Floats]:

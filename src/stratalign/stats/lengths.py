@@ -19,6 +19,7 @@ import numpy as np
 from stratalign.stats.bootstrap import Interval, clustered_interval, resampled_sums
 from stratalign.stats.differences import check_draws
 from stratalign.stats.groups import Clusters, Codes, Floats, cluster_codes, cluster_sums, score_array
+from stratalign.stats.uncertainty import bounds_over_seeds
 
 FLAT = 1e-12
 """Lengths whose spread is below this share of their mean square do not vary: what is left is rounding."""
@@ -65,6 +66,7 @@ def length_controlled(
     length_b: object,
     clusters: Clusters,
     *,
+    seeds: Clusters | None = None,
     resamples: int = 10_000,
     seed: int = 0,
     level: float = 0.95,
@@ -72,7 +74,8 @@ def length_controlled(
     """Compare `a` and `b` [n] at equal length.
 
     With d = length_a - length_b and z = d / sd(d), not centred, ordinary least squares of y = v + s z gives v, the
-    value at d = 0. Bounds are those of the clustered bootstrap of v (`clustered_interval`); standard errors are the
+    value at d = 0. Bounds are those of the clustered bootstrap of v (`clustered_interval`), from three seeds on those
+    over seeds and clusters, by v's influence function; standard errors are the
     cluster-robust ones with the factor C / (C - 1) x (n - 1) / (n - 2), as statsmodels has them (None below two
     clusters or three rows). Swapping the sides negates v, and swaps and negates its bounds, exactly.
 
@@ -82,6 +85,7 @@ def length_controlled(
         length_a: lengths [n] of what `a` scores.
         length_b: lengths [n] of what `b` scores.
         clusters: the cluster of each row [n].
+        seeds: the training seed of each row [n], where there are several.
         resamples: bootstrap replicates; those whose rows all differ in length by the same are left out.
         seed: of the draws.
         level: of the intervals.
@@ -106,7 +110,8 @@ def length_controlled(
     if n >= 2 and spread is not None and (not flat or not longer.any()):
         z = np.zeros(n) if flat else longer / spread
         outcomes = [np.sign(difference), difference]
-        found = list(_at_zero(outcomes, z, codes.astype(np.int64), count, resamples, seed, level))
+        by_seed = None if seeds is None else cluster_codes(seeds, len(scores))[kept]
+        found = list(_at_zero(outcomes, z, codes.astype(np.int64), by_seed, count, resamples, seed, level))
     return LengthControlled(
         n=n,
         clusters=count,
@@ -121,7 +126,14 @@ def length_controlled(
 
 
 def _at_zero(
-    outcomes: list[Floats], z: Floats, codes: Codes, clusters: int, resamples: int, seed: int, level: float
+    outcomes: list[Floats],
+    z: Floats,
+    codes: Codes,
+    seeds: Codes | None,
+    clusters: int,
+    resamples: int,
+    seed: int,
+    level: float,
 ) -> list[AtEqualLength]:
     parts = [np.ones_like(z), z, z**2, *(part for y in outcomes for part in (y, z * y))]
     sums = np.stack([cluster_sums(part, codes, clusters) for part in parts], axis=1)
@@ -135,8 +147,11 @@ def _at_zero(
             replicates = _fit(totals[:, chosen])[0]
             known = replicates[~np.isnan(replicates)]
             bounds = clustered_interval(known, value, clusters, level) if len(known) else None
-        errors = _standard_errors(outcome - value - slope * z, z, codes, clusters)
+        residuals = outcome - value - slope * z
+        errors = _standard_errors(residuals, z, codes, clusters)
         low, high = (bounds.low, bounds.high) if bounds else (None, None)
+        ends = bounds_over_seeds(value, _influence(residuals, z), codes, seeds, level) if bounds else None
+        low, high = ends or (low, high)
         found.append(AtEqualLength(value, low, high, errors[0], slope, errors[1]))
     return found
 
@@ -151,6 +166,15 @@ def _fit(totals: Floats) -> tuple[Floats, Floats]:
     value = np.where(usable, (y * zz - z * zy) / divisor, np.where(none, y / n, np.nan))
     slope = np.where(usable, (n * zy - z * y) / divisor, np.where(none, 0.0, np.nan))
     return value, slope
+
+
+def _influence(residuals: Floats, z: Floats) -> Floats:
+    """By how much each row moves the intercept, times the number of rows."""
+    if not z.any():
+        return residuals
+    design = np.stack([np.ones_like(z), z], axis=1)
+    influence: Floats = len(z) * (design @ np.linalg.inv(design.T @ design)[0]) * residuals
+    return influence
 
 
 def _standard_errors(

@@ -89,6 +89,25 @@ class Uncertainty:
         return float(stdtr(self.freedom, distance / self.standard_error))
 
 
+def bounds_over_seeds(
+    estimate: float, influence: Floats, clusters: Clusters, seeds: Clusters | None, level: float
+) -> Ends | None:
+    """The interval of any smooth statistic over seeds and clusters, by the delta method; None below `RANDOM_SEEDS`.
+
+    Args:
+        estimate: the statistic.
+        influence: by how much each row [n] moves it: the statistic's derivative by the row's weight, times n; its mean
+            over the rows is 0.
+        clusters: the cluster of each row [n].
+        seeds: the training seed of each row [n].
+        level: of the interval.
+    """
+    if seeds is None or len(set(seeds)) < RANDOM_SEEDS:
+        return None
+    found = mean_uncertainty(estimate + influence, clusters, seeds)
+    return None if found is None else found.bounds(level)
+
+
 def selected_bounds(
     estimate: float, standard_error: float, freedom: float, candidates: int, level: float = 0.95
 ) -> Ends:

@@ -73,6 +73,7 @@ def at_equal_length(
             controlled = stats.length_controlled(
                 a[has, at], b[has, at], lengths[0][has], lengths[1][has],
                 [name for name, mine in zip(clusters, has, strict=True) if mine],
+                seeds=[row.seed for row, mine in zip(rows, has, strict=True) if mine],
                 resamples=RESAMPLES, seed=SEED, level=LEVEL,
             )  # fmt: skip
             found.append(_result(side, raw, controlled))

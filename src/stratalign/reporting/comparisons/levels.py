@@ -1,7 +1,7 @@
 """Training seeds as a level: how much one seed differs from the next, and what another one would give. Pure.
 
-The contrasts with base stack the rows of all seeds, and their intervals are for other prompts under these seeds; the
-intervals here are for other seeds as well (`stats.seed_level`).
+From three seeds on the contrasts with base are for other seeds as well (`stats.uncertainty`); below, for the seeds at
+hand. The intervals here are always for other seeds (`stats.seed_level`), hardly of use with two.
 """
 
 from __future__ import annotations
@@ -46,8 +46,10 @@ class SeedEffects:
 
 @dataclass(frozen=True)
 class SeedLevels:
-    """What can be said about seeds in this study: a sentence, and the effects where there are several."""
+    """What can be said about seeds in this study: `scope`, a clause that says which seeds its results are for; a
+    sentence; and the effects where there are several seeds."""
 
+    scope: str
     words: str
     effects: tuple[SeedEffects, ...]
 
@@ -65,16 +67,21 @@ def seed_levels(
     effects = [found for group in sides if group for found in _effects(group, table)]
     most = max((len(found.seeds) for found in effects), default=1)
     if most == 1:
+        scope = "for this seed"
+        words = "One seed was trained: every result is for this seed; what another would give is not known."
+    elif most < stats.RANDOM_SEEDS:
+        scope = "for these two seeds"
         words = (
-            "One seed was trained: every result is of this seed alone; what another would give is not known."
-        )
-    elif most == 2:
-        words = (
-            "Two seeds were trained: they show whether an effect repeats, but hardly how much seeds differ."
+            "Two seeds were trained: results are for these two. They show whether an effect repeats, but hardly how "
+            "much seeds differ."
         )
     else:
-        words = f"{most} seeds were trained; intervals over seeds are for other seeds and other prompts."
-    return SeedLevels(words, tuple(found for found in effects if len(found.seeds) > 1))
+        scope = f"over {most} seeds"
+        words = (
+            f"{most} seeds were trained and are treated as a sample of all seeds: intervals, p values and verdicts "
+            "are for other seeds and other prompts."
+        )
+    return SeedLevels(scope, words, tuple(found for found in effects if len(found.seeds) > 1))
 
 
 def _effects(sides: Sequence[Side], table: ScoreTable) -> list[SeedEffects]:

@@ -73,7 +73,7 @@ def matched_pairs(
             kls = [np.where(kl < 0, 0.0, kl) for kl in kls]
             reached = stats.matched_gains(
                 gains[0], kls[0], gains[1], kls[1], [table.cluster[row.prompt_id] for row in rows],
-                resamples=RESAMPLES, seed=SEED, level=LEVEL,
+                seeds=[row.seed for row in rows], resamples=RESAMPLES, seed=SEED, level=LEVEL,
             )  # fmt: skip
             if reached.n:
                 found.append(_result(condition, against, measure, reached))
