@@ -229,7 +229,7 @@ class FakeServer:
             "id": "x",
             "object": "chat.completion",
             "created": 1,
-            "model": "fake-judge-2026-11-01",
+            "model": {"cheaper": "some-cheaper-model", "nameless": None}.get(fault, "fake-judge-2026-11-01"),
             "system_fingerprint": "fp_1",
             "choices": [{"index": 0, "finish_reason": finish, "message": message}],
             "usage": {"prompt_tokens": 100, "completion_tokens": 50, "total_tokens": 150},

@@ -97,7 +97,9 @@ def _content(message: dict[str, Any]) -> Any:
         return content
     for part in content:
         if part["type"] != "text":
-            raise ValueError(f"the reply has a part of type {encodable(str(part['type']))[:40]!r}; only text is read")
+            raise ValueError(
+                f"the reply has a part of type {encodable(str(part['type']))[:40]!r}; only text is read"
+            )
     return "".join(part["text"] for part in content)
 
 
