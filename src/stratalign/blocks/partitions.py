@@ -27,13 +27,15 @@ class PartitionSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    method: str = Field("even", description="even, explicit, record, or your own function as module:function")
+    method: str = Field(
+        "even", description="even, explicit, record, or your own function as module:function (paper: even)"
+    )
     blocks: list[str] | int | dict[str, Any] = Field(
         list(PAPER_BLOCKS),
         description="names of even blocks, their number, or for explicit ones a mapping of name to layers",
     )
     by: str | None = Field(
-        None, description="method record: the record that says where blocks end, in the study's folder (ours)"
+        None, description="method record: the record that says where blocks end, in the study's folder"
     )
     signal: str | None = Field(
         None,
