@@ -86,8 +86,8 @@ class TrainingSettings(BaseModel):
     dropout: float = Field(0.0, ge=0, lt=1, description="LoRA dropout; 0 as stock TRL sets it (paper: 0.05)")
     targets: list[str] = Field(
         list(DEFAULT_TARGETS),
-        description="modules with adapters, by name (paper: q_proj, k_proj, v_proj, o_proj); attention: its projections, "
-        "whatever their names (as these four are taken where a model has other names); linear: all",
+        description="modules with adapters, by name (paper: q_proj, k_proj, v_proj, o_proj); attention: its "
+        "projections, whatever their names (as these four are taken where a model has other names); linear: all",
     )
     max_length: int = Field(2048, ge=2, description="tokens of prompt and response together (paper: 2048)")
     on_long: Literal["drop", "truncate"] = Field("drop", description="longer pairs: drop and count, or cut")
