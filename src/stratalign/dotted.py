@@ -1,9 +1,17 @@
-"""Functions that a recipe names as `module:function`: the user's own. Knows nothing of what they are for."""
+"""A user's own functions, which a recipe names as `module:function`: imported and called, with errors in their name.
+
+Whatever such a function gets wrong is the user's error: it is told with the function's name and the line, without a
+traceback.
+"""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+import inspect
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from stratalign.errors import UserError
@@ -28,11 +36,65 @@ def import_function(kind: str, name: str) -> Callable[..., Any]:
         found = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError) as error:
         raise UserError(f"Cannot import the {kind} {name!r}: {error}. Is its folder on PYTHONPATH?") from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UserError(
-            f"Cannot import the {kind} {name!r}: its module raises {type(error).__name__}: {error}. Mend it there."
+            f"Cannot import the {kind} {name!r}: its module raises {_said(error)}. Fix it there."
         ) from error
     if not callable(found):
-        raise UserError(f"The {kind} {name!r} is no function but {type(found).__name__}.")
+        raise UserError(f"The {kind} {name!r} is not a function but {type(found).__name__}.")
     called: Callable[..., Any] = found
     return called
+
+
+def call_function(
+    kind: str, name: str, function: Callable[..., Any], *arguments: Any, advice: str = ""
+) -> Any:
+    """What the user's function returns.
+
+    Args:
+        kind: what messages call it.
+        name: its `module:function`.
+        function: the function.
+        arguments: what it is called with.
+        advice: what to do after an error, beside fixing the function.
+
+    Raises:
+        UserError: it raised something.
+    """
+    try:
+        return function(*arguments)
+    except (Exception, SystemExit) as error:
+        raise UserError(f"The {kind} {name!r} raised {_said(error)}. Fix the function{advice}.") from error
+
+
+@contextmanager
+def returned_by(function: Callable[..., Any]) -> Iterator[None]:
+    """Adds where `function` is defined to a user's error about what it returned."""
+    try:
+        yield
+    except UserError as error:
+        place = _defined_at(function)
+        raise UserError(f"{error} The function is in {place}." if place else str(error)) from None
+
+
+def _said(error: BaseException) -> str:
+    """'ValueError: no such word (parts.py, line 3: raise ValueError(...))': the innermost line of the user's file."""
+    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename not in (__file__, importlib.__file__) and not frame.filename.startswith("<frozen ")
+    ]
+    if not frames:  # a syntax error, which says its line, or wrong arguments
+        return said
+    last = [frame for frame in frames if frame.filename == frames[0].filename][-1]
+    return f"{said} ({Path(last.filename).name}, line {last.lineno}: {last.line})"
+
+
+def _defined_at(function: Callable[..., Any]) -> str:
+    try:
+        file = inspect.getsourcefile(function)
+        _, line = inspect.getsourcelines(function)
+    except (TypeError, OSError):
+        return ""  # an object that can be called, or a function without a file
+    return f"{Path(str(file)).name}, line {line}"

@@ -48,20 +48,19 @@ class Recipe(BaseModel):
     tune: dict[str, Any] | None = Field(
         None,
         description="conditions whose learning rate or rank is chosen on validation: {conditions: [full, mid], "
-        "learning_rate: [5e-6, 1e-5], rank: [8, 16], by: loss} (ours)",
+        "learning_rate: [5e-6, 1e-5], rank: [8, 16], by: loss}",
     )
     selectors: SelectorsSettings = SelectorsSettings()
-    seeds: list[int] = Field([0], description="each trains and samples every condition once more (ours)")
+    seeds: list[int] = Field([0], description="each trains and samples every condition once more")
     partition: PartitionSettings = PartitionSettings()
     profile: ProfileSettings | None = Field(
         None,
         description="the layer profile: {window: 3, stride: 1, random: 5, seed: 0} makes every window of layers a "
-        "condition, and random draws of as many layers (ours)",
+        "condition, and random draws of as many layers",
     )
     boundaries: BoundarySettings | None = Field(
         None,
-        description="{shift: [1, 2]} trains each block once more for every shift of the partition's inner boundaries "
-        "(ours)",
+        description="{shift: [1, 2]} trains each block once more for every shift of the partition's inner boundaries",
     )
     training: TrainingSettings = TrainingSettings()
     generation: GenerationSettings = GenerationSettings()
@@ -70,7 +69,7 @@ class Recipe(BaseModel):
     scorers: list[ScorerSettings] = Field(
         [],
         description="scorers of your own beside the judge: {reward: MODEL}, {function: module:function}, "
-        "{tasks: [NAME]} (ours)",
+        "{tasks: [NAME]}",
     )
     pairs: PairsSettings = PairsSettings()
 

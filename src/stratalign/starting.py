@@ -25,12 +25,13 @@ INTRODUCTION = """\
 #   stratalign plan  {name}     every check, nothing is trained
 #   stratalign study {name}     train, prove, generate, score, compare, report; run again to continue
 #
-# Keys that you leave out have the values shown here. They are those of Hierarchical Alignment (v2, Table 5 and
-# section 4) unless marked (ours).
+# Every key is shown; one that you leave out has its default. Where Hierarchical Alignment (v2, section 4.1 and
+# Table 5) gives a value, it stands beside as (paper: ...); all other defaults are ours.
 """
 
 CONDITIONS = """\
-# What is compared. The short form names blocks; every training key below may be overridden in the long one:
+# What is compared (paper: base, full, local, mid, global). The short form names blocks; in the long one every
+# training key below may be overridden:
 #   tuned: {block: mid, learning_rate: [5e-6, 1e-5, 2e-5]}       a list of values makes one condition each
 #   best: {block: mid, tune: {learning_rate: [5e-6, 1e-5, 2e-5], rank: [8, 16]}}   the best of these on validation
 #   joint: {blocks: [local, global], learning_rate: {local: 1e-5, global: 5e-6}}
@@ -81,7 +82,8 @@ def init(
 
 
 MICROWORLD_INTRODUCTION = """\
-# A study on the micro-world: the settings of `stratalign demo`, which are ours, not the paper's.
+# A study on the micro-world: the settings of `stratalign demo`, which are ours, not the paper's. Where Hierarchical
+# Alignment (v2) gives a value, it stands beside as (paper: ...).
 #
 #   stratalign plan  {name}     every check, nothing is trained
 #   stratalign study {name}     train, prove, generate, score, compare, report; run again to continue

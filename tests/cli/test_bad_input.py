@@ -58,6 +58,25 @@ def model_copy(tmp_path, make_model):
     return copy
 
 
+@pytest.mark.parametrize("verb", ["plan", "study"])
+def test_a_users_own_function_that_fails_is_told_without_a_traceback(recipe, tmp_path, monkeypatch, verb):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / f"lab_{verb}.py").write_text(
+        "def parts(n_layers, blocks):\n    return blocks['a']\n\n\ndef score(prompts, responses):\n    return 3\n"
+    )
+    file = recipe(partition={"method": f"lab_{verb}:parts"})
+    told = refusal(verb, file)
+    assert f"The partition 'lab_{verb}:parts' raised TypeError" in told
+    assert f"(lab_{verb}.py, line 2: return blocks['a'])" in told
+    assert_left_nothing()
+    file = recipe(scorers=[{"function": f"lab_{verb}:score"}], generation={"max_new_tokens": 4})
+    if verb == "study":
+        told = refusal(verb, file)
+        assert f"The scorer 'lab_{verb}:score' (score) returned int. Return a list" in told
+        assert f"The function is in lab_{verb}.py, line 5." in told
+
+
 @pytest.fixture(scope="module")
 def finished(make_model, transcripts, tmp_path_factory):
     """A recipe and the finished study that it gave; tests may look at it only."""

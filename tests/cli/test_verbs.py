@@ -1,7 +1,7 @@
 """What the verbs print and leave when nothing is wrong, and the exit codes of what is no user's mistake."""
 
-import itertools
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -76,18 +76,52 @@ def test_init_writes_the_defaults_of_every_key(tmp_path):
         assert set(written[section]) == set(Recipe.model_fields[section].annotation.model_fields)
 
 
-def test_init_marks_every_default_that_is_not_the_papers(tmp_path):
-    file = sa.init(tmp_path / "recipe.yaml")
-    lines = file.read_text().splitlines()
-    # Table 5 and section 4 of the paper name these and not those
-    for key in ("schedule", "warmup", "clip", "dropout", "max_bad", "seeds"):
-        assert any(
-            f"{key}:" in line and "(ours)" in f"{above} {line}" for above, line in itertools.pairwise(lines)
-        )
-    for key in ("learning_rate", "rank", "temperature"):
-        # of training and generation, which come first; judges and pairs have keys of these names, too
-        first = next(line for line in lines if line.strip().startswith(f"{key}:"))
-        assert "(ours)" not in first
+PAPER = {
+    "preferences.source": "Anthropic/hh-rlhf",
+    "preferences.train": "10,000",
+    "preferences.held_out": "1,000",
+    "preferences.seed": "42, for data",
+    "conditions": "base, full, local, mid, global",
+    "partition.method": "even",
+    "training.learning_rate": "1e-5",
+    "training.weight_decay": "0.01",
+    "training.betas": "0.9, 0.999",
+    "training.batch_size": "6",
+    "training.gradient_accumulation": "4",
+    "training.epochs": "1",
+    "training.beta": "0.1",
+    "training.loss": "DPO",
+    "training.rank": "16",
+    "training.alpha": "32",
+    "training.dropout": "0.05",
+    "training.targets": "q_proj, k_proj, v_proj, o_proj",
+    "training.precision": "bfloat16",
+    "training.checkpointing": "always",
+    "training.max_length": "2048",
+    "judge.model": "Qwen3-Max",
+}
+"""What Hierarchical Alignment v2 gives: section 4.1, Table 5, and the partition of its appendix A."""
+
+
+def test_init_names_the_papers_value_of_every_key_that_the_paper_gives_and_of_no_other(tmp_path):
+    section, comment, found = "", "", {}
+    for line in sa.init(tmp_path / "recipe.yaml").read_text().splitlines()[8:]:
+        if line.lstrip().startswith("#") or not line:
+            comment = f"{comment} {line.strip(' #')}" if line else ""
+            continue
+        key, _, rest = line.strip().partition(":")
+        section = key if not line.startswith(" ") else section
+        said = re.findall(r"\(paper: ([^)]*)\)", f"{comment} {rest}")
+        name = key if section == key else f"{section}.{key}"
+        if said:
+            (found[name],) = said
+        comment = ""
+    assert found == PAPER
+
+
+def test_the_papers_value_is_named_beside_another_one_of_the_users(tmp_path):
+    text = sa.init(tmp_path / "recipe.yaml", changes=["training.rank=8"]).read_text()
+    assert "  rank: 8  # LoRA's rank (paper: 16)\n" in text
 
 
 def test_list_names_everything_and_can_be_asked_twice():

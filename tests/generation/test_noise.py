@@ -1,9 +1,13 @@
 """Keyed Gumbel noise: its distribution, its keys, and its bits by an independent SplitMix64."""
 
+import math
+
 import numpy as np
+import pytest
 import torch
 
 from stratalign.generation import gumbel_noise, keyed_choice
+from stratalign.generation.noise import gumbel
 
 
 def splitmix64(state: int) -> int:
@@ -29,6 +33,38 @@ def test_noise_has_the_mean_and_variance_of_a_gumbel():
     # 200,000 draws: mean is Euler's 0.5772 +- 0.003, variance pi^2 / 6 = 1.645 +- 0.015
     assert abs(noise.mean().item() - 0.5772) < 0.012
     assert abs(noise.var().item() - 1.6449) < 0.06
+
+
+def test_the_extreme_words_have_finite_noise():
+    # All zeros: u = 2^-49, which counts as 2^-24: -ln(24 ln 2) = -2.812. All ones: 1 - u = 2^-49: 49 ln 2 = 33.965.
+    zeros, ones = gumbel(torch.tensor([0, -1])).tolist()
+    assert zeros == pytest.approx(-2.812, abs=1e-3)
+    assert ones == pytest.approx(33.965, abs=1e-3)
+
+
+@pytest.mark.parametrize("below", [0, 1, 2, 1000, 2**23, 2**24, 2**30])
+def test_noise_is_fine_enough_for_tokens_that_are_almost_never_taken(below):
+    """The upper 48 bits lie `below` under all ones: 1 - u = (below + 1/2) / 2^48, and -ln u is nearly that."""
+    word = (2**48 - 1 - below) << 16
+    found = gumbel(torch.tensor([word - 2**64])).item()
+    assert found == pytest.approx(48 * math.log(2) - math.log(below + 0.5), abs=1e-5)
+
+
+def test_a_steep_distribution_over_150_000_tokens_is_sampled_as_it_is():
+    """Chi-square over the ranks 1, 2, 3, 4 to 5, 6 to 12 and the rest, of probabilities that fall as rank^-3."""
+    draws, vocabulary = 2000, 150_000
+    logits = -3 * torch.arange(1, vocabulary + 1).double().log()
+    keys = torch.arange(draws) * 7_919_000_003
+    taken = torch.cat([(logits + gumbel_noise(some, vocabulary)).argmax(1) for some in keys.split(20)])
+    edges = torch.tensor([1, 2, 3, 5, 12])  # ranks from 0: the first that belongs to the next bin
+
+    def in_bins(ranks, weights=None):
+        return torch.bincount(torch.bucketize(ranks, edges, right=True), weights, minlength=6)
+
+    expected = draws * in_bins(torch.arange(vocabulary), logits.softmax(0))
+    assert expected.min() > 5
+    # 20.5 is exceeded by one in a thousand with five degrees of freedom
+    assert ((in_bins(taken) - expected) ** 2 / expected).sum() < 20.5
 
 
 def test_taking_the_largest_samples_from_the_softmax():

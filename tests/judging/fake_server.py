@@ -50,6 +50,15 @@ def reply_text(fault: str, scores: dict[str, int]) -> str:
     return text[: len(text) // 2] if fault in ("length", "cut") else text
 
 
+PARTS = {
+    "parts": lambda text: [{"type": "text", "text": text[:9]}, {"type": "text", "text": text[9:]}],
+    "thinking": lambda text: [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": text}],
+    "no-type": lambda text: [{"text": text}],
+    "no-text": lambda text: [{"type": "text", "text": None}],
+}
+"""A reply's content as a list of parts."""
+
+
 def refusal(fault: str) -> tuple[int, dict[str, str], object] | None:
     """Status, headers and body of an answer that is an error."""
     errors = {
@@ -212,13 +221,15 @@ class FakeServer:
         finish = {"length": "length", "filter": "content_filter"}.get(fault, "stop")
         content = None if fault in ("filter", "empty") else reply_text(fault, scores_for(request["messages"]))
         message = {"role": "assistant", "content": content}
+        if fault in PARTS:
+            message["content"] = PARTS[fault](content)
         if fault == "refusal":
             message = {"role": "assistant", "content": None, "refusal": "I cannot help with that"}
         return {
             "id": "x",
             "object": "chat.completion",
             "created": 1,
-            "model": "fake-judge-2026-11-01",
+            "model": {"cheaper": "some-cheaper-model", "nameless": None}.get(fault, "fake-judge-2026-11-01"),
             "system_fingerprint": "fp_1",
             "choices": [{"index": 0, "finish_reason": finish, "message": message}],
             "usage": {"prompt_tokens": 100, "completion_tokens": 50, "total_tokens": 150},

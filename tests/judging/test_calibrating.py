@@ -15,8 +15,9 @@ PRICE = {"input": 10, "output": 20, "date": "2026-11-01"}
 
 def test_a_calibration_counts_what_the_server_did(tmp_path):
     # Both judgements of a text follow one plan: their calls are counted together, by messages.
-    # 6 texts answer well; 2 break the protocol once, then twice answer well; 1 is blocked twice; 1 fails twice.
-    plans = ["ok"] * 6 + ["missing,ok"] * 2 + ["blocked", "400"]
+    # 6 texts answer well, two of them in parts; 2 break the protocol once, then twice answer well; 1 is blocked
+    # twice; 1 fails twice.
+    plans = ["ok"] * 4 + ["parts"] * 2 + ["missing,ok"] * 2 + ["blocked", "400"]
     rows = [row(number, plan) for number, plan in enumerate(plans)]
     rows += [row(number, plan, run="full") for number, plan in enumerate(plans)]
     with FakeServer() as server:
@@ -37,7 +38,7 @@ def test_a_calibration_counts_what_the_server_did(tmp_path):
         assert found.cost_per_1000 == pytest.approx(1000 * 18 * 0.002 / 20)
 
         # The first judgements are the study's own, and the estimate has learnt the reply's length.
-        guess = estimate(settings, STUB, [row(n) for n in range(6)] + [row(77)], tmp_path / "j.sqlite")
+        guess = estimate(settings, STUB, [*rows[:6], row(77)], tmp_path / "j.sqlite")
         assert (guess.texts, guess.known, guess.calls) == (7, 6, 1)
         assert (guess.measured, guess.tokens_out) == (19, 50)
         # about 100 tokens a prompt where 20 or so were estimated

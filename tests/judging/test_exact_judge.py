@@ -46,11 +46,13 @@ def test_runs_that_are_not_named_are_left_out():
 
 
 def test_text_measures_follow_every_other_protocol():
-    assert [one["protocol"] for one in describe_judges(JudgeSettings(protocol="microworld"))] == [
+    assert [
+        one["protocol"] for one in describe_judges(JudgeSettings(protocol="microworld"), [], {}, Path("none"))
+    ] == [
         "microworld",
         "text",
     ]
-    assert [one["protocol"] for one in describe_judges(JudgeSettings())] == ["text"]
+    assert [one["protocol"] for one in describe_judges(JudgeSettings(), [], {}, Path("none"))] == ["text"]
 
 
 def test_prompts_of_another_world_are_refused():

@@ -17,8 +17,10 @@ from stratalign.judging.batches import judge_in_batches
 from stratalign.judging.readings import scores_from
 from stratalign.judging.running import judge_rows
 
-PLANS = ["ok", "fence", "missing", "length", "blocked", "filter", "500", "lost"]
-STATES = ["ok", "ok", "invalid", "truncated", "blocked", "blocked", "failed", "pending"]
+PLANS = ["ok", "fence", "missing", "length", "blocked", "filter", "500", "lost", "parts", "thinking"]
+STATES = [
+    "ok", "ok", "invalid", "truncated", "blocked", "blocked", "failed", "pending", "ok", "failed",
+]  # fmt: skip
 COUNT = 12
 
 
@@ -38,16 +40,19 @@ def test_replies_of_a_batch_are_judged_as_those_of_calls(tmp_path):
         assert states(tmp_path / "j.sqlite", settings, rows) == STATES
         judged = scores_from(tmp_path / "j.sqlite", settings, STUB, rows)
         assert judged[0].scores == scores_for(STUB.messages(rows[0].item))
-        assert (server.submissions, tally.in_batch, tally.calls) == (1, 0, 7)
-        assert tally.tokens_in == 5 * 100  # five replies; two errors and a lost line have no tokens
+        assert judged[8].scores == scores_for(STUB.messages(rows[8].item))
+        assert judged[9].reason == "the reply has a part of type 'thinking'; only text is read"
+        assert (server.submissions, tally.in_batch, tally.calls) == (1, 0, 9)
+        # six replies; two errors, a lost line and what is no reply to a judge have no tokens
+        assert tally.tokens_in == 6 * 100
         lines = [json.loads(line) for line in server.files["file-0"].splitlines()]
-        assert len({line["custom_id"] for line in lines}) == 8
+        assert len({line["custom_id"] for line in lines}) == 10
         assert {line["body"]["model"] for line in lines} == {"fake-judge"}
         # what a batch left open is asked one by one, or in a further batch; the blocked ones are not
         tally = judge_rows(
             settings.model_copy(update={"tries": 1, "invalid_tries": 1}), STUB, rows, tmp_path / "j.sqlite"
         )
-        assert tally.calls == 5  # invalid, truncated twice, failed, lost
+        assert tally.calls == 6  # invalid, truncated twice, failed twice, lost
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kills and forks")

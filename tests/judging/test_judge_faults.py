@@ -19,6 +19,7 @@ from stratalign.judging.running import judge_rows
 TABLE = {
     "ok": ("ok", 1),
     "fence": ("ok", 1),
+    "parts": ("ok", 1),
     "429,ok": ("ok", 2),
     "429-plain,429-plain,ok": ("ok", 3),
     "500,503,ok": ("ok", 3),
@@ -53,6 +54,9 @@ TABLE = {
     "400": ("failed", 1),
     "500": ("failed", 4),
     "drop": ("failed", 4),
+    "thinking": ("failed", 4),
+    "no-type": ("failed", 4),
+    "no-text": ("failed", 4),
 }
 
 

@@ -11,7 +11,7 @@ import pytest
 from fake_server import FakeServer, scores_for
 from judge_setups import STUB, judge_in_a_process, row, settings_for
 
-from stratalign.judging.readings import scores_from
+from stratalign.judging.readings import models_from, scores_from
 from stratalign.judging.replies import Reply, Trouble, Verdict
 from stratalign.judging.running import judge_rows
 from stratalign.judging.store import Link, Store
@@ -75,6 +75,22 @@ def test_two_processes_on_one_store_ask_about_no_row_twice(tmp_path, processes):
         assert server.total == count
         assert server.authorizations == {"Bearer one", "Bearer two"}
         assert {state for _, state, _ in table(server, tmp_path / "j.sqlite", count)} == {"ok"}
+
+
+def test_replies_are_counted_by_the_model_that_the_server_names(tmp_path):
+    # A reply that breaks the protocol is a reply; an error is none. Row 3 is not asked about here, and does not count.
+    plans = ["ok", "cheaper", "nameless", "cheaper", "missing,cheaper", "500,ok"]
+    rows = [row(number, plan) for number, plan in enumerate(plans)]
+    with FakeServer() as server:
+        settings = settings_for(server.url)
+        assert models_from(tmp_path / "j.sqlite", settings, STUB, rows) == []
+        judge_rows(settings, STUB, rows, tmp_path / "j.sqlite")
+        mine = [*rows[:3], *rows[4:]]
+        assert models_from(tmp_path / "j.sqlite", settings, STUB, mine) == [
+            ("fake-judge-2026-11-01", 3),  # rows 0 and 5, and the broken reply of row 4
+            ("some-cheaper-model", 2),
+            (None, 1),
+        ]
 
 
 def test_a_process_takes_over_what_a_killed_one_had_claimed(tmp_path, processes):

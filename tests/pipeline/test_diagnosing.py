@@ -220,7 +220,7 @@ def test_a_record_of_other_preferences_in_the_studys_folder_is_refused(studied, 
     with pytest.raises(UserError, match=f"made from other training rows, .*{again}"):
         sa.plan(file, [change], tmp_path / "out")
     (folder / "significance.json").write_text("{}")
-    with pytest.raises(UserError, match="is no record of a diagnosis"):
+    with pytest.raises(UserError, match="is not a record: it has no `scores`"):
         sa.plan(file, [change], tmp_path / "out")
 
 

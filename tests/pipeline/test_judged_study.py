@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 import stratalign as sa
+from stratalign.cli import printing, study_tables
+from stratalign.cli.judges import states
 from stratalign.recipe import parse_recipe
 from stratalign.records import StudyFolder, read_scores
 
@@ -90,6 +92,33 @@ def test_every_answer_is_scored_as_the_judge_said_and_asked_about_once(judged, t
     assert [one["judge"] for one in rest] == ["text"]
     results = json.loads(folder.results.read_text())
     assert any(one["protocol"] == "three" and one["n"] for one in results["comparisons"])
+
+
+def test_the_models_that_answered_are_counted_in_judges_json_and_told(judged, tmp_path, capsys) -> None:
+    with FakeServer() as server:
+        folder = sa.study(judged(server), out=tmp_path / "out")
+        texts = server.total
+    first, text = json.loads(folder.judges.read_text())["judges"]
+    assert first["answered"] == [{"model": "fake-judge-2026-11-01", "replies": texts}]
+    assert "answered" not in text
+    states(folder)
+    told = f"fake-judge was asked; fake-judge-2026-11-01 answered {texts}."
+    assert capsys.readouterr().out.splitlines() == ["fake-judge: 16 ok", f"  {told}"]
+    results = json.loads(folder.results.read_text())
+    study_tables.results(results)
+    assert f"Judge: {told}" in capsys.readouterr().out.splitlines()
+    assert "another model judged" not in [one["name"] for one in results["signatures"]]
+
+
+def test_pairs_tell_which_models_answered(judged, recipe, tmp_path, capsys) -> None:
+    with FakeServer() as server:
+        judge = judged(server).judge.model_dump(mode="json")
+        ended = {"max_new_tokens": 8, "stop": [" ", "e"]}  # a random model hardly ever ends an answer itself
+        asked = recipe(judge=judge, pairs={"target": "overall", "answers": 3}, generation=ended)
+        made = sa.pairs(parse_recipe(asked), out=tmp_path / "made.jsonl")
+        printing.pairs(made)
+    told = f"Judge: fake-judge was asked; fake-judge-2026-11-01 answered {server.total}."
+    assert told in capsys.readouterr().out.splitlines()
 
 
 def test_both_orders_are_asked_and_base_ties_with_itself(judged, tmp_path) -> None:

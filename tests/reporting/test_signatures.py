@@ -34,6 +34,12 @@ def ranked_right(share: float, **more: float) -> Callable[[str, int], dict[str, 
     return lambda run, n: {"chosen": -39.0 if n < 40 * share else -41.0, **more}
 
 
+def answered_by(**replies: int) -> dict[str, Any]:
+    """The entry of the judge j, and how many replies each model gave."""
+    answered = [{"model": model, "replies": count} for model, count in replies.items()]
+    return {"kind": "judge", "model": "j", "answered": answered}
+
+
 def as_base(run: str, n: int) -> dict[str, Any]:
     return {"response": f"The same answer to question {n}."}
 
@@ -72,6 +78,7 @@ SHOWN: dict[str, dict[str, Any]] = {
     "missing scores": {
         "gains": GAIN, "scores": lambda run, name, n, value: (None, "blocked") if n < 2 else (value, "ok"),
     },
+    "another model judged": {"gains": GAIN, "judge": answered_by(j=60, cheaper=20)},
 }  # fmt: skip
 
 JUST_NOT: dict[str, dict[str, Any]] = {
@@ -109,6 +116,7 @@ JUST_NOT: dict[str, dict[str, Any]] = {
     "missing scores": {
         "gains": GAIN, "scores": lambda run, name, n, value: (None, "undefined") if n < 20 else (value, "ok"),
     },
+    "another model judged": {"gains": GAIN, "judge": answered_by(**{"j-2026-01-01": 80})},
 }  # fmt: skip
 
 

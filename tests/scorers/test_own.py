@@ -135,7 +135,7 @@ def test_what_it_returns_must_be_what_it_declares(monkeypatch):
             "score",
             "Cannot import the scorer 'own_scores:score': module 'own_scores' has no attribute",
         ),
-        ("score = 3", "score", "is no function but int"),
+        ("score = 3", "score", "is not a function but int"),
         ("1 / 0", "score", "its module raises ZeroDivisionError"),
         ("def score(", "score", "its module raises SyntaxError"),
     ],

@@ -62,7 +62,7 @@ DRAWS = 5
 
 
 class SelectorsSettings(BaseModel):
-    """Selectors compared at equal budget; none by default (ours)."""
+    """Selectors compared at equal budget; none by default."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -6,6 +6,7 @@ outside the project, name it in the recipe as `module:function`.
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from stratalign.blocks.sites import describe_layers
-from stratalign.dotted import import_function
+from stratalign.dotted import call_function, import_function, returned_by
 from stratalign.errors import UserError, unknown_name
 
 Blocks = dict[str, Sequence[int]]
@@ -27,13 +28,15 @@ class PartitionSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    method: str = Field("even", description="even, explicit, record, or your own function as module:function")
+    method: str = Field(
+        "even", description="even, explicit, record, or your own function as module:function (paper: even)"
+    )
     blocks: list[str] | int | dict[str, Any] = Field(
         list(PAPER_BLOCKS),
         description="names of even blocks, their number, or for explicit ones a mapping of name to layers",
     )
     by: str | None = Field(
-        None, description="method record: the record that says where blocks end, in the study's folder (ours)"
+        None, description="method record: the record that says where blocks end, in the study's folder"
     )
     signal: str | None = Field(
         None,
@@ -69,7 +72,54 @@ def partition(n_layers: int, method: str = "even", blocks: Any = PAPER_BLOCKS) -
     >>> partition(32)
     {'local': range(0, 11), 'mid': range(11, 22), 'global': range(22, 32)}
     """
-    found = _method(method)(n_layers, blocks)
+    if ":" in method:
+        return _own(method, n_layers, blocks)
+    if method not in PARTITIONS:
+        raise unknown_name("partition", method, PARTITIONS, "For your own, give 'module:function'.")
+    return _checked(PARTITIONS[method](n_layers, blocks), n_layers)
+
+
+def _own(name: str, n_layers: int, blocks: Any) -> Blocks:
+    """What a user's function returns for the model's number of layers and the recipe's `partition.blocks`."""
+    function = import_function("partition", name)
+    returned = call_function(
+        "partition", name, function, n_layers, blocks, advice="; it is called with n_layers and blocks"
+    )
+    who = f"The partition {name!r} returned"
+    with returned_by(function):
+        if not isinstance(returned, Mapping) or not returned:
+            raise UserError(
+                f"{who} {returned!r:.100}. Return a mapping of block names to layers, such as "
+                "{'low': range(0, 6), 'high': [6, 7]}."
+            )
+        found: Blocks = {}
+        for block, layers in returned.items():
+            if not isinstance(block, str) or not block.strip():
+                raise UserError(
+                    f"{who} a block with the name {block!r}. A name must be text that is not blank."
+                )
+            found[block] = _listed(layers, f"{who} {layers!r:.100} for the block {block!r}")
+        try:
+            return _checked(found, n_layers)
+        except UserError as error:
+            raise UserError(f"{who} blocks that do not fit. {error}") from None
+
+
+def _listed(layers: object, who: str) -> Sequence[int]:
+    """Layers as a function may return them: anything that lists whole numbers, NumPy's as well."""
+    try:
+        found = [operator.index(layer) for layer in layers]  # type: ignore[attr-defined]
+    except Exception as error:  # no list, or a generator that fails
+        raise UserError(f"{who}. Return a range or a list of whole numbers.") from error
+    if not found:
+        raise UserError(f"{who}, which has no layer. Give it one, or leave it out.")
+    twice = sorted({layer for layer in found if found.count(layer) > 1})
+    if twice:
+        raise UserError(f"{who}, which names layer {describe_layers(twice)} twice.")
+    return sorted(found)
+
+
+def _checked(found: Blocks, n_layers: int) -> Blocks:
     taken: dict[int, str] = {}
     for name, layers in found.items():
         if name in RESERVED:
@@ -174,14 +224,6 @@ def check_layers(layers: Sequence[int], n_layers: int, who: str) -> None:
         raise UserError(
             f"{who} names layer {describe_layers(outside)}, but the model has {n_layers} layers, 0 to {n_layers - 1}."
         )
-
-
-def _method(name: str) -> Callable[[int, Any], Blocks]:
-    if name in PARTITIONS:
-        return PARTITIONS[name]
-    if ":" not in name:
-        raise unknown_name("partition", name, PARTITIONS, "For your own, give 'module:function'.")
-    return import_function("partition", name)
 
 
 def _as_range(layers: Sequence[int]) -> Sequence[int]:

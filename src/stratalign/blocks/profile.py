@@ -25,7 +25,7 @@ RANDOM_DRAWS = 5
 
 
 class ProfileSettings(BaseModel):
-    """Which windows of layers train, and how many random draws stand beside them (ours)."""
+    """Which windows of layers train, and how many random draws stand beside them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -53,7 +53,7 @@ class ProfileSettings(BaseModel):
 
 
 class BoundarySettings(BaseModel):
-    """By how many layers the partition's inner boundaries are moved, up and down (ours)."""
+    """By how many layers the partition's inner boundaries are moved, up and down."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

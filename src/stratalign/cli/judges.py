@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from stratalign.cli.terminal import say
 from stratalign.records import StudyFolder, read_json, read_scores
+from stratalign.reporting.judge_replies import judge_replies
 from stratalign.reporting.numbers import percent
 
 if TYPE_CHECKING:
@@ -66,15 +67,16 @@ def label_files(files: LabelFiles) -> None:
 
 
 def states(folder: StudyFolder) -> None:
-    """How many answers each language model has judged, and what became of the rest; nothing where none judges."""
-    asked = {
-        one["judge"]: len(one["dimensions"])
-        for one in read_json(folder.judges)["judges"]
-        if one.get("kind") == "judge"
-    }
+    """How many answers each language model has judged, what became of the rest, and which models replied; nothing
+    where none judges."""
+    entries = read_json(folder.judges)["judges"]
+    asked = {one["judge"]: len(one["dimensions"]) for one in entries if one.get("kind") == "judge"}
     counted = Counter(
         (score.judge, score.state) for score in read_scores(folder.scores) if score.judge in asked
     )
+    replies = {one.asked: one.words for one in judge_replies(entries)}
     for name, dimensions in asked.items():
         mine = {state: count // dimensions for (judge, state), count in counted.items() if judge == name}
         say(f"{name}: " + ", ".join(f"{count:,} {state}" for state, count in sorted(mine.items())))
+        if name in replies:
+            say(f"  {replies[name]}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from stratalign.blocks import describe_layers
 from stratalign.cli.tabling import table
 from stratalign.cli.terminal import console, say
+from stratalign.reporting.judge_replies import judge_replies
 
 if TYPE_CHECKING:
     from stratalign.pipeline import PairsMade
@@ -75,6 +76,8 @@ def pairs(made: PairsMade) -> None:
         role = " (target)" if name == made.target else ""
         shown.add_row(f"{name}{role}", f"{chosen:.3f}", f"{rejected:.3f}", f"{chosen - rejected:+.3f}")
     console.print(shown)
+    for one in judge_replies(made.judges):
+        say(f"Judge: {one.words}")
     say(f"Pairs: {made.file}")
 
 

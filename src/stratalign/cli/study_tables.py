@@ -62,6 +62,9 @@ def results(found: Mapping[str, Any]) -> None:
         names = [row["condition"] for row in tied if row["dimension"] == dimension]
         paragraph(f"{dimension}: every prompt ties for {', '.join(names)}")
     conclusions(found)
+    for one in found.get("judge_replies", ()):
+        if one["as_asked"] and any(named["model"] != one["asked"] for named in one["answered"]):
+            paragraph(f"Judge: {one['words']}")
     for contest in found.get("selectors", ()):
         for row in contest["rows"]:
             paragraph(f"Selector: {row['words']}")

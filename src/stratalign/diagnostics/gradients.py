@@ -32,10 +32,10 @@ class GradientSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    pairs: int = Field(256, ge=8, description="training pairs, drawn by cluster (ours)")
-    chunks: int = Field(16, ge=4, description="parts of the pairs that intervals are taken over (ours)")
+    pairs: int = Field(256, ge=8, description="training pairs, drawn by cluster")
+    chunks: int = Field(16, ge=4, description="parts of the pairs that intervals are taken over")
     ratio: float = Field(
-        2.0, gt=1, description="a block's gradient is much greater than another's from this ratio on (ours)"
+        2.0, gt=1, description="a block's gradient is much greater than another's from this ratio on"
     )
     against: list[str] = Field(
         [],

@@ -41,9 +41,9 @@ class PatchingSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    pairs: int = Field(256, ge=8, description="training pairs, drawn by cluster (ours)")
-    window: int = Field(3, ge=1, description="neighbouring layers that are exchanged together (ours)")
-    resamples: int = Field(2000, ge=200, description="resamples of clusters (ours)")
+    pairs: int = Field(256, ge=8, description="training pairs, drawn by cluster")
+    window: int = Field(3, ge=1, description="neighbouring layers that are exchanged together")
+    resamples: int = Field(2000, ge=200, description="resamples of clusters")
     run: str | None = Field(None, description="a trained run of the study's folder, to patch with the base")
     adapter: str | None = Field(None, description="a PEFT adapter folder in place of a run")
 

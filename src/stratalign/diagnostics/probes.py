@@ -40,15 +40,15 @@ class ProbeSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    pairs: int = Field(512, ge=16, description="training pairs, drawn by cluster (ours)")
-    folds: int = Field(5, ge=2, description="parts of the clusters for cross-validation (ours)")
-    controls: int = Field(3, ge=1, description="times that labels are dealt out at random (ours)")
+    pairs: int = Field(512, ge=16, description="training pairs, drawn by cluster")
+    folds: int = Field(5, ge=2, description="parts of the clusters for cross-validation")
+    controls: int = Field(3, ge=1, description="times that labels are dealt out at random")
     strength: float = Field(
         0.01,
         gt=0,
-        description="C of the logistic regression on scaled features; one value for all depths (ours)",
+        description="C of the logistic regression on scaled features; one value for all depths",
     )
-    resamples: int = Field(2000, ge=200, description="resamples of clusters (ours)")
+    resamples: int = Field(2000, ge=200, description="resamples of clusters")
     labels: str | None = Field(
         None, description="a .jsonl file with prompt_id or text (of the prompt), and label, to probe for"
     )

@@ -50,23 +50,23 @@ class SignificanceSettings(BaseModel):
         None,
         description="a fully trained checkpoint (hub id or folder) in place of a run: its difference to the model",
     )
-    steps: int = Field(64, ge=2, description="steps of the scores' gradient descent (ours)")
-    batch: int = Field(16, ge=1, description="training pairs in such a step (ours)")
-    start: float = Field(4.0, description="score that all modules start at: gates of 0.98 (ours)")
+    steps: int = Field(64, ge=2, description="steps of the scores' gradient descent")
+    batch: int = Field(16, ge=1, description="training pairs in such a step")
+    start: float = Field(4.0, description="score that all modules start at: gates of 0.98")
     rate: float | Literal["auto"] = Field(
         "auto",
-        description="rate of the descent; auto: at the first step's steepest slope a gate would end half open (ours)",
+        description="rate of the descent; auto: at the first step's steepest slope a gate would end half open",
     )
     important: float = Field(
-        0.75, gt=0, lt=1, description="share of modules called important, the paper's 75 %"
+        0.75, gt=0, lt=1, description="share of modules called important; 75 % in ILA's figures"
     )
     epsilon: float = Field(
         0.05,
         gt=0,
         description="the training is stable once its validation loss changes by less, as a share of its whole change, "
-        "from one look to the next, a tenth of the training later (ours)",
+        "from one look to the next, a tenth of the training later",
     )
-    seed: int = Field(0, description="draws the adapter's start and the steps' pairs (ours)")
+    seed: int = Field(0, description="draws the adapter's start and the steps' pairs")
     beside: tuple[Literal["slopes", "masks", "gate_steps"], ...] = Field(
         ("slopes", "masks", "gate_steps"),
         description="what is measured beside the scores: slopes at the trained model and at the base; losses under "

@@ -43,12 +43,12 @@ class SimilaritySettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    pairs: int = Field(512, ge=FEWEST_ROWS, description="training pairs, drawn by cluster (ours)")
+    pairs: int = Field(512, ge=FEWEST_ROWS, description="training pairs, drawn by cluster")
     states: Literal["response", "prompt"] = Field(
         "response",
-        description="of each pair: the mean over the chosen response's tokens, or the prompt's last token (ours)",
+        description="of each pair: the mean over the chosen response's tokens, or the prompt's last token",
     )
-    halves: int = Field(200, ge=20, description="draws of half of the clusters, for intervals (ours)")
+    halves: int = Field(200, ge=20, description="draws of half of the clusters, for intervals")
     run: str | None = Field(
         None, description="a trained run of the study's folder, whose states stand beside the base's"
     )

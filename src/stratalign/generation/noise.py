@@ -22,16 +22,23 @@ MIX = (-4658895280553007687, -7723592293110705685)  # 0xBF58476D1CE4E5B9, 0x94D0
 def gumbel_noise(keys: Tensor, vocabulary: int) -> Tensor:
     """Standard Gumbel noise [rows, vocabulary], float32, from one int64 key per row.
 
-    Uniform bits are SplitMix64 (Steele, Lea and Flood 2014) of key + (token + 1) x golden ratio, of which the
-    upper 24 bits are used.
+    The bits are SplitMix64 (Steele, Lea and Flood 2014) of key + (token + 1) x golden ratio.
     """
     counters = torch.arange(1, vocabulary + 1, dtype=torch.int64, device=keys.device)
     bits = keys[:, None] + counters[None, :] * GOLDEN
     bits = (bits ^ _shift(bits, 30)) * MIX[0]
     bits = (bits ^ _shift(bits, 27)) * MIX[1]
-    bits = bits ^ _shift(bits, 31)
-    uniform = (_shift(bits, 40).to(torch.float32) + 0.5) * 2.0**-24
-    return -torch.log(-torch.log(uniform))
+    return gumbel(bits ^ _shift(bits, 31))
+
+
+def gumbel(bits: Tensor) -> Tensor:
+    """Standard Gumbel variates, float32, from 64 uniform bits each: -log(-log(u)), u by the upper 48 bits.
+
+    Large variates belong to u near 1, where float32 has steps of 2^-24, too coarse for tokens less likely than
+    that, and rounds the largest u to 1. So 1 - u is what is computed, which is exact to a relative 2^-24.
+    """
+    complement = (_shift(~bits, 16).to(torch.float32) + 0.5) * 2.0**-48
+    return -torch.log(-torch.log1p(-complement.clamp(max=1 - 2.0**-24)))
 
 
 def keyed_choice(

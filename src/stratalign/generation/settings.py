@@ -1,4 +1,4 @@
-"""Generation settings; defaults are the paper's unless marked "(ours)"."""
+"""Generation settings. The paper gives none of them; all defaults are ours."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class GenerationSettings(BaseModel):
     max_new_tokens: int = Field(512, ge=1)
     temperature: float = Field(0.7, ge=0, description="0 takes the likeliest token")
     seed: int = Field(42, description="key of the sampling noise, common to all conditions")
-    batch_size: int = Field(16, ge=1, description="prompts decoded together, each under all runs (ours)")
+    batch_size: int = Field(16, ge=1, description="prompts decoded together, each under all runs")
     stop: list[str] | Literal["auto"] = Field(
-        "auto", description="texts that end an answer; auto: the next human turn of a transcript (ours)"
+        "auto", description="texts that end an answer; auto: the next human turn of a transcript"
     )

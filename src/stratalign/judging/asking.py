@@ -14,7 +14,7 @@ from stratalign.errors import UserError
 from stratalign.judging.keys import Row, host_of
 from stratalign.judging.pairwise import against_base, both_orders
 from stratalign.judging.protocol import Item, JudgeProtocol, load_protocol
-from stratalign.judging.readings import Judgement, scores_from
+from stratalign.judging.readings import Judgement, models_from, scores_from
 from stratalign.judging.replies import State
 from stratalign.judging.settings import JudgeSettings
 from stratalign.records import Response, Score, keyed_seed
@@ -94,8 +94,11 @@ class ModelJudge:
             for dimension in self.protocol.dimensions
         ]
 
-    def describe(self) -> dict[str, Any]:
-        """The judge's entry in judges.json."""
+    def describe(
+        self, responses: Sequence[Response], base_of: Mapping[str, str], store: Path
+    ) -> dict[str, Any]:
+        """The judge's entry in judges.json; `answered` counts the replies of each model that the server named."""
+        answered = models_from(store, self.settings, self.protocol, self.rows(responses, base_of))
         return {
             "judge": self.name,
             "protocol": self.protocol.id,
@@ -105,6 +108,7 @@ class ModelJudge:
             "host": host_of(self.settings),
             "scale": list(self.protocol.scale),
             "anchor": self.protocol.anchor,
+            "answered": [{"model": model, "replies": replies} for model, replies in answered],
             **({"second": True, "share": self.share} if self.second else {}),
         }
 

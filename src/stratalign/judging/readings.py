@@ -26,6 +26,24 @@ class Judgement:
     reason: str | None = None
 
 
+def models_from(
+    store: Path, settings: JudgeSettings, protocol: JudgeProtocol, rows: Sequence[Row]
+) -> list[tuple[str | None, int]]:
+    """Which models the replies about these rows came from, as the server named them, and how many; most first.
+
+    Every reply counts, whether it was a judgement or not.
+
+    Raises:
+        UserError: the settings name no server or no model, or the file is no store.
+    """
+    if not store.exists():
+        return []
+    keys = {one.key for one in judgements_of(settings, protocol, rows)}
+    with readable(store), Store(store, read_only=True) as kept:
+        found = kept.calls.models(list(keys))
+    return sorted(found.items(), key=lambda one: (-one[1], one[0] or ""))
+
+
 def scores_from(
     store: Path, settings: JudgeSettings, protocol: JudgeProtocol, rows: Sequence[Row]
 ) -> list[Judgement]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from stratalign.judging.keys import encodable
 from stratalign.judging.profiles import Meaning
@@ -54,7 +54,7 @@ def read_completion(body: object) -> Reply | Trouble:
         refusal = message.get("refusal")
         usage = body.get("usage") or {}
         return Reply(
-            text=encodable(message.get("content") or refusal or ""),
+            text=encodable(_content(message) or refusal or ""),
             finish=_text(choice.get("finish_reason")),
             model=_text(body.get("model")),
             fingerprint=_text(body.get("system_fingerprint")),
@@ -62,6 +62,8 @@ def read_completion(body: object) -> Reply | Trouble:
             tokens_out=_count(usage.get("completion_tokens")),
             refused=bool(refusal),
         )
+    except ValueError as error:
+        return Trouble("retry", str(error))
     except (AttributeError, IndexError, KeyError, TypeError):
         return trouble
 
@@ -82,6 +84,23 @@ def judge_reply(protocol: JudgeProtocol, reply: Reply, item: Item | None) -> Ver
     if not protocol.allows(scores):
         return Verdict("invalid", reason="the protocol's reader gave other scores than its dimensions")
     return Verdict("ok", scores)
+
+
+def _content(message: dict[str, Any]) -> Any:
+    """A message's content; where it is a list of text parts, their texts joined.
+
+    Raises:
+        ValueError: a part is not text.
+    """
+    content = message.get("content")
+    if not isinstance(content, list):
+        return content
+    for part in content:
+        if part["type"] != "text":
+            raise ValueError(
+                f"the reply has a part of type {encodable(str(part['type']))[:40]!r}; only text is read"
+            )
+    return "".join(part["text"] for part in content)
 
 
 def _text(value: object) -> str | None:

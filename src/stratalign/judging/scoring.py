@@ -182,10 +182,15 @@ def score_all(
     return scores
 
 
-def describe_judges(settings: JudgeSettings) -> list[dict[str, Any]]:
-    """The entries of judges.json; the first is the judge that decides."""
+def describe_judges(
+    settings: JudgeSettings, responses: Sequence[Response], base_of: Mapping[str, str], store: Path
+) -> list[dict[str, Any]]:
+    """The entries of judges.json; the first is the judge that decides. The arguments are those of `score_all`."""
     entries = [
-        {**judge.describe(), "dimensions": [asdict(one) for one in judge.protocol.dimensions]}
+        {
+            **judge.describe(responses, base_of, store),
+            "dimensions": [asdict(one) for one in judge.protocol.dimensions],
+        }
         for judge in (model_judges(settings) if asks_a_model(settings) else [])
     ]
     entries += [

@@ -18,7 +18,7 @@ class Price(BaseModel):
 
     input: float = Field(ge=0, description="for a million tokens of the prompt")
     output: float = Field(ge=0, description="for a million tokens of the reply")
-    currency: str = Field("USD", min_length=1, description="shown beside amounts, never converted (ours)")
+    currency: str = Field("USD", min_length=1, description="shown beside amounts, never converted")
     date: str = Field(
         min_length=4, description="the day on which you looked the price up, such as 2026-11-03"
     )
@@ -49,7 +49,7 @@ class OtherJudge(BaseModel):
 
     base_url: str = Field(description="its server; may be the first judge's")
     model: str = Field(min_length=1, description="its name there")
-    share: float = Field(0.1, gt=0, le=1, description="of the prompts, all answers to each (ours)")
+    share: float = Field(0.1, gt=0, le=1, description="of the prompts, all answers to each")
     api_key_env: str | None = Field(None, min_length=1)
     profile: Literal["auto", "dashscope", "openai", "plain"] | None = None
     temperature: float | None = Field(None, ge=0)
@@ -87,73 +87,72 @@ class JudgeSettings(BaseModel):
         "text",
         description=(
             "text: measures that need no judge, always made; microworld: its exact verifiers as well; likert-16, "
-            "hardened, pairwise or a YAML file: asked of a language model (ours)"
+            "hardened, pairwise or a YAML file: asked of a language model"
         ),
     )
     base_url: str | None = Field(
         None, description="an OpenAI-compatible server, such as http://127.0.0.1:8000/v1"
     )
     model: str | None = Field(
-        None, description="the judge's name at that server; a dated snapshot where there is one"
+        None,
+        description="the judge's name at that server; a dated snapshot where there is one (paper: Qwen3-Max)",
     )
     api_key_env: str = Field(
-        "JUDGE_API_KEY", min_length=1, description="the environment variable that holds the key (ours)"
+        "JUDGE_API_KEY", min_length=1, description="the environment variable that holds the key"
     )
     profile: Literal["auto", "dashscope", "openai", "plain"] = Field(
         "auto",
-        description="what the server's errors mean and whether it needs a key; auto: by its address (ours)",
+        description="what the server's errors mean and whether it needs a key; auto: by its address",
     )
-    temperature: float | None = Field(
-        0.0, ge=0, description="null sends none, for models that take none (ours)"
-    )
+    temperature: float | None = Field(0.0, ge=0, description="null sends none, for models that take none")
     max_tokens: int | None = Field(
         None,
         ge=1,
-        description="longest reply; null: the protocol's. A cut reply gets twice as much, once (ours)",
+        description="longest reply; null: the protocol's. A cut reply gets twice as much, once",
     )
     response_format: Literal["none", "json_object", "json_schema"] = Field(
-        "none", description="a JSON mode of the server; none leaves the prompt as published (ours)"
+        "none", description="a JSON mode of the server; none leaves the prompt as published"
     )
     extra_body: dict[str, Any] = Field(
         default_factory=dict,
-        description="further fields of the request, part of what identifies a judgement (ours)",
+        description="further fields of the request, part of what identifies a judgement",
     )
-    concurrency: int = Field(16, ge=1, description="most calls at one time (ours)")
+    concurrency: int = Field(16, ge=1, description="most calls at one time")
     requests_per_minute: float | None = Field(
-        None, gt=0, description="null: no limit; spread over the seconds of the minute (ours)"
+        None, gt=0, description="null: no limit; spread over the seconds of the minute"
     )
     tokens_per_minute: float | None = Field(
-        None, gt=0, description="of prompts and replies together; null: no limit (ours)"
+        None, gt=0, description="of prompts and replies together; null: no limit"
     )
-    repeats: int = Field(1, ge=1, description="how often a text is judged, for agreement with itself (ours)")
+    repeats: int = Field(1, ge=1, description="how often a text is judged, for agreement with itself")
     repeat_share: float = Field(
-        0.05, ge=0, le=1, description="share of the texts that `repeats` counts for, drawn by text (ours)"
+        0.05, ge=0, le=1, description="share of the texts that `repeats` counts for, drawn by text"
     )
-    timeout: float = Field(120.0, gt=0, description="seconds for one whole call (ours)")
-    tries: int = Field(6, ge=1, description="calls for one text that end in a passing error (ours)")
-    invalid_tries: int = Field(3, ge=1, description="replies for one text that break the protocol (ours)")
+    timeout: float = Field(120.0, gt=0, description="seconds for one whole call")
+    tries: int = Field(6, ge=1, description="calls for one text that end in a passing error")
+    invalid_tries: int = Field(3, ge=1, description="replies for one text that break the protocol")
     backoff: float = Field(
-        1.0, ge=0, description="seconds before a call is repeated, doubling up to a minute (ours)"
+        1.0, ge=0, description="seconds before a call is repeated, doubling up to a minute"
     )
     deadline: float = Field(
-        900.0, gt=0, description="seconds in which one text must be judged, waiting included (ours)"
+        900.0, gt=0, description="seconds in which one text must be judged, waiting included"
     )
-    max_failures: int = Field(25, ge=1, description="texts failing in a row that end the run (ours)")
+    max_failures: int = Field(25, ge=1, description="texts failing in a row that end the run")
     ask_again: list[AskAgain] = Field(
         ["invalid", "truncated", "failed"],
-        description="states that a later run asks again; moderation decides the same way twice (ours)",
+        description="states that a later run asks again; moderation decides the same way twice",
     )
-    price: Price | None = Field(None, description="for estimates and max_cost (ours)")
+    price: Price | None = Field(None, description="for estimates and max_cost")
     max_cost: float | None = Field(
-        None, ge=0, description="most that this judge may cost in one store, earlier runs included (ours)"
+        None, ge=0, description="most that this judge may cost in one store, earlier runs included"
     )
-    completion_window: str = Field("24h", description="of batches, as the server spells it (ours)")
+    completion_window: str = Field("24h", description="of batches, as the server spells it")
     others: list[OtherJudge] = Field(
-        default_factory=list, description="further models that judge a share, for agreement (ours)"
+        default_factory=list, description="further models that judge a share, for agreement"
     )
     labels: list[LabelTable] = Field(
         default_factory=list,
-        description="tables that people filled in, {table, key} each, for agreement (ours)",
+        description="tables that people filled in, {table, key} each, for agreement",
     )
 
     @field_validator("base_url")

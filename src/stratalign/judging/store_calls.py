@@ -6,6 +6,7 @@ Knows nothing of what a call decided.
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -91,6 +92,17 @@ class Calls:
             for part in in_parts(keys)
         ]
         return Used(*(sum(column) for column in zip(*parts, strict=True))) if parts else Used(0, 0, 0, 0, 0)
+
+    def models(self, keys: Sequence[str]) -> Counter[str | None]:
+        """How many replies for these judgements came from which model, as the server named it; None: it did not."""
+        found: Counter[str | None] = Counter()
+        for part in in_parts(keys):
+            marks = ",".join("?" * len(part))
+            query = (
+                f"SELECT model, count(*) FROM calls WHERE raw IS NOT NULL AND key IN ({marks}) GROUP BY model"
+            )
+            found.update(dict(self._db.execute(query, part).fetchall()))
+        return found
 
     def outcomes(self, keys: Sequence[str]) -> dict[str, list[str]]:
         """The outcomes of all calls for these judgements, in the order in which they ended."""

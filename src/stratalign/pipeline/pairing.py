@@ -54,7 +54,8 @@ from stratalign.records import (
 
 @dataclass(frozen=True)
 class PairsMade:
-    """What `pairs` wrote. `gaps` has for each dimension the means of chosen and of rejected, in the scores' units."""
+    """What `pairs` wrote. `gaps` has for each dimension the means of chosen and of rejected, in the scores' units;
+    `judges` are entries as those of judges.json."""
 
     file: Path
     target: str
@@ -64,6 +65,7 @@ class PairsMade:
     """Answers that ended by themselves, say something and are not the same as another."""
     pairs: int
     gaps: Mapping[str, tuple[float, float]]
+    judges: Sequence[Mapping[str, Any]] = ()
 
 
 def pairs(
@@ -136,7 +138,7 @@ def pairs(
         )
         for name in aim.homes
     }
-    return PairsMade(file, aim.target, len(prompts), len(answers), usable, len(lines), gaps)
+    return PairsMade(file, aim.target, len(prompts), len(answers), usable, len(lines), gaps, scored.judges)
 
 
 class _Aim(NamedTuple):

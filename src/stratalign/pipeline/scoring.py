@@ -156,7 +156,7 @@ def score_answers(
     """
     responses = [one for one in responses if one.run in seeds]
     scores = score_all(recipe.judge, responses, logprobs, seeds, base_of, store)
-    judges = describe_judges(recipe.judge)
+    judges = describe_judges(recipe.judge, responses, base_of, store)
     exchanges = [
         Exchange(asked[one.prompt_id].prompt, asked[one.prompt_id].kind, one.response) for one in responses
     ]

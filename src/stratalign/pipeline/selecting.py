@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -107,7 +108,7 @@ def check_records(
     """Refuse a record of the study's own that was made from another model or other training rows.
 
     A record from elsewhere is the user's own choice: it may be of other preferences on purpose. One that was made
-    without data is of any.
+    without data is of any, and one without a fingerprint is the user's own.
 
     Raises:
         UserError: a record is stale.
@@ -121,7 +122,7 @@ def check_records(
         file = own_record(by, folder, beside)
         if file is None:
             continue
-        stored = read_json(file)["fingerprint"]
+        stored = _record(file).get("fingerprint") or {}
         for key in wanted:
             if key in stored and stored[key] != wanted[key]:
                 other = (
@@ -183,12 +184,25 @@ def _check_kind(by: str, file: Path) -> None:
 
 
 def _record(file: Path) -> dict[str, Any]:
-    """A record as a diagnosis wrote it.
+    """A record, as a diagnosis or the user wrote it: an object with `scores`, signal -> module -> number.
 
     Raises:
-        UserError: the file is no record of a diagnosis.
+        UserError: the file is not a record.
     """
-    record: Any = read_json(file)
-    if not isinstance(record, dict) or not {"kind", "fingerprint", "scores"} <= set(record):
-        raise UserError(f"{file} is no record of a diagnosis. Give one that `stratalign diagnose` wrote.")
+    read: Any = read_json(file)
+    record: dict[str, Any] = read if isinstance(read, dict) else {}
+    scores = record.get("scores")
+    if not isinstance(scores, dict):
+        raise UserError(
+            f"{file} is not a record: it has no `scores`. Give one that `stratalign diagnose` wrote, or write "
+            '{"scores": {SIGNAL: {MODULE: NUMBER, ...}}}.'
+        )
+    for signal, numbers in scores.items():
+        if not isinstance(numbers, dict):
+            raise UserError(
+                f"{file}: scores.{signal} must have a number for each module, got {type(numbers).__name__}."
+            )
+        for module, value in numbers.items():
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+                raise UserError(f"{file}: scores.{signal}.{module} must be a finite number, got {value!r}.")
     return record

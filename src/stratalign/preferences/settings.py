@@ -20,14 +20,15 @@ class PreferenceSettings(BaseModel):
     source: str = Field(
         min_length=1,
         description="A .jsonl, .jsonl.gz or .parquet file, a folder written by datasets' save_to_disk, "
-        "a dataset's hub id (owner/name), or a set of the micro-world such as microworld:fluency.",
+        "a dataset's hub id (owner/name), or a set of the micro-world such as microworld:fluency. "
+        "(paper: Anthropic/hh-rlhf)",
     )
     subset: str | None = Field(
         None, description="The configuration of a hub dataset, where it has several. For hub ids only."
     )
     split: str = Field(
         "train",
-        description="The split of a hub dataset or of a folder of splits to read; a file has none. (ours)",
+        description="The split of a hub dataset or of a folder of splits to read; a file has none.",
     )
     revision: str | None = Field(
         None,
@@ -36,36 +37,34 @@ class PreferenceSettings(BaseModel):
     train: Annotated[int, Field(ge=1)] | Literal["all"] = Field(
         10_000,
         description="Pairs to train on, or `all` that remain after the held-out and validation pairs. "
-        "10,000 is the paper's.",
+        "(paper: 10,000)",
     )
-    validation: int = Field(
-        200, ge=0, description="Pairs for tuning and stopping; never for the verdict. (ours)"
-    )
+    validation: int = Field(200, ge=0, description="Pairs for tuning and stopping; never for the verdict.")
     held_out: int = Field(
         1000,
         ge=0,
-        description="Pairs that only the verdict sees. 1,000 is the paper's number of test prompts.",
+        description="Pairs that only the verdict sees. (paper: 1,000)",
     )
-    seed: int = Field(42, description="Decides which clusters of pairs go where. 42 is the paper's.")
+    seed: int = Field(42, description="Decides which clusters of pairs go where. (paper: 42, for data)")
     objective: list[str] = Field(
         ["Overall"],
         min_length=1,
         description="The judged dimensions that these preferences are meant to move; a loss elsewhere is the "
-        "alignment tax. (ours)",
+        "alignment tax.",
     )
     max_bad: float = Field(
-        0.05, ge=0, le=1, description="The largest share of unusable rows that is accepted, 0 to 1. (ours)"
+        0.05, ge=0, le=1, description="The largest share of unusable rows that is accepted, 0 to 1."
     )
     format: Format = Field(
         "auto",
         description="The rows' form: text (prompt, chosen, rejected), messages (lists of role and content), "
         "transcript (chosen and rejected each hold the whole Human/Assistant dialogue), or auto: told from "
-        "each row. Rows for the loss sft may have a response in place of chosen and rejected. (ours)",
+        "each row. Rows for the loss sft may have a response in place of chosen and rejected.",
     )
     template: Template = Field(
         "raw",
         description="raw: texts and transcripts are tokenised as they are. chat: they are turned into messages "
-        "and rendered with the model's chat template. Messages always are. (ours)",
+        "and rendered with the model's chat template. Messages always are.",
     )
 
     @model_validator(mode="before")

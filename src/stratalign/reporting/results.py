@@ -63,6 +63,7 @@ from stratalign.reporting.findings.roles import Role, condition_roles
 from stratalign.reporting.findings.runs import RunResult, mean_scores, ordered_runs, run_result
 from stratalign.reporting.findings.states import RunStates, run_states
 from stratalign.reporting.inputs import StudyRecords
+from stratalign.reporting.judge_replies import JudgeReplies, judge_replies
 
 
 @dataclass(frozen=True)
@@ -96,8 +97,9 @@ class Results:
     contrasts at equal length and at equal KL to base, `seeds` those over seeds, `categories` those of means over
     dimensions; `states` counts what became of each run's answers; `agreement` holds the deciding judge against
     itself, further judges and people, `spread` how much of its scale it uses; `warnings` are what judges.json says
-    against its judges; `selectors` holds those of the recipe at equal budget; `profile` is what the recipe's
-    `profile` and `boundaries` showed; `tuning` is tuning.json, empty where nothing is tuned.
+    against its judges, `judge_replies` which models answered when they were asked; `selectors` holds those of the
+    recipe at equal budget; `profile` is what the recipe's `profile` and `boundaries` showed; `tuning` is tuning.json,
+    empty where nothing is tuned.
     """
 
     study: Study
@@ -125,6 +127,7 @@ class Results:
     agreement: tuple[Agreed, ...]
     spread: tuple[DimensionSpread, ...]
     warnings: tuple[str, ...]
+    judge_replies: tuple[JudgeReplies, ...]
     selectors: tuple[Contest, ...]
     profile: Profile | None
     tuning: Mapping[str, Any] = field(default_factory=dict)
@@ -219,6 +222,7 @@ def summarise(records: StudyRecords) -> Results:
         agreement=agreements(every.scores, every.judges, judged),
         spread=dimension_spreads(score_grid(records.scores, of_judge)),
         warnings=tuple(dict.fromkeys(str(one["warning"]) for one in every.judges if one.get("warning"))),
+        judge_replies=judge_replies(every.judges),
         tuning=records.tuning,
         selectors=selector_contests(records, table, evidence.objective, roles, full),
         profile=layer_profile(records, table, evidence),

@@ -16,7 +16,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from stratalign.dotted import import_function
+from stratalign.dotted import call_function, import_function, returned_by
 from stratalign.errors import UserError, unknown_name
 from stratalign.records import Dimension, file_digest
 from stratalign.scorers.scorer import Exchange, Scorer, Values
@@ -40,14 +40,10 @@ def own_scorer(settings: ScorerSettings) -> Scorer:
 
     def score(exchanges: Sequence[Exchange]) -> Values:
         prompts, responses = [one.asked for one in exchanges], [one.response for one in exchanges]
-        try:
-            returned = function(prompts, responses)
-        except Exception as error:
-            raise UserError(
-                f"The scorer {path!r} raised {type(error).__name__}: {error}. Mend the function; what it scored "
-                "before is kept."
-            ) from error
-        return _checked(returned, path, len(exchanges), declared)
+        advice = "; what it scored before is kept"
+        returned = call_function("scorer", path, function, prompts, responses, advice=advice)
+        with returned_by(function):
+            return _checked(returned, path, len(exchanges), declared)
 
     identity = {"function": path, "source": _source_digest(function)}
     return Scorer(settings.called, identity, declared, score)
@@ -138,10 +134,17 @@ def _numbers(values: object, who: str, count: int) -> list[float | None]:
         )
     found: list[float | None] = []
     for place, value in enumerate(values):
-        if value is not None and (not isinstance(value, numbers.Real) or not math.isfinite(value)):
+        if value is not None and not _finite(value):
             raise UserError(
                 f"The scorer {who} returned {value!r} for response {place + 1} of {count}. Return a finite number, or "
                 "None where there is no value."
             )
         found.append(None if value is None else float(value))
     return found
+
+
+def _finite(value: object) -> bool:
+    try:
+        return isinstance(value, numbers.Real) and math.isfinite(value)
+    except OverflowError:  # a whole number beyond any float
+        return False

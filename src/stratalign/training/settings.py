@@ -1,6 +1,6 @@
-"""Training settings: the paper's defaults, and what a condition may override.
+"""Training settings, and what a condition may override.
 
-Defaults are Table 5 of Hierarchical Alignment v2 unless the description says "(ours)".
+Where Table 5 of Hierarchical Alignment v2 gives a value, the description names it.
 """
 
 from __future__ import annotations
@@ -37,74 +37,73 @@ class TrainingSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     learning_rate: float | dict[str, float] = Field(
-        1e-5, description="peak rate; or one for each block trained"
+        1e-5, description="peak rate; or one for each block trained (paper: 1e-5)"
     )
-    schedule: Literal["linear", "cosine", "constant"] = Field(
-        "linear", description="decay over all steps (ours)"
+    schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="decay over all steps")
+    warmup: float = Field(0, ge=0, description="steps, or a share of all steps when below 1")
+    clip: float | None = Field(1.0, gt=0, description="largest gradient norm of a run; null: no clipping")
+    weight_decay: float = Field(0.01, ge=0, description="AdamW's (paper: 0.01)")
+    betas: tuple[float, float] = Field(
+        (0.9, 0.999), description="AdamW's beta_1 and beta_2 (paper: 0.9, 0.999)"
     )
-    warmup: float = Field(0, ge=0, description="steps, or a share of all steps when below 1 (ours)")
-    clip: float | None = Field(
-        1.0, gt=0, description="largest gradient norm of a run; null: no clipping (ours)"
-    )
-    weight_decay: float = Field(0.01, ge=0)
-    betas: tuple[float, float] = Field((0.9, 0.999), description="AdamW's beta_1 and beta_2")
     beta: float = Field(
         0.1,
         gt=0,
         allow_inf_nan=False,
-        description="beta of the loss; simpo and sigmoid_norm take means over tokens and want larger values, such as 2",
+        description="beta of the loss (paper: 0.1); simpo and sigmoid_norm take means over tokens and want larger "
+        "values, such as 2",
     )
     loss: str = Field(
         "sigmoid",
-        description="sigmoid is DPO; `stratalign list losses` says them all; sft trains on chosen alone",
+        description="sigmoid is DPO (paper: DPO); `stratalign list losses` says them all; sft trains on chosen alone",
     )
     label_smoothing: float = Field(
         0.0,
         ge=0,
         lt=0.5,
-        description="for sigmoid and robust: share of pairs whose labels are taken to be exchanged (ours)",
+        description="for sigmoid and robust: share of pairs whose labels are taken to be exchanged",
     )
     simpo_gamma: float = Field(
-        0.5, ge=0, allow_inf_nan=False, description="for simpo: the margin that it asks for (ours)"
+        0.5, ge=0, allow_inf_nan=False, description="for simpo: the margin that it asks for"
     )
     nll: float = Field(
         0.0,
         ge=0,
         allow_inf_nan=False,
-        description="weight of the chosen response's negative log-likelihood per token beside a preference loss (ours)",
+        description="weight of the chosen response's negative log-likelihood per token beside a preference loss",
     )
-    batch_size: int = Field(6, ge=1, description="pairs in a micro-batch, over all devices together")
-    gradient_accumulation: int = Field(4, ge=1, description="micro-batches in an optimizer step")
-    epochs: int = Field(1, ge=1)
-    rank: int = Field(16, ge=1)
+    batch_size: int = Field(
+        6, ge=1, description="pairs in a micro-batch, over all devices together (paper: 6)"
+    )
+    gradient_accumulation: int = Field(4, ge=1, description="micro-batches in an optimizer step (paper: 4)")
+    epochs: int = Field(1, ge=1, description="passes over the training pairs (paper: 1)")
+    rank: int = Field(16, ge=1, description="LoRA's rank (paper: 16)")
     alpha: float = Field(
-        32, gt=0, description="LoRA's alpha; a condition that changes rank alone keeps alpha / rank"
+        32,
+        gt=0,
+        description="LoRA's alpha (paper: 32); a condition that changes rank alone keeps alpha / rank",
     )
-    dropout: float = Field(
-        0.0, ge=0, lt=1, description="LoRA dropout; the paper lists 0.05, stock TRL sets 0 (ours)"
-    )
+    dropout: float = Field(0.0, ge=0, lt=1, description="LoRA dropout; 0 as stock TRL sets it (paper: 0.05)")
     targets: list[str] = Field(
         list(DEFAULT_TARGETS),
-        description="modules with adapters, by name; attention: its projections, whatever their names (as these four "
-        "are taken where a model has other names); linear: all",
+        description="modules with adapters, by name (paper: q_proj, k_proj, v_proj, o_proj); attention: its "
+        "projections, whatever their names (as these four are taken where a model has other names); linear: all",
     )
-    max_length: int = Field(2048, ge=2, description="tokens of prompt and response together")
-    on_long: Literal["drop", "truncate"] = Field(
-        "drop", description="longer pairs: drop and count, or cut (ours)"
-    )
+    max_length: int = Field(2048, ge=2, description="tokens of prompt and response together (paper: 2048)")
+    on_long: Literal["drop", "truncate"] = Field("drop", description="longer pairs: drop and count, or cut")
     precision: Literal["auto", "float32", "bfloat16", "float64"] = Field(
-        "auto", description="of the base; auto is bfloat16 on a GPU, float32 on a CPU"
+        "auto", description="of the base; auto is bfloat16 on a GPU, float32 on a CPU (paper: bfloat16)"
     )
     checkpointing: bool | Literal["auto"] = Field(
-        "auto", description="recompute activations; auto: only where memory needs it"
+        "auto", description="recompute activations; auto: only where memory needs it (paper: always)"
     )
     reference: Literal["auto", "pass", "stored"] = Field(
         "auto",
         description="reference log-probabilities: from every base pass, or computed once and stored for other "
-        "studies; auto: stored from three epochs on (ours)",
+        "studies; auto: stored from three epochs on",
     )
     checkpoint_every: int | Literal["auto"] = Field(
-        "auto", description="steps between checkpoints; auto keeps them under 1 % of the time (ours)"
+        "auto", description="steps between checkpoints; auto keeps them under 1 % of the time"
     )
 
     @field_validator("targets", mode="before")

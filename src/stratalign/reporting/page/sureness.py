@@ -44,6 +44,7 @@ def how_sure(results: Results) -> tuple[Part, ...]:
         _seeds(results),
         _equal_length(results),
         _matched(results),
+        _replies(results),
         _agreement(results),
         _spread(results),
         _halo(results),
@@ -294,6 +295,11 @@ def _matched(results: Results) -> Part | None:
         ),
         note=ASSUMPTION,
     )  # fmt: skip
+
+
+def _replies(results: Results) -> Part | None:
+    rows = results.judge_replies
+    return Part("replies", "Which model judged?", tuple(one.words for one in rows)) if rows else None
 
 
 def _agreement(results: Results) -> Part | None:

@@ -30,6 +30,7 @@ CATALOGUE: dict[str, Callable[[Case], Signature | None]] = {
     "KL explosion": of_answers.far_from_base,
     "ceiling": of_scores.ceiling,
     "missing scores": of_scores.missing_scores,
+    "another model judged": of_scores.another_model_judged,
 }
 """In the order in which to read them: what takes every other answer away comes first."""
 

@@ -142,6 +142,23 @@ def missing_scores(case: Case) -> Signature | None:
     )
 
 
+def another_model_judged(case: Case) -> Signature | None:
+    """The judge's server named another model in its replies than the one that was asked, or several snapshots."""
+    seen = [one.words for one in case.results.judge_replies if not one.as_asked]
+    if not seen:
+        return None
+    return Signature(
+        "another model judged",
+        "The judge's replies name other models than the one that was asked",
+        " ".join(seen),
+        "A router or a fallback at the server replaced the judge, an alias moved on to another snapshot, or the "
+        "server calls the same model by another name. Scores of different models do not compare.",
+        "What the server runs under these names. If it is not one model, have the server keep to one, and move "
+        "judgements.sqlite away so that every answer is judged again.",
+        study_command({}, verb="judge"),
+    )
+
+
 def alignment_tax(case: Case) -> Signature | None:
     """The objective rises and something else surely falls (Hierarchical Alignment v2, Figure 1)."""
     seen, runs = [], []
