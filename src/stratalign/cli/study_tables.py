@@ -49,7 +49,8 @@ def results(found: Mapping[str, Any]) -> None:
     ]
     tied = [row for row in rows if row["n"] and row["wins"] == row["losses"] == 0]
     shown = [row for row in rows if row not in tied]
-    objective = {one["dimension"] for one in found["conclusions"]["winner"]}
+    decided = {one["dimension"] for one in found["conclusions"]["winner"]}
+    objective = decided or {row["dimension"] for row in rows}
     if found.get("took_hold"):
         _took_hold(found, together)
     if shown:
@@ -94,7 +95,7 @@ def _took_hold(found: Mapping[str, Any], together: set[str]) -> None:
             _p_value(row),
             _mean([(run["held_out_accuracy"] or {}).get("mean") for run in own], "{:.2f}"),
             _mean([(run["kl_to_base"] or {}).get("mean") for run in own], "{:.2f}"),
-            _mean([run["same_as_base"] for run in own], "{:.0%}"),
+            _mean([run["same_as_base"] for run in own], "{:.1%}"),
         )
     console.print(shown)
     say("accuracy: held-out pairs ranked right, not tested; KL: nats per answer; same: equal to base's")
