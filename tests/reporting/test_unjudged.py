@@ -196,6 +196,7 @@ def test_answers_that_all_equal_bases_are_said_to_before_anyone_pays_a_judge(tmp
         "All answers of full, mid and local equal base's, letter by letter: on these prompts a judge would find "
         "nothing to compare. Train at a higher learning rate, or longer, first."
     ) in found["words"]
+    assert found["words"][-1].startswith("Once answers differ, let a language model judge them")
 
 
 def test_how_far_each_run_is_from_base_is_said_of_all_of_them(tmp_path: Path) -> None:

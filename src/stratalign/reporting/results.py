@@ -142,6 +142,12 @@ class Results:
         return frozenset(role.condition for role in self.roles if role.aside)
 
     @property
+    def objective(self) -> tuple[str, ...]:
+        """The dimensions that the conclusions are of: what the recipe names, or what stands in; what the recipe names
+        where nothing is concluded."""
+        return tuple(one.dimension for one in self.conclusions.winner) or self.study.objective
+
+    @property
     def protocols(self) -> tuple[Judged, ...]:
         """Every judge and protocol that has measures, the judged one first."""
         return tuple(dict.fromkeys(Judged(*measure.key[:2]) for measure in self.measures))

@@ -53,7 +53,7 @@ def choose(evidence: Evidence, runs: Sequence[RunResult]) -> Choice:
     rest.sort(key=lambda name: _strength(evidence, name), reverse=True)
     others = [name for name in judged if name not in gaining]
     others.sort(key=lambda name: (_loses(evidence, name), *(-part for part in _strength(evidence, name))))
-    reasons = [(name, _beside(evidence, name, strongest)) for name in alike[1:]]
+    reasons = [(name, _dearer(evidence, name, alike[0])) for name in alike[1:]]
     reasons += [(name, f"does better than base, but loses to {strongest} head to head") for name in rest]
     reasons += [
         (
@@ -94,13 +94,15 @@ def _beaten(evidence: Evidence, condition: str, by: str) -> bool:
     return any(side.losses or any(one.verdict == "worse" for one in side.unsure) for side in sides)
 
 
-def _beside(evidence: Evidence, condition: str, strongest: str) -> str:
-    """Why a condition that nothing puts below the strongest stands below a cheaper one."""
-    if condition == strongest:
-        return "has the largest gain, but is not the cheapest by the rule"
-    if any(any(evidence.head_to_head(condition, [strongest], measure)) for measure in evidence.objective):
-        return f"no interval head to head puts it below {strongest}, but it is not the cheapest by the rule"
-    return f"not compared head to head with {strongest}"
+def compared(evidence: Evidence, condition: str, other: str) -> bool:
+    """Whether there is a contrast between the two on anything that the preferences are meant to move."""
+    return any(any(evidence.head_to_head(condition, [other], measure)) for measure in evidence.objective)
+
+
+def _dearer(evidence: Evidence, condition: str, chosen: str) -> str:
+    """Why a condition that the strongest does not beat stands below `chosen`."""
+    why = f"does better than base, but is not as cheap as {chosen} by the rule"
+    return why if compared(evidence, condition, chosen) else f"{why}; not compared with it head to head"
 
 
 def _cost(evidence: Evidence, runs: Sequence[RunResult], condition: str) -> tuple[float, ...]:

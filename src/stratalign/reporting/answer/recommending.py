@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stratalign.blocks import single_modules
-from stratalign.reporting.answer.choosing import RULE, Choice, choose, objective_gains
+from stratalign.reporting.answer.choosing import RULE, Choice, choose, compared, objective_gains
 from stratalign.reporting.answer.peft_config import peft_config
 from stratalign.reporting.answer.reach import Reach, reach
 from stratalign.reporting.answer.recommendation import (
@@ -182,8 +182,8 @@ def _words(
     evidence: Evidence,
 ) -> tuple[str, ...]:
     found = []
-    if len(choice.alike) > 1:
-        rest = [name for name in choice.alike if name != condition]
+    rest = [name for name in choice.alike if name != condition and compared(evidence, condition, name)]
+    if rest:
         stronger = f" {choice.strongest} has the largest gain." if choice.strongest in rest else ""
         found.append(
             f"{condition} cannot be told from {listed(rest, 'or')} after correction, and is chosen as the cheapest: "

@@ -17,8 +17,8 @@ JUDGE = {
     "judge.model": "my-judge",
 }
 NAME_A_JUDGE = (
-    "For a verdict, let a language model judge the answers: put its server's address and its name into the command "
-    "below, which continues this study and trains nothing anew. Or name a scorer of your own (docs/scorers.md)."
+    "let a language model judge {them}: put its server's address and its name into the command below, which continues "
+    "this study and trains nothing anew. Or name a scorer of your own (docs/scorers.md)."
 )
 
 
@@ -37,7 +37,10 @@ def unjudged(records: StudyRecords, held: TookHold) -> tuple[str, tuple[str, ...
         )
         after = study_command({"preferences.objective": dimensions[:1]})
     else:
-        line, how = "No verdict: the answers have not been judged.", NAME_A_JUDGE
+        line = "No verdict: the answers have not been judged."
+        same = {*held.above, *held.below, *held.unsure} <= {*held.unchanged}
+        when, them = ("Once answers differ", "them") if same else ("For a verdict", "the answers")
+        how = f"{when}, {NAME_A_JUDGE.format(them=them)}"
         other = [name for name in named if name.casefold() != OVERALL.casefold()]
         after = study_command({**JUDGE, **({"preferences.objective": [OVERALL]} if other else {})})
     return f"{line} {held.line}".rstrip(), (*held.words, how), (after,)

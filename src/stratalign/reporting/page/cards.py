@@ -168,7 +168,7 @@ def _measured(one: Contrast) -> str:
 def _rows(results: Results, run: RunResult) -> Sequence[Contrast]:
     """Of the condition, all seeds stacked, under the protocol that decides; the objective first."""
     measures = [one for one in results.measures if one.key[:2] == results.judged]
-    meant = {one.key for one in objective_measures(measures, results.study.objective)}
+    meant = {one.key for one in objective_measures(measures, results.objective)}
     rows = [
         one
         for one in results.comparisons
