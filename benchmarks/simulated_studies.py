@@ -215,7 +215,7 @@ def recommended(table: ScoreTable) -> Choice:
     """What a report recommends from these scores."""
     order = [BASE, *(name for name in CANDIDATES if name in table.cells[JUDGE])]
     compared = correct_against_base(
-        compare_with_base(table, order, [MEASURE]), {JUDGE}, {MEASURE.key}, apart={}
+        compare_with_base(table, order, [MEASURE]), {MEASURE.key}, {MEASURE.key}, apart={}
     )
     pairs = correct_pairs(compare_pairs(table, order, [MEASURE]))
     roles = [Role(name, "base" if name == BASE else "trained") for name in order]
@@ -312,8 +312,8 @@ def _run(name: str) -> RunResult:
 
 _RUN = RunResult(
     run="", condition="", seed=0, labels="given", layers=(), targets=(), rank=16, alpha=32.0, parameters=None, steps=1,
-    final_loss=None, final_margin=None, final_accuracy=None, held_out_accuracy=None, kl_to_base=None, proven=True,
-    means=(),
+    final_loss=None, final_margin=None, final_accuracy=None, held_out_accuracy=None, kl_to_base=None, same_as_base=None,
+    proven=True, means=(),
 )  # fmt: skip
 
 if __name__ == "__main__":

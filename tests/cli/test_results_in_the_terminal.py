@@ -30,7 +30,12 @@ FOUND = {
     "tax_in_words": [f"mid: {'no tax ' * 9}; unsure: \u22120.15 [\u22120.29, \u22120.01]."],
     "conclusions": {
         "note": None,
-        "winner": [{"words": "Training mid suffices to do better than base on claim_accuracy. " * 3}],
+        "winner": [
+            {
+                "dimension": "claim_accuracy",
+                "words": "Training mid suffices to do better than base on claim_accuracy. " * 3,
+            }
+        ],
     },
 }  # fmt: skip
 
@@ -92,11 +97,67 @@ def test_other_dimensions_stand_beside_each_other_marked_by_how_sure_they_are(ca
     ]
 
 
-def test_without_an_objective_that_was_judged_every_dimension_has_its_interval(capsys):
+def test_dimensions_that_stand_in_for_the_objective_have_their_intervals_and_the_others_stand_below(capsys):
     found = FOUND | {"study": {"objective": ["Overall"]}}
+    lines = printed(found, capsys)
+    assert lines[2].split()[:2] == ["mid", "claim_accuracy"]
+    assert lines[3].split() == ["elsewhere", "coherence"]
+
+
+def test_where_nothing_is_concluded_every_dimension_has_its_interval(capsys):
+    found = FOUND | {"conclusions": {"note": "No answer yet.", "winner": []}}
     lines = printed(found, capsys)
     assert [line.split()[1] for line in lines[2:4]] == ["coherence", "claim_accuracy"]
     assert not any(line.startswith("elsewhere") for line in lines)
+
+
+def test_without_a_judge_the_margin_is_tested_and_what_was_measured_stands_beside_it(capsys):
+    def margin(condition, **changes):
+        text = {
+            "judge": "text",
+            "protocol": "text",
+            "better": None,
+            "family": "primary",
+            "dimension": "margin",
+        }
+        return contrast(condition, **(text | changes))
+
+    def run(condition, accuracy, kl, same):
+        return {
+            "condition": condition,
+            "held_out_accuracy": accuracy and {"mean": accuracy},
+            "kl_to_base": kl and {"mean": kl},
+            "same_as_base": same,
+        }
+
+    found = FOUND | {
+        "judged": None,
+        "comparisons": [
+            margin("mid", p_holm=0.0004),
+            margin("mid", dimension="preference_accuracy", family=None, p_holm=None),
+        ],
+        "runs": [run("base", None, None, None), run("mid", 0.6, 1.5, 0.25), run("mid", 0.8, 2.5, 0.75)],
+        "took_hold": {"what": "the margin of held-out pairs", "measures": ["margin"]},
+        "conclusions": {"note": "The answers have not been judged.", "winner": []},
+        "tax_in_words": [],
+        "controls_in_words": [],
+    }
+    lines = printed(found, capsys)
+    assert lines[0] == "No judge; the margin of held-out pairs against base, paired by row, clustered:"
+    # Two runs of mid: accuracy 0.7, KL 2, half of the answers as base's, on average.
+    assert lines[2].split() == [
+        "mid",
+        "margin",
+        "+0.15",
+        "[+0.02,",
+        "+0.28]",
+        "<0.001",
+        "0.70",
+        "2.00",
+        "50.0%",
+    ]
+    assert len(lines) == 4
+    assert not any(word in " ".join(lines) for word in ("Winner", "better", "suffices", "Tax"))
 
 
 def test_nine_long_names_fit_in_100_columns(capsys):

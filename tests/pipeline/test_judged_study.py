@@ -121,6 +121,21 @@ def test_pairs_tell_which_models_answered(judged, recipe, tmp_path, capsys) -> N
     assert told in capsys.readouterr().out.splitlines()
 
 
+def test_an_objective_that_names_a_text_measure_does_not_set_the_judge_aside(judged, tmp_path) -> None:
+    with FakeServer() as server:
+        asked = judged(server)
+        meant = asked.preferences.model_copy(update={"objective": ["margin"]})
+        folder = sa.study(asked.model_copy(update={"preferences": meant}), out=tmp_path / "out")
+    judges = json.loads(folder.judges.read_text())["judges"]
+    assert [one["judge"] for one in judges] == ["fake-judge", "text"]
+    results = json.loads(folder.results.read_text())
+    assert (results["judged"]["protocol"], results["took_hold"]) == ("three", None)
+    # The protocol's first two dimensions stand in, against base; one candidate has no one to be held against.
+    standing = [one["dimension"] for one in results["conclusions"]["winner"]]
+    assert standing == list(NAMES[:2])
+    assert {one["dimension"] for one in results["comparisons"] if one["family"] == "primary"} == {*standing}
+
+
 def test_both_orders_are_asked_and_base_ties_with_itself(judged, tmp_path) -> None:
     with FakeServer() as server:
         folder = sa.judge(judged(server, "pairs"), out=tmp_path / "out")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from answered_studies import ALL, FEW, HALF, MOST, NONE, answered_study
 from fake_studies import score
 
-from stratalign.records import StudyFolder, read_json, write_json, write_scores
+from stratalign.records import StudyFolder, read_json, read_scores, write_json, write_scores
 from stratalign.reporting import report
 
 
@@ -100,6 +101,19 @@ def test_a_condition_that_is_beaten_head_to_head_is_not_recommended(tmp_path: Pa
         "mid",
         "does better than base, but loses to full head to head",
     )
+
+
+def test_conditions_that_were_never_compared_are_not_said_to_be_alike(tmp_path: Path) -> None:
+    # full was answered under seed 0 and mid under seed 1, so that no row has both; base's answers serve either.
+    study = StudyFolder(answered_study(tmp_path, {"full": {"fluency": ALL}, "mid": {"fluency": ALL}}))
+    rows = [replace(one, seed=int(one.run == "mid")) for one in read_scores(study.scores)]
+    write_scores(study.scores, rows)
+    found = answer_of(tmp_path)
+    assert read_json(study.results)["pairs"] == []
+    (other,) = found["alternatives"]
+    assert (found["train"]["condition"], other["condition"]) == ("full", "mid")
+    assert other["words"] == "does better than base and is cheaper; not shown to be as good as full"
+    assert found["words"][0] == "mid is cheaper, and was not compared with full head to head."
 
 
 def test_of_equals_one_that_pays_no_tax_comes_first(tmp_path: Path) -> None:

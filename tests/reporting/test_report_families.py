@@ -45,17 +45,31 @@ def test_what_the_preferences_are_meant_to_move_does_not_pay_for_the_rest(tmp_pa
     }
 
 
-def test_without_a_judged_objective_all_contrasts_with_base_are_one_family(tmp_path: Path) -> None:
+def test_what_stands_in_for_an_objective_that_was_not_judged_is_tested_as_an_objective_is(
+    tmp_path: Path,
+) -> None:
     results = signed_study(
         tmp_path,
-        {"mid": {"fluency": 1, "coherence": MOSTLY_LOST}, "full": {}},
+        {"mid": {"fluency": 1, "coherence": MOSTLY_LOST, "grammar": 1}, "full": {}},
         "preferences: {objective: [Overall]}\n",
-    )
+        fluency="higher", coherence="higher", grammar="higher",
+    )  # fmt: skip
     found = {(one.condition, one.dimension): one for one in results.comparisons}
-    # Four tests, p 0.0005, 0.039, 1, 1 with factors 4, 3, 2, 1.
+    # The first two dimensions stand in: four tests, p 0.0005, 0.039, 1, 1 with factors 4, 3, 2, 1. The third is a
+    # family of two: p 0.0005 and 1.
     assert found["mid", "fluency"].p_holm == pytest.approx(4 * ALL)
     assert found["mid", "coherence"].p_holm == pytest.approx(3 * LOST)
-    assert {one.family for one in results.comparisons} == {"against base"}
+    assert found["mid", "grammar"].p_holm == pytest.approx(2 * ALL)
+    assert [found["mid", name].family for name in ("fluency", "coherence", "grammar")] == [
+        "primary", "primary", "against base",
+    ]  # fmt: skip
+    # Head to head on the same two, on which the conclusions are drawn: two tests, p 0.0005 and 0.039.
+    pairs = {one.dimension: one for one in results.pairs}
+    assert [(name, one.p_holm) for name, one in pairs.items()] == [
+        ("fluency", pytest.approx(2 * ALL)), ("coherence", pytest.approx(LOST)),
+    ]  # fmt: skip
+    assert [one.dimension for one in results.conclusions.winner] == ["fluency", "coherence"]
+    assert results.conclusions.winner[0].words.endswith("Head to head, mid beats full.")
 
 
 def test_what_was_smallest_detectable_is_larger_after_the_correction(tmp_path: Path) -> None:
@@ -108,12 +122,6 @@ def test_pairs_are_compared_over_the_seeds_that_both_have(tmp_path: Path) -> Non
     assert (pair.n, pair.missing, pair.p_value) == (12, 0, ALL)
 
 
-def test_without_a_named_objective_there_are_no_pairs(tmp_path: Path) -> None:
-    assert (
-        signed_study(tmp_path, {"mid": {}, "full": {}}, "preferences: {objective: [Overall]}\n").pairs == ()
-    )
-
-
 def test_the_first_protocol_of_the_judges_is_the_judged_one(tmp_path: Path) -> None:
     results = summarise(read_study(controlled_study(tmp_path)))
     assert results.judged == ("microworld", "microworld")
@@ -138,18 +146,16 @@ def test_the_first_protocol_of_the_judges_is_the_judged_one(tmp_path: Path) -> N
     assert {one.protocol for one in results.pairs} == {"microworld"}
 
 
-def test_with_text_alone_that_is_the_judged_one(tmp_path: Path) -> None:
+def test_measures_of_text_alone_judge_nothing(tmp_path: Path) -> None:
     study = StudyFolder(controlled_study(tmp_path))
     listed = json.loads(study.judges.read_text())["judges"]
-    write_json(study.judges, {"judges": listed[1:]})
+    write_json(study.judges, {"judges": [listed[1] | {"kind": "measures"}]})
     write_scores(study.scores, [one for one in read_scores(study.scores) if one.protocol == "text"])
     results = summarise(read_study(tmp_path))
-    assert results.judged == ("text", "text")
-    assert {one.family for one in results.comparisons if one.better} == {
-        "against base",
-        "controls elsewhere",
-        "null controls",
-    }
+    assert results.judged is None
+    # There is no margin, so nothing is tested; the directions that judges.json gives count for nothing.
+    assert {one.family for one in results.comparisons} == {None}
+    assert (results.pairs, results.conclusions.winner, results.tax_in_words) == ((), (), ())
 
 
 def test_results_and_tables_carry_the_tests(tmp_path: Path) -> None:

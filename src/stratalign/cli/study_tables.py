@@ -49,13 +49,14 @@ def results(found: Mapping[str, Any]) -> None:
     ]
     tied = [row for row in rows if row["n"] and row["wins"] == row["losses"] == 0]
     shown = [row for row in rows if row not in tied]
-    objective = {name.casefold() for name in found["study"]["objective"]}
-    if not objective & {row["dimension"].casefold() for row in rows}:
-        objective = {row["dimension"].casefold() for row in rows}
+    decided = {one["dimension"] for one in found["conclusions"]["winner"]}
+    objective = decided or {row["dimension"] for row in rows}
+    if found.get("took_hold"):
+        _took_hold(found, together)
     if shown:
         say(f"Against base, judged by {judged['protocol']}, paired by prompt, clustered:")
-        _intervals([row for row in shown if row["dimension"].casefold() in objective])
-        _elsewhere([row for row in shown if row["dimension"].casefold() not in objective])
+        _intervals([row for row in shown if row["dimension"] in objective])
+        _elsewhere([row for row in shown if row["dimension"] not in objective])
     if together:
         say(f"{len(together)} more (random draws, windows, shifted blocks) are told together below.")
     for dimension in dict.fromkeys(row["dimension"] for row in tied):
@@ -74,6 +75,41 @@ def results(found: Mapping[str, Any]) -> None:
         paragraph(f"Tuned on validation: {tuned_in_words(name, one)}")
 
 
+def _took_hold(found: Mapping[str, Any], together: set[str]) -> None:
+    """Without a judge: the tests of held-out rows against base, and how far the answers are from base's."""
+    say(f"No judge; {found['took_hold']['what']} against base, paired by row, clustered:")
+    shown = table(
+        "condition", "measure", "net win rate", "95 % interval", "Holm p", "accuracy", "KL", "same answers"
+    )
+    runs: dict[str, list[Mapping[str, Any]]] = {}
+    for run in found["runs"]:
+        runs.setdefault(run["condition"], []).append(run)
+    for row in found["comparisons"]:
+        if row["family"] is None or row["dimension"] not in found["took_hold"]["measures"]:
+            continue
+        if row["condition"] in together:
+            continue
+        own = runs.get(row["condition"], [])
+        shown.add_row(
+            row["condition"],
+            row["dimension"],
+            _rate(row),
+            interval(row, "{:+.2f}"),
+            _p_value(row),
+            _mean([(run["held_out_accuracy"] or {}).get("mean") for run in own], "{:.2f}"),
+            _mean([(run["kl_to_base"] or {}).get("mean") for run in own], "{:.2f}"),
+            _mean([run["same_as_base"] for run in own], "{:.1%}"),
+        )
+    console.print(shown)
+    say("accuracy: held-out pairs ranked right, not tested; KL: nats per answer; same: equal to base's")
+
+
+def _mean(values: Sequence[float | None], form: str) -> str:
+    """The mean over a condition's runs, as far as it is known."""
+    known = [value for value in values if value is not None]
+    return number(sum(known) / len(known), form) if known else "-"
+
+
 def _told_together(found: Mapping[str, Any]) -> set[str]:
     """Conditions without lines of their own: several draws of one kind, and what belongs to the profile."""
     drawn = {name for one in found.get("against_draws", ()) for name in one["draws"]}
@@ -85,11 +121,14 @@ def _intervals(rows: Sequence[Mapping[str, Any]]) -> None:
     shown = table("condition", "dimension", "net win rate", "95 % interval", "Holm p", "verdict")
     for row in rows:
         low, high = row["low"], row["high"]
-        interval = "undefined" if low is None or high is None else f"[{low:+.2f}, {high:+.2f}]"
-        p_value = "undefined" if row["p_holm"] is None else f"{row['p_holm']:.3f}"
-        p_value = "<0.001" if p_value == "0.000" else p_value
-        shown.add_row(row["condition"], row["dimension"], _rate(row), interval, p_value, _verdict(row))
+        bounds = "undefined" if low is None or high is None else f"[{low:+.2f}, {high:+.2f}]"
+        shown.add_row(row["condition"], row["dimension"], _rate(row), bounds, _p_value(row), _verdict(row))
     console.print(shown)
+
+
+def _p_value(row: Mapping[str, Any]) -> str:
+    found = "undefined" if row["p_holm"] is None else f"{row['p_holm']:.3f}"
+    return "<0.001" if found == "0.000" else found
 
 
 def _verdict(row: Mapping[str, Any]) -> str:
@@ -172,7 +211,7 @@ def _sure(row: Mapping[str, Any]) -> bool:
 def conclusions(found: Mapping[str, Any]) -> None:
     """The winner, the tax and the controls, a paragraph each."""
     said = found["conclusions"]
-    if said["note"]:
+    if said["note"] and not found.get("took_hold"):  # whose own line says so
         paragraph(said["note"])
     for one in said["winner"]:
         paragraph(f"Winner: {one['words']}")

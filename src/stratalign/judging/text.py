@@ -1,7 +1,9 @@
 """Measures that need no judge: of an answer's text, and of log-probabilities that training recorded.
 
 Each measure is one function from an `Answer`, `Pair` or `Demonstration` to a number, or None where it is not
-defined, and one line in a catalogue. Knows nothing of which run an answer is from.
+defined, and one line in a catalogue. None of them has a better direction: those of pairs and demonstrations say
+whether training took hold, those of answers what became of the text, and neither says whether answers are better. A
+refrain repeats itself for good reason, and a quotation copies the prompt. Knows nothing of which run an answer is from.
 """
 
 from __future__ import annotations
@@ -94,7 +96,7 @@ def log_probability_per_token(demonstration: Demonstration) -> float:
 ANSWER_MEASURES: dict[str, tuple[Dimension, Callable[[Answer], float | None]]] = {
     "length": (Dimension("length", "tokens", None, "tokens of the answer"), length),
     "repetition": (
-        Dimension("repetition", "share", "lower", "share of word 4-grams that occurred before in the answer"),
+        Dimension("repetition", "share", None, "share of word 4-grams that occurred before in the answer"),
         repetition,
     ),
     "distinct_1": (Dimension("distinct_1", "share", None, "distinct words over all words"), distinct_1),
@@ -103,9 +105,7 @@ ANSWER_MEASURES: dict[str, tuple[Dimension, Callable[[Answer], float | None]]] =
         distinct_2,
     ),
     "copy_rate": (
-        Dimension(
-            "copy_rate", "share", "lower", "share of the answer's word 3-grams that stand in the prompt"
-        ),
+        Dimension("copy_rate", "share", None, "share of the answer's word 3-grams that stand in the prompt"),
         copy_rate,
     ),
     "kl_to_base": (
@@ -119,22 +119,20 @@ PAIR_MEASURES: dict[str, tuple[Dimension, Callable[[Pair], float | None]]] = {
         Dimension(
             "reward_accuracy",
             "share",
-            "higher",
+            None,
             "held-out pairs whose implicit reward prefers the chosen response; the base ties at one half",
         ),
         reward_accuracy,
     ),
     "margin": (
-        Dimension(
-            "margin", "nats", "higher", "log-ratio of chosen minus log-ratio of rejected, held-out pairs"
-        ),
+        Dimension("margin", "nats", None, "log-ratio of chosen minus log-ratio of rejected, held-out pairs"),
         margin_nats,
     ),
     "preference_accuracy": (
         Dimension(
             "preference_accuracy",
             "share",
-            "higher",
+            None,
             "held-out pairs whose chosen response is likelier under the run",
         ),
         preference_accuracy,
@@ -147,7 +145,7 @@ DEMONSTRATION_MEASURES: dict[str, tuple[Dimension, Callable[[Demonstration], flo
         Dimension(
             "log_probability",
             "nats per token",
-            "higher",
+            None,
             "log-probability of held-out demonstrations, where the preferences hold those in place of pairs",
         ),
         log_probability_per_token,

@@ -213,9 +213,12 @@ def _described(scorer: Scorer, names: Iterable[str]) -> dict[str, Any]:
 
 
 def _deciding_first(judges: list[dict[str, Any]], objective: Sequence[str]) -> list[dict[str, Any]]:
-    """The judge that has every dimension of the objective in front; the recipe's own where none or it has them."""
+    """The judge that has every dimension of the objective in front; the recipe's own where none or it has them.
+    Measures of text judge nothing, so they never go before a judge."""
     wanted = {name.casefold() for name in objective}
     for judge in judges:
-        if wanted <= {dimension["name"].casefold() for dimension in judge["dimensions"]}:
+        if judge["kind"] != "measures" and wanted <= {
+            dimension["name"].casefold() for dimension in judge["dimensions"]
+        }:
             return [judge, *(other for other in judges if other is not judge)]
     return judges

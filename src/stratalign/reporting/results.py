@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from stratalign import stats
 from stratalign.records import SCHEMA, Score
 from stratalign.reporting.comparisons.agreement import Agreed, agreements, second_judges
+from stratalign.reporting.comparisons.answers import with_a_sign_of_their_own
 from stratalign.reporting.comparisons.categories import Categories, categories
 from stratalign.reporting.comparisons.comparing import (
     ScoreTable,
@@ -41,6 +42,8 @@ from stratalign.reporting.comparisons.equivalences import (
 )
 from stratalign.reporting.comparisons.families import (
     CONTROLS,
+    DIRECTED,
+    MEANT,
     NULL_CONTROLS,
     PROFILE,
     Family,
@@ -56,12 +59,18 @@ from stratalign.reporting.findings.conclusions import Conclusions, conclude
 from stratalign.reporting.findings.contests import Contest, selector_contests
 from stratalign.reporting.findings.controls import controls_in_words
 from stratalign.reporting.findings.draws import AgainstDraws, against_draws
-from stratalign.reporting.findings.evidence import Evidence, gather, objective_measures
+from stratalign.reporting.findings.evidence import (
+    Evidence,
+    gather,
+    objective_measures,
+    primary_measures,
+)
 from stratalign.reporting.findings.profile import Profile, layer_profile
 from stratalign.reporting.findings.progress import unfinished
 from stratalign.reporting.findings.roles import Role, condition_roles
 from stratalign.reporting.findings.runs import RunResult, mean_scores, ordered_runs, run_result
 from stratalign.reporting.findings.states import RunStates, run_states
+from stratalign.reporting.findings.took_hold import NOT_JUDGED, TookHold, took_hold, training_measures
 from stratalign.reporting.inputs import StudyRecords
 from stratalign.reporting.judge_replies import JudgeReplies, judge_replies
 
@@ -78,7 +87,8 @@ class Study:
 
 
 class Judged(NamedTuple):
-    """The judge and protocol that decide; whatever else was measured is shown beside it and decides nothing."""
+    """The judge and protocol that decide; whatever else was measured is shown beside it and decides nothing. Measures
+    of text judge nothing, so of a study that has no others nothing decides."""
 
     judge: str
     protocol: str
@@ -89,10 +99,10 @@ class Results:
     """All numbers of one study, and what they say. `why_no_comparison` is None where there are comparisons.
 
     `comparisons` are against base, of every protocol; `pairs` between the other conditions, of the judged protocol
-    on what the preferences are meant to move. `controls_in_words` tells many draws of one kind
-    together, `against_draws` holds candidates beside their mean. `families`
-    says how many tests are corrected together. Claims of equality are in `equivalences` and `non_inferiority` (head to
-    head) and
+    on what the preferences are meant to move. Where nothing is judged, both are tested on what `took_hold` names, which
+    is None elsewhere. `controls_in_words` has many draws of one kind together, `against_draws` holds candidates beside
+    their mean. `families` says how many tests are corrected together. Claims of equality are in `equivalences` and
+    `non_inferiority` (head to head) and
     `tax_tests` (outside of the objective, with `tax_in_words` by condition); `equal_length` and `matched` hold
     contrasts at equal length and at equal KL to base, `seeds` those over seeds, `categories` those of means over
     dimensions; `states` counts what became of each run's answers; `agreement` holds the deciding judge against
@@ -112,6 +122,7 @@ class Results:
     conclusions: Conclusions
     why_no_comparison: str | None
     missing: tuple[str, ...]
+    took_hold: TookHold | None
     families: tuple[Family, ...]
     equivalences: tuple[Equivalence, ...]
     non_inferiority: tuple[NonInferiority, ...]
@@ -138,6 +149,12 @@ class Results:
         return frozenset(role.condition for role in self.roles if role.aside)
 
     @property
+    def objective(self) -> tuple[str, ...]:
+        """The dimensions that the conclusions are of: what the recipe names, or what stands in; what the recipe names
+        where nothing is concluded."""
+        return tuple(one.dimension for one in self.conclusions.winner) or self.study.objective
+
+    @property
     def protocols(self) -> tuple[Judged, ...]:
         """Every judge and protocol that has measures, the judged one first."""
         return tuple(dict.fromkeys(Judged(*measure.key[:2]) for measure in self.measures))
@@ -149,7 +166,8 @@ def summarise(records: StudyRecords) -> Results:
     runs = ordered_runs(records)
     conditions = {run: condition for run, condition, _ in runs}
     measures = _measures(records)
-    judged = Judged(*measures[0].key[:2]) if measures else None
+    first = Judged(*measures[0].key[:2]) if measures else None
+    judged = None if first in _measuring(records) else first
     tasks = _tasks(records, judged)
     study = _study(records)
     order = list(dict.fromkeys(condition for _, condition, _ in runs))
@@ -162,18 +180,19 @@ def summarise(records: StudyRecords) -> Results:
     apart |= dict.fromkeys(controls, CONTROLS)
     main = [condition for condition in order if condition not in aside]
     of_judge = [one for one in measures if one.key[:2] == judged]
-    meant = objective_measures(of_judge, study.objective)
-    deciding = {*tasks} | ({judged} if judged is not None else set())
-    compared = with_notes(
-        correct_against_base(
-            compare_with_base(table, order, measures),
-            deciding,
-            {measure.key for measure in meant},
-            apart,
-        )
-    )
-    tested = [condition for condition in main if condition not in nulls]
-    pairs = with_notes(correct_pairs(compare_pairs(table, tested, meant, controls), controls))
+    compared_on = with_a_sign_of_their_own(measures)
+    against_base = compare_with_base(table, order, compared_on)
+    found, _ = primary_measures(measures, judged, study.objective, against_base)
+    meant = found or tuple(
+        objective_measures(of_judge, study.objective)
+    )  # without base, pairs are all there is
+    training = () if judged is not None else training_measures(measures, first, against_base)
+    primary = meant or training
+    tested = {one.key for one in measures if one.better and one.key[:2] in {judged, *tasks}}
+    keys = {one.key for one in primary}
+    compared = with_notes(correct_against_base(against_base, tested | keys, keys, apart))
+    held_together = [condition for condition in main if condition not in nulls]
+    pairs = with_notes(correct_pairs(compare_pairs(table, held_together, primary, controls), controls))
     why_none = None if compared else _why_none(records, order)
     trained = [role.condition for role in roles if role.eligible]
     not_worse = non_inferiority(table, trained, meant)
@@ -189,7 +208,14 @@ def summarise(records: StudyRecords) -> Results:
     taxed = tax_tests(table, trained, evidence.others, compared)
     parameters = {run.condition: run.parameters for run in results}
     beside = against_draws(table, evidence.roles, evidence.objective, parameters)
-    concluded = conclude(evidence, why_none or _why_not_judged(compared, judged))
+    held = None
+    if judged is None and compared:
+        held = took_hold(evidence.roles, training, compared, pairs, results)
+    concluded = (
+        Conclusions(NOT_JUDGED, (), ())
+        if held is not None
+        else conclude(evidence, why_none or _why_not_judged(compared, judged))
+    )
     return Results(
         study=study,
         judged=judged,
@@ -206,8 +232,11 @@ def summarise(records: StudyRecords) -> Results:
             *(note for note in records.missing if not note.startswith("timings.json")),
             *unfinished(records),
         ),
+        took_hold=held,
         families=(
-            *families([*compared, *pairs, *grouped.comparisons, *grouped.all_but_overall]),
+            *families(
+                [*compared, *pairs, *grouped.comparisons, *grouped.all_but_overall], *_tested(held, tasks)
+            ),
             *_claims_as_families(claimed, taxed),
         ),
         equivalences=claimed,
@@ -216,7 +245,7 @@ def summarise(records: StudyRecords) -> Results:
         tax_in_words=tax_in_words(taxed),
         equal_length=at_equal_length(table, main, measures, compared),
         matched=matched_pairs(table, each, meant),
-        seeds=seed_levels(table, main, measures, each, meant),
+        seeds=seed_levels(table, main, compared_on, each, primary),
         categories=grouped,
         states=run_states(records.scores, list(conditions)),
         agreement=agreements(every.scores, every.judges, judged),
@@ -293,7 +322,8 @@ def as_json(results: Results) -> dict[str, Any]:
             "seed": SEED,
             "correction": "Holm, within each family",
             "alpha": ALPHA,
-            "primary": "what the recipe's objective names, of the judged protocol; a family of its own",
+            "primary": "what the recipe's objective names or what stands in, of the judged protocol; where nothing is "
+            "judged, what took_hold names; a family of its own",
             "difference_p": "two-sided sign flips of clusters, of the mean difference; uncorrected",
             "wilcoxon_p": "two-sided signed ranks, zeros left out, normal approximation; rows as if independent, "
             "uncorrected",
@@ -344,6 +374,18 @@ def _measures(records: StudyRecords) -> list[Measure]:
 
 def _judges(records: StudyRecords) -> list[tuple[tuple[str, str], Mapping[str, Any]]]:
     return [((str(one.get("judge", "")), str(one.get("protocol", ""))), one) for one in records.judges]
+
+
+def _measuring(records: StudyRecords) -> set[tuple[str, str]]:
+    """What measures text and judges nothing (judge, protocol)."""
+    return {key for key, judge in _judges(records) if judge.get("kind") == "measures"}
+
+
+def _tested(held: TookHold | None, tasks: set[tuple[str, str]]) -> tuple[str, str]:
+    """What is primary, and what null controls are tested on, in words."""
+    if held is None:
+        return MEANT, DIRECTED
+    return held.what, f"{held.what}{' and on tasks' if tasks else ''}"
 
 
 def _tasks(records: StudyRecords, judged: Judged | None) -> set[tuple[str, str]]:

@@ -258,7 +258,7 @@ def _observed(records: StudyRecords, prompts: int | None, power: float, alpha: f
             results.why_no_comparison or "Nothing of the study is compared yet by the protocol that decides."
         )
     tests = Counter(one.family for one in contrasts)
-    objective = {name.casefold() for name in results.study.objective}
+    objective = {name.casefold() for name in results.objective}
     measures = {measure.key: measure for measure in results.measures}
     records = that_decide(records)
     table = score_table(records.scores, {run: condition for run, condition, _ in ordered_runs(records)})

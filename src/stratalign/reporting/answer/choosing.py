@@ -112,10 +112,9 @@ def _reason(
         return "has the largest gain, at a higher cost"
     if name in as_good:
         return f"loses less than {MARGIN:.2f} of a net win rate to {strongest}, but is not the cheapest"
-    if name in rivals and strongest in gaining:
-        return f"does better than base and is cheaper; not shown to be as good as {strongest}"
     if name in rivals:
-        return f"does better than base; not shown to be as good as {strongest}"
+        cheaper = " and is cheaper" if strongest in gaining else ""
+        return f"does better than base{cheaper}; not shown to be as good as {strongest}"
     return f"does better than base, with a smaller gain than {strongest}, and is not cheaper"
 
 

@@ -17,7 +17,7 @@ from stratalign.reporting.comparisons.contrasts import Contrast
 from stratalign.reporting.findings.runs import Estimate
 
 Outcome = Literal["better", "worse", "cannot tell", "not compared"]
-Verdict = Literal["train", "cannot tell", "nothing", "controls fail", "unfinished"]
+Verdict = Literal["train", "no judge", "cannot tell", "nothing", "controls fail", "unfinished"]
 
 
 @dataclass(frozen=True)

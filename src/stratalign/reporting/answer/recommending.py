@@ -20,6 +20,7 @@ from stratalign.reporting.answer.recommendation import (
     size_of,
 )
 from stratalign.reporting.answer.rivals import held_against
+from stratalign.reporting.answer.unjudged import unjudged
 from stratalign.reporting.answer.withholding import MOST_PROMPTS, about, prompts_needed, verdict_of, withheld
 from stratalign.reporting.comparisons.contrasts import ALPHA, Contrast
 from stratalign.reporting.comparisons.equivalences import CANNOT_TELL, MARGIN, NO_LARGER, tax_clauses
@@ -43,7 +44,10 @@ def recommend(records: StudyRecords, results: Results) -> Recommendation:
     if verdict == "train" and choice.chosen is not None:
         return _recommended(choice.chosen, choice, records, results, evidence, reached)
     needed = prompts_needed(reached) if verdict == "cannot tell" else None
-    line, words, after = withheld(verdict, reasons, reached, needed, evidence, choice)
+    if verdict == "no judge" and results.took_hold is not None:
+        line, words, after = unjudged(records, results.took_hold)
+    else:
+        line, words, after = withheld(verdict, reasons, reached, needed, evidence, choice)
     return Recommendation(
         verdict=verdict,
         line=line,

@@ -1,4 +1,7 @@
-"""When nothing is recommended: failed controls, a base that is as good, too few prompts, unfinished work. Pure."""
+"""When nothing is recommended: failed controls, a base that is as good, too few prompts, unfinished work. Pure.
+
+That nothing has judged is said in `unjudged`.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +30,8 @@ def verdict_of(
 ) -> tuple[Verdict, tuple[str, ...]]:
     """What kind of answer there is, and the sentences that say why."""
     behind = unfinished(records)
+    if results.took_hold is not None and not behind:
+        return "no judge", ()
     if not results.conclusions.winner or choice.strongest is None or behind:
         note = results.conclusions.note if not results.conclusions.winner else None
         none = "No trained condition has been judged on the objective yet." if not (behind or note) else None

@@ -8,9 +8,22 @@ from collections.abc import Sequence
 import numpy as np
 
 from stratalign.reporting.comparisons.comparing import Floats, Row, ScoreTable, matched_base
-from stratalign.reporting.comparisons.contrasts import BASE
+from stratalign.reporting.comparisons.contrasts import BASE, Measure
 
 PROTOCOL = "text"
+SAME_SIGN = {"reward_accuracy": "margin"}
+"""A pair is ranked right where its margin is above 0: against base, which has a margin of 0 and one half of the
+accuracy everywhere, both have the same wins and losses, so that one test is of both."""
+
+
+def with_a_sign_of_their_own(measures: Sequence[Measure]) -> list[Measure]:
+    """The measures without those that have the sign of another one that is there, row by row."""
+    known = {measure.key for measure in measures}
+    return [
+        one
+        for one in measures
+        if one.protocol != PROTOCOL or (*one.key[:2], SAME_SIGN.get(one.dimension)) not in known
+    ]
 
 
 def measured(table: ScoreTable, condition: str, dimension: str, rows: Sequence[Row]) -> Floats:

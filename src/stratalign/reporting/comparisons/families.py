@@ -6,8 +6,8 @@ controls likewise (`controls` and `controls elsewhere`: random layers, equal par
 which should find nothing. Then the pairs of candidates on what the preferences are meant to move (`head to head`),
 and the candidates beside controls (`against controls`), so that more controls take no power from the comparison
 that the study is about. The primary outcome is declared in the recipe, before anything is seen, so it does not pay
-for the other dimensions; where none of it was judged nothing is primary, and all contrasts with base are one
-family.
+for the other dimensions; where none of it was judged, the dimensions that stand in are primary. Where nothing was
+judged at all, the one measure of training that is tested takes the place of what the preferences are meant to move.
 """
 
 from __future__ import annotations
@@ -24,16 +24,17 @@ CONTROLS_ELSEWHERE = "controls elsewhere"
 HEAD_TO_HEAD, AGAINST_CONTROLS = "head to head", "against controls"
 CATEGORIES, ALL_BUT_OVERALL = "categories", "all but Overall"
 PROFILE = "profile"
+MEANT = "what the preferences are meant to move"
+DIRECTED = "every dimension that has a better direction"
 ABOUT = {
-    PRIMARY: "candidates against base on what the preferences are meant to move",
+    PRIMARY: "candidates against base on {meant}",
     AGAINST_BASE: "candidates against base on every other dimension that has a better direction",
-    CONTROLS: "random layers and equal parameters against base on what the preferences are meant to move",
+    CONTROLS: "random layers and equal parameters against base on {meant}",
     CONTROLS_ELSEWHERE: "the same on every other dimension that has a better direction",
-    NULL_CONTROLS: "controls that should move nothing against base, on every dimension that has a better direction",
-    HEAD_TO_HEAD: "every pair of candidates on what the preferences are meant to move",
-    AGAINST_CONTROLS: "candidates against random layers and equal parameters on what the preferences are meant to move",
-    PROFILE: "windows of layers, their random draws and shifted blocks against base, on every dimension that has a "
-    "better direction",
+    NULL_CONTROLS: "controls that should move nothing against base, on {every}",
+    HEAD_TO_HEAD: "every pair of candidates on {meant}",
+    AGAINST_CONTROLS: "candidates against random layers and equal parameters on {meant}",
+    PROFILE: "windows of layers, their random draws and shifted blocks against base, on {every}",
     CATEGORIES: "conditions against base on the mean of each category",
     ALL_BUT_OVERALL: "conditions against base on the mean of all dimensions but Overall",
 }
@@ -50,21 +51,21 @@ class Family:
 
 def correct_against_base(
     contrasts: Sequence[Contrast],
-    deciding: Collection[tuple[str, str]],
+    tested: Collection[tuple[str, str, str]],
     primary: Collection[tuple[str, str, str]],
     apart: Mapping[str, str],
 ) -> list[Contrast]:
-    """Contrasts with base, corrected where they count: over all seeds, of the protocols `deciding` (judge, protocol),
-    on measures that have a better direction.
+    """Contrasts with base, corrected where they count: over all seeds, on the measures `tested`.
 
     Args:
+        tested: keys of the measures that count: those with a better direction of the protocols that decide.
         primary: keys of the measures that form a family of their own.
         apart: condition -> the family that it belongs to, whatever the measure; that of controls is two, as
             candidates' is.
     """
 
     def family(one: Contrast) -> str | None:
-        if one.seed is not None or one.better is None or one.key[:2] not in deciding:
+        if one.seed is not None or one.key not in tested:
             return None
         own = apart.get(one.condition)
         if one.key in primary:
@@ -110,7 +111,16 @@ def corrected(contrasts: Sequence[Contrast], family_of: Callable[[Contrast], str
     return found
 
 
-def families(contrasts: Iterable[Contrast]) -> list[Family]:
-    """The families of corrected contrasts and their sizes, in order of appearance."""
+def families(contrasts: Iterable[Contrast], meant: str = MEANT, every: str = DIRECTED) -> list[Family]:
+    """The families of corrected contrasts and their sizes, in order of appearance.
+
+    Args:
+        contrasts: after their correction.
+        meant: what is primary, in words.
+        every: what null controls and windows are tested on, in words.
+    """
     sizes = Counter(one.family for one in contrasts if one.family is not None and one.p_holm is not None)
-    return [Family(name, tests, ABOUT.get(name, name)) for name, tests in sizes.items()]
+    return [
+        Family(name, tests, ABOUT.get(name, name).format(meant=meant, every=every))
+        for name, tests in sizes.items()
+    ]

@@ -43,7 +43,7 @@ def forest_plot(results: Results, protocol: tuple[str, str] | None) -> svg.Drawi
 def _groups(results: Results, protocol: tuple[str, str] | None) -> list[tuple[str, list[Contrast]]]:
     """The comparisons over all seeds of each measure that has a direction, under its name; the objective first."""
     measures = [one for one in results.measures if one.key[:2] == protocol and one.better]
-    meant = objective_measures(measures, results.study.objective)
+    meant = objective_measures(measures, results.objective)
     groups = []
     for measure in sorted(measures, key=lambda one: one not in meant):
         rows = [

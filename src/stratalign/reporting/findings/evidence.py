@@ -91,19 +91,32 @@ def gather(
     ]
     compared = {one.key for one in mine}
     directed = [measure for measure in measures if measure.key in compared]
-    of_judge = [measure for measure in directed if measure.key[:2] == judged]
-    meant = objective_measures(of_judge, objective)
-    first = meant or of_judge[:STAND_INS]
+    first, stands_in = primary_measures(directed, judged, objective, mine)
     return Evidence(
         roles=tuple(role for role in roles if role.condition != BASE),
-        objective=tuple(first),
+        objective=first,
         others=tuple(measure for measure in directed if measure not in first),
-        stands_in=not meant,
+        stands_in=stands_in,
         named=tuple(objective),
         comparisons=tuple(mine),
         pairs=tuple(pairs),
         non_inferiority=tuple(non_inferiority),
     )
+
+
+def primary_measures(
+    measures: Iterable[Measure],
+    judged: tuple[str, str] | None,
+    objective: Iterable[str],
+    comparisons: Iterable[Contrast],
+) -> tuple[tuple[Measure, ...], bool]:
+    """What everything is decided on, and whether it stands in: the judged protocol's measures that the recipe's
+    `objective` names, have a better direction and have been compared, else the first of those that it does not name.
+    """
+    compared = {one.key for one in comparisons if one.seed is None and one.n}
+    usable = [one for one in measures if one.key[:2] == judged and one.better and one.key in compared]
+    meant = objective_measures(usable, objective)
+    return tuple(meant or usable[:STAND_INS]), not meant
 
 
 def objective_measures(measures: Iterable[Measure], objective: Iterable[str]) -> list[Measure]:

@@ -53,7 +53,8 @@ class RunResult:
 
     `final_*` are means over the last tenth of the recorded steps. `held_out_accuracy` is the share of held-out
     pairs on which log pi - log pi_base is greater for the chosen answer. Demonstrations have no margin and neither
-    accuracy. `kl_to_base` is KL(run || base) along the run's own answers, in nats per answer.
+    accuracy. `kl_to_base` is KL(run || base) along the run's own answers, in nats per answer; `same_as_base` the share
+    of the answers that equal base's to the same prompt, letter by letter.
     """
 
     run: str
@@ -71,6 +72,7 @@ class RunResult:
     final_accuracy: float | None
     held_out_accuracy: Estimate | None
     kl_to_base: Estimate | None
+    same_as_base: float | None
     proven: bool | None
     means: tuple[MeanScore, ...]
 
@@ -132,6 +134,7 @@ def run_result(
         final_accuracy=final("accuracy"),
         held_out_accuracy=_held_out_accuracy(run, records) if steps else None,
         kl_to_base=_kl_to_base(run, records) if steps else None,
+        same_as_base=_same_as_base(run, seed, records) if steps else None,
         proven=bool(proof.get("proven")) if isinstance(proof, Mapping) else None,
         means=means,
     )
@@ -175,6 +178,17 @@ def _kl_to_base(run: str, records: StudyRecords) -> Estimate | None:
         for row in records.responses
         if row["run"] == run and row.get("kl_to_base") is not None
     )
+
+
+def _same_as_base(run: str, seed: int, records: StudyRecords) -> float | None:
+    """Against the base of the same seed, or its only one."""
+    answers: dict[str, dict[str, str]] = defaultdict(dict)
+    for row in records.responses:
+        answers[row["run"]][str(row["prompt_id"])] = str(row["response"])
+    bases = [name for name in answers if _from_id(name)[0] == BASE]
+    base = answers[f"{BASE}@{seed}" if f"{BASE}@{seed}" in bases else bases[0]] if bases else {}
+    both = [prompt for prompt in answers[run] if prompt in base]
+    return sum(answers[run][one] == base[one] for one in both) / len(both) if both else None
 
 
 def _estimate(values: Iterable[tuple[Mapping[str, Any], float]]) -> Estimate | None:

@@ -17,6 +17,7 @@ from stratalign.reporting.signatures import Signature
 
 TITLES = {
     "train": "Recommendation",
+    "no judge": "No verdict",
     "cannot tell": "Cannot tell",
     "nothing": "Nothing to recommend",
     "controls fail": "Do not train on this evidence",

@@ -16,8 +16,10 @@ from stratalign.blocks import single_modules
 from stratalign.reporting.comparisons.contrasts import Contrast
 from stratalign.reporting.findings.evidence import objective_measures
 from stratalign.reporting.findings.runs import RunResult
+from stratalign.reporting.findings.took_hold import NOT_JUDGED
 from stratalign.reporting.inputs import StudyRecords
 from stratalign.reporting.numbers import by_kind, interval, p_value, percent, plain, signed, spans
+from stratalign.reporting.page.limits import ALWAYS, OF_A_GAIN, OF_TRAINING
 from stratalign.reporting.page.reproducing import recipe_hash
 from stratalign.reporting.results import Results
 
@@ -60,8 +62,7 @@ def model_card(records: StudyRecords, results: Results, run: RunResult) -> str:
         "",
         "## Limits",
         "",
-        "A gain says that training these layers suffices under this recipe, not that the behaviour lives there. The "
-        "numbers hold for prompts like the study's held-out ones.",
+        f"{OF_A_GAIN if results.took_hold is None else OF_TRAINING} {ALWAYS}",
         "",
     ]
     return "\n".join(lines)
@@ -111,6 +112,8 @@ def _trained(results: Results, run: RunResult, entry: Mapping[str, Any]) -> list
         lines.append(f"- accuracy on held-out pairs: {percent(run.held_out_accuracy.mean)}")
     if run.kl_to_base:
         lines.append(f"- KL to base: {plain(run.kl_to_base.mean)} nats per answer")
+    if run.same_as_base is not None:
+        lines.append(f"- answers that equal the base's letter by letter: {percent(run.same_as_base)}")
     return lines
 
 
@@ -129,6 +132,10 @@ def _proof(proof: object) -> list[str]:
 
 
 def _results(results: Results, run: RunResult) -> list[str]:
+    if results.took_hold is not None:
+        own = [one for one in results.comparisons if one.condition == run.condition and one.seed is None]
+        tested = [one for one in own if one.family is not None]
+        return [NOT_JUDGED, *(_measured(one) for one in tested)]
     rows = _rows(results, run)
     if not rows:
         return [inert(results.why_no_comparison or "This condition has not been compared with base.")]
@@ -150,10 +157,18 @@ def _results(results: Results, run: RunResult) -> list[str]:
     ]
 
 
+def _measured(one: Contrast) -> str:
+    """What was tested without a judge."""
+    return (
+        f"\n{inert(one.dimension)} against the base's, as a net win rate: {signed(one.net_win_rate)} "
+        f"{interval(one.low, one.high)}, Holm p {p_value(one.p_holm)}."
+    )
+
+
 def _rows(results: Results, run: RunResult) -> Sequence[Contrast]:
     """Of the condition, all seeds stacked, under the protocol that decides; the objective first."""
     measures = [one for one in results.measures if one.key[:2] == results.judged]
-    meant = {one.key for one in objective_measures(measures, results.study.objective)}
+    meant = {one.key for one in objective_measures(measures, results.objective)}
     rows = [
         one
         for one in results.comparisons

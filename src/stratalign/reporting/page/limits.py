@@ -10,20 +10,29 @@ from stratalign.reporting.numbers import listed, percent, plain
 from stratalign.reporting.results import Results
 
 FEW_CLUSTERS, MISSING_SHARE = 30, 0.01
-ALWAYS = (
+OF_A_GAIN = (
     "A gain says that training these layers suffices under this recipe. It does not say that the behaviour lives "
-    "there, nor that other layers would not do.",
-    "Everything holds for prompts like the held-out ones, and for this model and preference set.",
+    "there, nor that other layers would not do."
 )
+OF_TRAINING = (
+    "Nothing here says whether answers became better: that training took hold says that it moved held-out pairs the "
+    "way it was asked to, and a larger margin is not a better answer."
+)
+ALWAYS = "Everything holds for prompts like the held-out ones, and for this model and preference set."
 
 
 def limits(results: Results, judge: Mapping[str, Any], states: States | None) -> tuple[str, ...]:
     """The sentences of one study; `judge` is the entry of judges.json that decides."""
-    found = list(ALWAYS)
+    found = [OF_A_GAIN if results.took_hold is None else OF_TRAINING, ALWAYS]
     seeds = {run.seed for run in results.runs}
     if len(seeds) == 1 and any(run.layers for run in results.runs):
         found.append("One training seed: how much the results differ between seeds is not known.")
-    rows = [one for one in results.comparisons if one.key[:2] == results.judged and one.seed is None]
+    judged = results.judged
+    rows = [
+        one
+        for one in results.comparisons
+        if one.seed is None and (one.key[:2] == judged if judged is not None else one.family is not None)
+    ]
     clusters = min((one.clusters for one in rows if one.clusters), default=None)
     if clusters is not None and clusters < FEW_CLUSTERS:
         found.append(f"Only {plain(clusters)} clusters of prompts: the intervals are rough.")

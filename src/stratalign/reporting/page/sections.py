@@ -219,13 +219,13 @@ def _paper(judging: Judging) -> PaperView:
 
 def _chosen_by(results: Results, measures: Sequence[Measure]) -> list[Measure]:
     """The dimensions by which examples are chosen: the objective first, then all others with a direction."""
-    meant = objective_measures(measures, results.study.objective)
+    meant = objective_measures(measures, results.objective)
     return sorted((one for one in measures if one.better), key=lambda one: one not in meant)
 
 
 def _protocol(results: Results, protocol: Judged) -> ProtocolView:
     measures = [measure for measure in results.measures if measure.key[:2] == protocol]
-    meant = {measure.key for measure in objective_measures(measures, results.study.objective)}
+    meant = {measure.key for measure in objective_measures(measures, results.objective)}
     order = list(dict.fromkeys(run.condition for run in results.runs))
     rows = sorted(
         (one for one in results.comparisons if one.key[:2] == protocol),

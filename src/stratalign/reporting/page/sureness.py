@@ -188,7 +188,7 @@ def _seeds(results: Results) -> Part | None:
     if not rows:
         return None
     measures = [one for one in results.measures if one.key[:2] == results.judged]
-    meant = {one.dimension for one in objective_measures(measures, results.study.objective)}
+    meant = {one.dimension for one in objective_measures(measures, results.objective)}
     words, more, summary = _first([one.words for one in rows if one.dimension in meant], "Seed by seed")
     seeds = list(dict.fromkeys(seed for one in rows for seed in one.seeds))
     return Part(

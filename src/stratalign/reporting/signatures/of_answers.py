@@ -30,8 +30,8 @@ FAR = 0.5
 
 def nothing_moved(case: Case) -> Signature | None:
     """Every trained run answers as the base does."""
-    shares = [(run, _share_unchanged(case, run)) for run in case.trained]
-    known = [(run, share) for run, share in shares if share is not None]
+    answered = [run for run in case.trained if len(case.answers.get(run.run, ())) >= FEW_ANSWERS]
+    known = [(run, run.same_as_base) for run in answered if run.same_as_base is not None]
     if not known or any(share < SAME for _, share in known):
         return None
     seen = "; ".join(f"{run.run} {percent(share)}" for run, share in known)
@@ -180,14 +180,6 @@ def far_from_base(case: Case) -> Signature | None:
         "Tax and repetition beside it: what lies far from base has usually lost something else.",
         study_command({"training.beta": round(3 * beta, 6)}, "-beta"),
     )
-
-
-def _share_unchanged(case: Case, run: RunResult) -> float | None:
-    base = {row["prompt_id"]: row.get("response") for row in case.answers.get(case.base_of(run), [])}
-    rows = [row for row in case.answers.get(run.run, []) if row["prompt_id"] in base]
-    if len(rows) < FEW_ANSWERS:
-        return None
-    return _share(row.get("response") == base[row["prompt_id"]] for row in rows)
 
 
 def _share_cut(case: Case, run: RunResult) -> float | None:

@@ -106,9 +106,6 @@ def likelihood_displacement(case: Case) -> Signature | None:
 
 def reward_without_answers(case: Case) -> Signature | None:
     """Held-out pairs are ranked right, but the answers are not better on the objective."""
-    about_pairs = {"reward_accuracy", "margin", "preference_accuracy", "log_probability"}
-    if any(measure.dimension in about_pairs for measure in case.evidence.objective):
-        return None
     seen = []
     for run in case.trained:
         found = run.held_out_accuracy

@@ -67,8 +67,10 @@ def paper_latex(studies: Sequence[Judging], pooled: bool = True) -> dict[str, st
 
 
 def study_latex(results: Results) -> dict[str, str]:
-    """means.tex and comparisons.tex of one study, on the protocol that decides: file name -> content."""
-    measures = [one for one in results.measures if one.key[:2] == results.judged]
+    """means.tex and comparisons.tex of one study, on the protocol that decides, or on the first where none does: file
+    name -> content."""
+    protocol = next(iter([results.judged] if results.judged else results.protocols), None)
+    measures = [one for one in results.measures if one.key[:2] == protocol]
     shown = [run for run in results.runs if run.means]
     means = []
     for measure in measures:
@@ -88,7 +90,7 @@ def study_latex(results: Results) -> dict[str, str]:
             one.verdict,
         ]
         for one in results.comparisons
-        if one.seed is None and one.key[:2] == results.judged
+        if one.seed is None and one.key[:2] == protocol
     ]
     header = [
         "Condition",

@@ -91,7 +91,7 @@ def _why_not(studies: Sequence[Judging]) -> str | None:
 
 def _meant(one: Judging) -> Measure | None:
     measures = [measure for measure in one.grid.measures if measure.better]
-    meant = objective_measures(measures, one.results.study.objective)
+    meant = objective_measures(measures, one.results.objective)
     return meant[0] if meant else primary(one.results)
 
 

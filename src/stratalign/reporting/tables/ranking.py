@@ -51,7 +51,7 @@ def primary(results: Results) -> Measure | None:
     """What the tables are of: the protocol's overall score, else the objective, else the first with a direction."""
     measures = [one for one in results.measures if one.key[:2] == results.judged]
     overall = [one for one in measures if one.dimension.casefold() == OVERALL]
-    meant = objective_measures(measures, results.study.objective)
+    meant = objective_measures(measures, results.objective)
     directed = [one for one in measures if one.better]
     return next(iter([*overall, *meant, *directed, *measures]), None)
 

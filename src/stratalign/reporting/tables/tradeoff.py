@@ -35,7 +35,7 @@ class Tradeoff(NamedTuple):
 def tradeoffs(results: Results) -> tuple[Tradeoff, ...]:
     """Each condition on the first dimension of the objective (or what stands in); none without another dimension."""
     measures = [one for one in results.measures if one.key[:2] == results.judged and one.better]
-    meant = objective_measures(measures, results.study.objective) or measures[:1]
+    meant = objective_measures(measures, results.objective) or measures[:1]
     others = [one for one in measures if one not in meant]
     found = []
     for condition in dict.fromkeys(one.condition for one in results.comparisons):
