@@ -16,6 +16,7 @@ def contrast(condition, dimension, **changes):
 
 
 FOUND = {
+    "seeds": {"scope": "for this seed"},
     "judged": {"judge": "microworld", "protocol": "microworld"},
     "study": {"objective": ["Claim_Accuracy"]},
     "comparisons": [
@@ -47,7 +48,7 @@ def printed(found, capsys):
 
 def test_the_objective_comes_first_and_other_protocols_stay_out(capsys):
     lines = printed(FOUND, capsys)
-    assert lines[0] == "Against base, judged by microworld, paired by prompt, clustered:"
+    assert lines[0] == "Against base, judged by microworld, paired by prompt, clustered, for this seed:"
     assert lines[1].split() == [
         "condition", "dimension", "net", "win", "rate", "95", "%", "interval", "Holm", "p", "verdict",
     ]  # fmt: skip
@@ -143,7 +144,10 @@ def test_without_a_judge_the_margin_is_tested_and_what_was_measured_stands_besid
         "controls_in_words": [],
     }
     lines = printed(found, capsys)
-    assert lines[0] == "No judge; the margin of held-out pairs against base, paired by row, clustered:"
+    assert (
+        lines[0]
+        == "No judge; the margin of held-out pairs against base, paired by row, clustered, for this seed:"
+    )
     # Two runs of mid: accuracy 0.7, KL 2, half of the answers as base's, on average.
     assert lines[2].split() == [
         "mid",

@@ -54,7 +54,9 @@ def results(found: Mapping[str, Any]) -> None:
     if found.get("took_hold"):
         _took_hold(found, together)
     if shown:
-        say(f"Against base, judged by {judged['protocol']}, paired by prompt, clustered:")
+        say(
+            f"Against base, judged by {judged['protocol']}, paired by prompt, clustered, {found['seeds']['scope']}:"
+        )
         _intervals([row for row in shown if row["dimension"] in objective])
         _elsewhere([row for row in shown if row["dimension"] not in objective])
     if together:
@@ -77,7 +79,9 @@ def results(found: Mapping[str, Any]) -> None:
 
 def _took_hold(found: Mapping[str, Any], together: set[str]) -> None:
     """Without a judge: the tests of held-out rows against base, and how far the answers are from base's."""
-    say(f"No judge; {found['took_hold']['what']} against base, paired by row, clustered:")
+    say(
+        f"No judge; {found['took_hold']['what']} against base, paired by row, clustered, {found['seeds']['scope']}:"
+    )
     shown = table(
         "condition", "measure", "net win rate", "95 % interval", "Holm p", "accuracy", "KL", "same answers"
     )
