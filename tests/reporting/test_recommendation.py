@@ -236,9 +236,9 @@ def test_a_cheaper_condition_that_is_not_shown_to_be_as_good_is_passed_over(tmp_
     assert mid["words"] == "does better than base and is cheaper; not shown to be as good as full"
     # SE of -0.075: sqrt((3/40 - (3/40)^2) / 39) = 0.0422. To exclude 0.1 at a true -0.075 leaves room for 0.025: at 5 %
     # one-sided with 39 degrees of freedom 2.531 x 0.0422 = 0.107 is seen, so n = 40 x (0.107 / 0.025)^2, about 730.
-    assert found["words"][0].startswith("mid is cheaper and may do as well: −0.07 [")
+    assert found["words"][0].startswith("mid is cheaper and may do as well (−0.07 [")
     assert (
-        "on fluency against full; about 730 prompts would show a loss of less than 0.10" in found["words"][0]
+        "on fluency against full); about 730 prompts would show a loss of less than 0.10" in found["words"][0]
     )
 
 

@@ -239,22 +239,16 @@ def _may_do(name: str, condition: str, evidence: Evidence, records: StudyRecords
     if not rows:
         return f"{name} is cheaper, and was not compared with {condition} head to head."
     one = min(rows, key=lambda row: row.gain)
-    words = f"{name} is cheaper and may do as well: {size_and_p(one)} on {one.dimension} against {condition}"
+    so_far = f"{size_and_p(one)} on {one.dimension} against {condition}"
     room = MARGIN + min(one.gain, 0.0)
+    if room <= 0:
+        return f"{name} is cheaper and behind so far ({so_far}), but not surely worse after correction."
+    words = f"{name} is cheaper and may do as well ({so_far})"
     prompts = judged_prompts(records, one)
-    needed = (
-        stats.prompts_needed(
-            room,
-            one.standard_error,
-            prompts,
-            alpha=2 * ALPHA,
-            freedom=one.freedom,
-            seed_error=one.seed_error,
-        )
-        if room > 0 and prompts
-        else None
+    needed = stats.prompts_needed(
+        room, one.standard_error, prompts, alpha=2 * ALPHA, freedom=one.freedom, seed_error=one.seed_error
     )
-    if needed is None or needed > MOST_PROMPTS:
+    if not prompts or needed is None or needed > MOST_PROMPTS:
         return f"{words}; a loss of less than {MARGIN:.2f} is not shown."
     return (
         f"{words}; about {about(max(needed, prompts + 1)):,} prompts would show a loss of less than {MARGIN:.2f}, if "
