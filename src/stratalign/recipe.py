@@ -54,7 +54,7 @@ class Recipe(BaseModel):
     seeds: list[int] = Field([0], description="each trains and samples every condition once more (ours)")
     seeds_vary: list[str] = Field(
         list(SEEDS_VARY),
-        description="what differs between seeds, the rest is shared: init (the adapters' A, LoRA dropout, the coin of "
+        description="what differs between seeds; the rest is shared: init (the adapters' A, LoRA dropout, the coin of "
         "shuffled labels), order (of the pairs; every seed then trains in a pass of its own), sampling (the noise of "
         "the answers) (ours)",
     )
@@ -116,8 +116,8 @@ class Recipe(BaseModel):
     def _seeds_differ(self) -> Recipe:
         if len(self.seeds) > 1 and not self.seeds_vary:
             raise ValueError(
-                f"seeds_vary is empty, so the {len(self.seeds)} seeds would all give the same results; list at least "
-                f"one of {', '.join(VARIES)}"
+                f"the {len(self.seeds)} seeds would all give the same results, since seeds_vary is empty; list at "
+                f"least one of {', '.join(VARIES)}"
             )
         return self
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 VARIES = {
-    "init": "the adapters' A, LoRA dropout and the coin of shuffled labels",
+    "init": "the initialisation",
     "order": "the order of the pairs",
-    "sampling": "the sampling noise of the answers",
+    "sampling": "the sampling of the answers",
 }
-"""What the seed of a run may draw, by its name in the recipe's `seeds_vary`."""
+"""What the seed of a run may draw, in words, by its name in the recipe's `seeds_vary`."""
 
 SEEDS_VARY = ("init", "sampling")
 """What it draws unless the recipe says otherwise."""
