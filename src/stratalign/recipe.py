@@ -25,12 +25,12 @@ from stratalign.blocks import (
     selector_conditions,
 )
 from stratalign.diagnostics import DiagnosticsSettings
-from stratalign.errors import UserError
+from stratalign.errors import UserError, unknown_name
 from stratalign.generation import GenerationSettings
 from stratalign.judging import JudgeSettings
 from stratalign.models import ModelSettings
 from stratalign.preferences import PairsSettings, PreferenceSettings
-from stratalign.records import StrictLoader, read_mapping
+from stratalign.records import SEEDS_VARY, VARIES, StrictLoader, read_mapping
 from stratalign.scorers import ScorerSettings
 from stratalign.training import OVERRIDE_KEYS, TrainingSettings
 
@@ -52,6 +52,12 @@ class Recipe(BaseModel):
     )
     selectors: SelectorsSettings = SelectorsSettings()
     seeds: list[int] = Field([0], description="each trains and samples every condition once more")
+    seeds_vary: list[str] = Field(
+        list(SEEDS_VARY),
+        description="what differs between seeds; the rest is shared: init (the adapters' A, LoRA dropout, the coin of "
+        "shuffled labels), order (of the pairs; every seed then trains in a pass of its own), sampling (the noise of "
+        "the answers)",
+    )
     partition: PartitionSettings = PartitionSettings()
     profile: ProfileSettings | None = Field(
         None,
@@ -85,6 +91,16 @@ class Recipe(BaseModel):
             raise ValueError(f"seeds must be distinct whole numbers from 0, at least one, got {value}")
         return value
 
+    @field_validator("seeds_vary")
+    @classmethod
+    def _known_once(cls, value: list[str]) -> list[str]:
+        for name in value:
+            if name not in VARIES:
+                raise ValueError(str(unknown_name("name", name, VARIES)))
+        if len(set(value)) != len(value):
+            raise ValueError(f"each name may be listed once, got {value}")
+        return [name for name in VARIES if name in value]
+
     @field_validator("scorers")
     @classmethod
     def _distinct_scorers(cls, value: list[ScorerSettings]) -> list[ScorerSettings]:
@@ -94,6 +110,15 @@ class Recipe(BaseModel):
         if twice is not None:
             raise ValueError(f"two scorers are called {twice}; give one another `name`, or leave it out")
         return value
+
+    @model_validator(mode="after")
+    def _seeds_differ(self) -> Recipe:
+        if len(self.seeds) > 1 and not self.seeds_vary:
+            raise ValueError(
+                f"the {len(self.seeds)} seeds would all give the same results, since seeds_vary is empty; list at "
+                f"least one of {', '.join(VARIES)}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _with_selectors(self) -> Recipe:

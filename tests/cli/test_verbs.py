@@ -177,6 +177,22 @@ def test_plan_says_what_would_be_trained_and_writes_nothing(make_model, transcri
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.yaml"]
 
 
+def test_plan_says_how_many_passes_seeds_take_that_vary_the_order_of_the_pairs(
+    make_model, transcripts, tmp_path
+):
+    file = write_recipe(tmp_path / "tiny.yaml", make_model("llama"), transcripts)
+    seeds = ["--set", "seeds=[0, 1, 2]"]
+    assert "Passes" not in call("plan", file, *seeds).out
+    shown = " ".join(call("plan", file, *seeds, "--set", "seeds_vary=[init, order]").out.split())
+    assert (
+        "Passes: 3, one for each seed, since the seeds vary the order of the pairs. Base and prompts are computed once "
+        "in each pass, not once for all runs." in shown
+    )
+    wrong = call("plan", file, *seeds, "--set", "seeds_vary=[ordr]")
+    assert wrong.code == 2
+    assert "seeds_vary: Unknown name 'ordr'. Did you mean 'order'? Known: init, order, sampling." in wrong.err
+
+
 def test_plan_shows_what_is_tried_for_a_tuned_condition_and_that_it_is_not_judged(
     make_model, transcripts, tmp_path
 ):

@@ -18,6 +18,7 @@ import stratalign as sa
 from stratalign.errors import StudyFailure, UserError
 from stratalign.models import hushed
 from stratalign.records import StudyFolder, read_jsonl
+from stratalign.training import read_checkpoint
 from tiny_models import small_recipe
 
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -60,9 +61,21 @@ def finished(make_model, transcripts, tmp_path_factory):
     return file, sa.study(file, out=folder / "out").path
 
 
-def run_study(file, out, die_in_scoring=False):
-    """Runs in a process of its own, where it can be killed."""
+def run_study(file, out, die_in_scoring=False, die_in_pass=None):
+    """Runs in a process of its own, where it can be killed; `die_in_pass`: in the third step of that training pass."""
     torch.set_num_threads(1)
+    if die_in_pass:
+        from stratalign.pipeline.stages import training
+
+        stock, begun = training.train, []
+
+        def dying(*args, **options):
+            begun.append(1)
+            if len(begun) < die_in_pass:
+                return stock(*args, **options)
+            return stock(*args, **options, after_step=lambda n: n < 3 or os.kill(os.getpid(), signal.SIGKILL))
+
+        training.train = dying
     if die_in_scoring:
         from stratalign.pipeline.stages import judging
 
@@ -102,6 +115,38 @@ def test_a_study_killed_in_training_generation_and_scoring_ends_in_the_same_byte
     assert outcome(out) == outcome(whole)
     log = [json.loads(line) for line in (out / "training.jsonl").read_text().splitlines()]
     assert len({(row["run"], row["step"]) for row in log}) == len(log) == 6 * trained
+
+
+def test_a_study_killed_in_the_second_of_two_passes_ends_in_the_same_bytes(recipe, tmp_path, monkeypatch):
+    """Seeds that vary the order of the pairs train in a pass each; only the second one is begun again."""
+    from stratalign.pipeline.stages import training
+
+    conditions = ["base", "mid", "global"]
+    varied = {"seeds": [0, 1], "seeds_vary": ["init", "order", "sampling"]}
+    sizes = recipe()["preferences"] | {"train": 12}
+    file = write(tmp_path, recipe, conditions=conditions, preferences=sizes, **varied)
+    whole = sa.study(file, out=tmp_path / "whole").path
+    out = tmp_path / "out"
+    killed(file, out, die_in_pass=2)
+    assert lines(out / "training.jsonl") == (4 + 3) * 2
+    runs = json.loads((out / "manifest.json").read_text())["runs"]
+    assert [run for run in runs if "trained" in runs[run]] == ["mid@0", "global@0"]
+    begun = read_checkpoint(StudyFolder(out).checkpoint)
+    assert (list(begun.states), begun.step) == (["mid@1", "global@1"], 2)
+    passes = []
+    stock = training.train
+
+    def watched(engine, runs, *args, **options):
+        passes.append([run.id for run in runs])
+        return stock(engine, runs, *args, **options)
+
+    monkeypatch.setattr(training, "train", watched)
+    sa.study(file, out=out)
+    assert passes == [["mid@1", "global@1"]]
+    assert outcome(out) == outcome(whole)
+    log = [(row["run"], row["step"]) for row in read_jsonl(out / "training.jsonl")]
+    assert len(set(log)) == len(log) == 4 * 4
+    assert (out / "training.jsonl").read_bytes() == (whole / "training.jsonl").read_bytes()
 
 
 def test_running_a_finished_study_again_redoes_nothing(finished, monkeypatch):

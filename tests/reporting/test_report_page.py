@@ -238,6 +238,16 @@ def test_several_studies_share_one_page_and_keep_their_own_numbers(tmp_path: Pat
     assert "mid@1" in page.text
 
 
+def test_curves_are_said_to_share_batches_as_far_as_the_recipe_has_them_share(tmp_path: Path) -> None:
+    folder = full_study(tmp_path, ("base", "mid"), seeds=(0, 1))
+    recipe = StudyFolder(folder).recipe
+    assert "All runs see the same batches in the same order" in page_of(folder)
+    recipe.write_text(recipe.read_text() + "seeds_vary: [init, order]\n")
+    assert "Runs of one seed see the same batches in the same order" in page_of(folder)
+    recipe.write_text(recipe.read_text().replace("seeds: [0, 1]", "seeds: [0]"))
+    assert "All runs see the same batches in the same order" in page_of(folder)
+
+
 def test_the_page_goes_where_it_is_told(tmp_path: Path) -> None:
     folder = full_study(tmp_path / "study", ("base", "mid"))
     assert report([folder]) == folder / "report.html"

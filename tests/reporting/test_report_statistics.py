@@ -255,10 +255,10 @@ def test_few_missing_rows_are_not_bounded_and_undefined_scores_are_no_missing_an
 
 
 def test_seeds_are_a_level_of_their_own(tmp_path: Path) -> None:
-    def with_seeds(values: Mapping[int, float]) -> Results:
+    def with_seeds(values: Mapping[int, float], recipe: str = RECIPE) -> Results:
         records = StudyFolder(tmp_path)
         write_json(records.manifest, manifest(["base", "mid"], seeds=list(values)))
-        write_text(records.recipe, RECIPE)
+        write_text(records.recipe, recipe)
         write_json(
             records.judges,
             {"judges": [{"judge": "rubric", "protocol": "rubric", "dimensions": [dimension("Overall")]}]},
@@ -293,6 +293,19 @@ def test_seeds_are_a_level_of_their_own(tmp_path: Path) -> None:
     alone = with_seeds({0: 1.0})
     assert alone.seeds.effects == ()
     assert alone.seeds.words.startswith("One seed was trained: every result is for this seed")
+    # what they vary is said from the recipe; one that does not say so is of the time when there was one way
+    assert three.seeds.words.endswith(
+        " Seeds vary the initialisation and the sampling of the answers; the order of the pairs is the same for all."
+    )
+    ordered = with_seeds({0: 1.0, 1: -1.0}, RECIPE + "seeds_vary: [order]\n").seeds.words
+    assert ordered.endswith(
+        " Seeds vary the order of the pairs; the initialisation and the sampling of the answers are the same for all."
+    )
+    everything = with_seeds({0: 1.0, 1: -1.0}, RECIPE + "seeds_vary: [init, order, sampling]\n").seeds.words
+    assert everything.endswith(
+        " Seeds vary the initialisation, the order of the pairs and the sampling of the answers."
+    )
+    assert "vary" not in alone.seeds.words
 
 
 def test_what_seems_to_disagree_has_a_note(tmp_path: Path) -> None:

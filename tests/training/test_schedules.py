@@ -1,9 +1,11 @@
 """Which pairs a step sees, their weights, and the learning rate: by hand and against transformers."""
 
+import numpy as np
 import pytest
 import torch
 from transformers import get_scheduler
 
+from stratalign.records import keyed_seed
 from stratalign.training import TrainingSettings, plan_steps, rate_factor
 
 
@@ -22,6 +24,21 @@ def test_epochs_are_shuffled_anew_and_the_order_depends_on_the_seed_alone():
     assert first != second
     assert plan_steps(12, settings, 1) == plan_steps(12, settings, 1)
     assert plan_steps(12, settings, 1) != plan_steps(12, settings, 2)
+
+
+def test_an_order_of_its_own_has_a_key_of_its_own_and_0_is_the_order_that_runs_share():
+    settings = TrainingSettings(batch_size=12, gradient_accumulation=1, epochs=2)
+
+    def drawn(*key):
+        return np.random.default_rng(keyed_seed("order of pairs", *key)).permutation(12).tolist()
+
+    def pairs(**options):
+        return [list(step[0].pairs) for step in plan_steps(12, settings, 42, **options)]
+
+    assert pairs() == pairs(order=0) == [drawn(42, 0), drawn(42, 1)]
+    assert pairs(order=1) == [drawn(42, 1, 0), drawn(42, 1, 1)]
+    orders = [order for own in range(4) for order in pairs(order=own)]
+    assert len({tuple(order) for order in orders}) == 8
 
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])

@@ -43,6 +43,11 @@ def plan(planned: Mapping[str, Any]) -> None:
         say(f"Adapters: on {targets}{several}")
     execution = planned["execution"]
     say(f"Steps: {planned['steps']} on {execution['device']} in {execution['precision']}")
+    if planned["passes"] > 1:
+        paragraph(
+            f"Passes: {planned['passes']}, one for each seed, since the seeds vary the order of the pairs. Base and "
+            "prompts are computed once in each pass, not once for all runs."
+        )
     if execution["pack_tokens"]:
         say(
             f"Memory: up to {execution['pack_tokens']:,} tokens in a pass, activations "

@@ -34,7 +34,16 @@ from stratalign.pipeline.probe_labels import labels_file
 from stratalign.pipeline.selecting import trained_by
 from stratalign.pipeline.subjects import Subject, find_subject, kept_stages, trained_runs, training_of
 from stratalign.recipe import Recipe, load_recipe
-from stratalign.records import SCHEMA, Progress, file_digest, locked, read_json, silent, write_json
+from stratalign.records import (
+    SCHEMA,
+    SEEDS_VARY,
+    Progress,
+    file_digest,
+    locked,
+    read_json,
+    silent,
+    write_json,
+)
 
 STAGE_ONE = "all-linear-modules"
 """The condition that a diagnosis plans with; ILA's first stage trains it."""
@@ -154,6 +163,7 @@ def _plan(recipe: Recipe, out: Path, settings: Any) -> Plan:
         "profile": None,
         "boundaries": None,
         "seeds": [getattr(settings, "seed", 0)],
+        "seeds_vary": list(SEEDS_VARY),
     }
     if recipe.partition.by is not None:
         changed["partition"] = PartitionSettings(blocks=recipe.partition.blocks)

@@ -17,10 +17,13 @@ from stratalign.models import ModelShape
 from stratalign.pipeline.tuning import Tuned
 from stratalign.preferences import Split
 from stratalign.recipe import Recipe
-from stratalign.records import StudyFolder, digest, read_json, write_json
+from stratalign.records import SEEDS_VARY, VARIES, StudyFolder, digest, read_json, write_json
 from stratalign.training import LOSS_KEYS, SHARED_KEYS, Run, TrainingSettings
 
 Fingerprints = dict[str, dict[str, Any]]
+
+_BY_DEFAULT = {f"seeds_vary.{what}": "listed" if what in SEEDS_VARY else "not listed" for what in VARIES}
+"""What a run without such an entry was made with."""
 
 
 def fingerprints_of(
@@ -48,6 +51,7 @@ def fingerprints_of(
             prints[f"run {run.condition.name}@{run.seed}"] = {
                 "layers": describe_layers(run.condition.layers),
                 "tuned by": grids[run.condition.name].by,
+                **_drawn_otherwise(run),
             }
             continue
         prints[f"run {run.condition.name}@{run.seed}"] = {
@@ -62,6 +66,7 @@ def fingerprints_of(
                 if key
                 not in (*SHARED_KEYS, "learning_rate", "targets", "rank", *_without_effect(run.settings))
             },
+            **_drawn_otherwise(run),
         }
     return prints
 
@@ -95,7 +100,9 @@ def check_fresh(folder: StudyFolder, wanted: Fingerprints) -> None:
     stored: Fingerprints = read_json(folder.fingerprints) if folder.fingerprints.is_file() else {}
     alike: dict[tuple[str, str], list[str]] = {}  # a learning rate changes in every module at once
     for stage, values in wanted.items():
-        for key, before, now in _changes(stored[stage], as_stored(values)) if stage in stored else ():
+        if stage not in stored:
+            continue
+        for key, before, now in _changes(_BY_DEFAULT | stored[stage], _BY_DEFAULT | as_stored(values)):
             alike.setdefault((stage, f"was {_short(before)}, now {_short(now)}"), []).append(key)
     differences = [
         f"{stage}: {keys[0]}{f' (and {len(keys) - 1} more)' if len(keys) > 1 else ''} {change}"
@@ -117,6 +124,16 @@ def add_fingerprints(folder: StudyFolder, new: Fingerprints) -> None:
     merged = stored | {stage: as_stored(values) for stage, values in new.items()}
     if merged != stored:
         write_json(folder.fingerprints, dict(sorted(merged.items())))
+
+
+def _drawn_otherwise(run: Run) -> dict[str, str]:
+    """What the run's seed draws and would not by default, or the other way round; nothing of seed 0, which is what all
+    seeds share, and of a run that does not train nothing but the sampling."""
+    return {
+        f"seeds_vary.{what}": "listed" if what in run.varies else "not listed"
+        for what in (VARIES if run.condition.trains else ("sampling",))
+        if run.seed and (what in run.varies) != (what in SEEDS_VARY)
+    }
 
 
 def _without_effect(settings: TrainingSettings) -> list[str]:

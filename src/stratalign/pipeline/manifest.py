@@ -55,6 +55,7 @@ class Manifest:
                 "batches": stored.get("model", {}).get("batches"),
             },
             "partition": {name: list(layers) for name, layers in plan.blocks.items()},
+            "seeds_vary": list(plan.recipe.seeds_vary),
             "runs": runs | {run: entry for run, entry in earlier.items() if run not in runs},
         }
         manifest = cls(folder, content)

@@ -19,7 +19,7 @@ from torch import Tensor
 from stratalign.blocks import Phase
 from stratalign.engine import JointEngine, collate
 from stratalign.errors import UserError
-from stratalign.models import AdapterBank, AdapterSpec, load_model
+from stratalign.models import AdapterBank, load_model
 from stratalign.pipeline.planned import Plan
 from stratalign.pipeline.stock_trl import Outcome, train_with_trl, unlike_trl, updates
 from stratalign.pipeline.verbs import Source, plan
@@ -187,10 +187,7 @@ def _train_ours(
     loaded = load_model(planned.recipe.model, dtype=torch.float32, device=device)
     bank = AdapterBank(loaded.model)
     for run in runs:
-        spec = AdapterSpec(
-            run.id, run.condition.modules, run.condition.rank, run.settings.alpha, 0.0, run.seed
-        )
-        bank.attach(spec)
+        bank.attach(run.adapter)
     engine = JointEngine(
         loaded.anatomy, bank, {run.id: run.first_layer(planned.shape.n_layers) for run in runs}
     )

@@ -32,7 +32,7 @@ from stratalign.pipeline.tuning import Tuned, choices
 from stratalign.preferences import BadRow, Split, Tree
 from stratalign.recipe import Recipe
 from stratalign.records import StudyFolder, digest, read_json
-from stratalign.training import MicroBatch, Run
+from stratalign.training import MicroBatch, Run, plan_steps
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,15 @@ class Plan:
         """Tuned conditions of which no candidate is chosen yet."""
         return tuple(one.condition for one in self.tuned if one.condition not in self.chosen)
 
+    @property
+    def passes(self) -> int:
+        """In how many passes everything is trained from the start: one for each order of the pairs."""
+        return len({run.seed_of("order") for run in (*self.runs, *self.candidates) if run.condition.trains})
+
+    def steps_of(self, order: int) -> list[list[MicroBatch]]:
+        """The steps of runs whose pairs come in this order (`Run.seed_of`); `steps` are those of order 0."""
+        return plan_steps(len(self.train_trees), self.recipe.training, self.recipe.preferences.seed, order)
+
     def candidate_of(self, run: Run) -> Run | None:
         """The candidate's run that this one is, under the condition's name; None of a run that is trained itself."""
         name = self.chosen.get(run.condition.name)
@@ -118,6 +127,7 @@ class Plan:
             "partition_by": self.partition_by,
             "preferences": self.preferences,
             "steps": len(self.steps),
+            "passes": self.passes,
             "execution": {
                 key: getattr(self.execution, key)
                 for key in (

@@ -94,7 +94,13 @@ def _resolve(
         settings = settings.overridden({"rank": condition.rank})
     several = len(recipe.seeds) > 1
     return tuple(
-        Run(f"{spec.name}@{seed}" if several else spec.name, condition, seed, settings)
+        Run(
+            f"{spec.name}@{seed}" if several else spec.name,
+            condition,
+            seed,
+            settings,
+            tuple(recipe.seeds_vary),
+        )
         for seed in recipe.seeds
     )
 

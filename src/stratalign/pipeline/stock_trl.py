@@ -180,7 +180,7 @@ def copy_a(model: Any, run: Run) -> None:
         for name, p in model.named_parameters():
             if ".lora_A." in name:
                 module = name.removeprefix("base_model.model.").split(".lora_A.")[0]
-                p.copy_(draw_a(run.seed, module, p.shape[0], p.shape[1]))
+                p.copy_(draw_a(run.seed_of("init"), module, p.shape[0], p.shape[1]))
 
 
 def _record_losses(trainer: Any) -> list[float]:

@@ -8,7 +8,7 @@ statistics or pages.
 from stratalign.records.cells import guarded_cell, restored_cell
 from stratalign.records.files import locked, read_json, told, unwritable, write_bytes, write_json, write_text
 from stratalign.records.folder import SAFE_NAME, SCHEMA, StudyFolder
-from stratalign.records.keys import digest, file_digest, keyed_seed
+from stratalign.records.keys import SEEDS_VARY, VARIES, digest, file_digest, keyed_seed
 from stratalign.records.kinds import (
     Dimension,
     LogProbRecord,
@@ -25,6 +25,8 @@ from stratalign.records.table import read_scores, write_scores
 __all__ = [
     "SAFE_NAME",
     "SCHEMA",
+    "SEEDS_VARY",
+    "VARIES",
     "Dimension",
     "LogProbRecord",
     "Progress",

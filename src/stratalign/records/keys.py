@@ -7,6 +7,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+VARIES = {
+    "init": "the initialisation",
+    "order": "the order of the pairs",
+    "sampling": "the sampling of the answers",
+}
+"""What the seed of a run may draw, in words, by its name in the recipe's `seeds_vary`."""
+
+SEEDS_VARY = ("init", "sampling")
+"""What it draws unless the recipe says otherwise."""
+
 
 def digest(value: object) -> str:
     """SHA-256 of the canonical JSON of `value` (keys sorted, no spaces)."""

@@ -23,7 +23,7 @@ from stratalign.blocks import (
     expand_conditions,
 )
 from stratalign.errors import UserError
-from stratalign.records import Score, StudyFolder, read_json, read_jsonl, read_scores
+from stratalign.records import SEEDS_VARY, VARIES, Score, StudyFolder, read_json, read_jsonl, read_scores
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,18 @@ class StudyRecords:
     diagnoses: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     tuning: Mapping[str, Any] = field(default_factory=dict)
     added: tuple[Added, ...] = ()
+
+    @property
+    def seeds_vary(self) -> tuple[str, ...]:
+        """What the study's seeds vary, by the names of `VARIES`; a recipe that does not say so varied the default."""
+        written = self.recipe.get("seeds_vary")
+        listed = written if isinstance(written, list) else SEEDS_VARY
+        return tuple(name for name in VARIES if name in listed)
+
+    @property
+    def one_order(self) -> bool:
+        """Whether all runs see the pairs in one order."""
+        return "order" not in self.seeds_vary or len(list(self.recipe.get("seeds") or ())) < 2
 
 
 def study_folder(folder: Path) -> StudyFolder:

@@ -245,7 +245,7 @@ def summarise(records: StudyRecords) -> Results:
         tax_in_words=tax_in_words(taxed),
         equal_length=at_equal_length(table, main, measures, compared),
         matched=matched_pairs(table, each, meant),
-        seeds=seed_levels(table, main, compared_on, each, primary),
+        seeds=seed_levels(table, main, compared_on, each, primary, records.seeds_vary),
         categories=grouped,
         states=run_states(records.scores, list(conditions)),
         agreement=agreements(every.scores, every.judges, judged),

@@ -252,7 +252,7 @@ class _JointTraining:
         """LoRA dropout drawn from (seed, step, batch), so that other runs in the pass make no difference."""
         if not run.settings.dropout:
             return nullcontext()
-        return self.engine.bank.dropout(run.id, keyed_seed("dropout", run.seed, number, part))
+        return self.engine.bank.dropout(run.id, keyed_seed("dropout", run.seed_of("init"), number, part))
 
 
 def _check_finite(loss: Tensor, batch: Batch, run: str, step: int) -> None:

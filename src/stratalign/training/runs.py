@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from stratalign.blocks import Condition
 from stratalign.errors import StudyFailure, UserError
 from stratalign.models import AdapterSpec
-from stratalign.records import keyed_seed
+from stratalign.records import SEEDS_VARY, keyed_seed
 from stratalign.training.schedules import rate_factor
 from stratalign.training.settings import TrainingSettings
 
@@ -25,12 +25,18 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 
 @dataclass(frozen=True)
 class Run:
-    """A condition under one seed. `id` is the condition's name, or `condition@seed` where there are several."""
+    """A condition under one seed. `id` is the condition's name, or `condition@seed` where there are several; `varies`
+    is what the seed draws, by the names of `VARIES`."""
 
     id: str
     condition: Condition
     seed: int
     settings: TrainingSettings
+    varies: tuple[str, ...] = SEEDS_VARY
+
+    def seed_of(self, what: str) -> int:
+        """The seed that draws `what`: the run's own, or 0 where all seeds share it."""
+        return self.seed if what in self.varies else 0
 
     @property
     def adapter(self) -> AdapterSpec:
@@ -42,7 +48,7 @@ class Run:
             self.condition.rank,
             settings.alpha,
             settings.dropout,
-            self.seed,
+            self.seed_of("init"),
         )
 
     def first_layer(self, n_layers: int) -> int:
@@ -51,7 +57,9 @@ class Run:
 
     def swaps(self, row_id: str) -> bool:
         """Whether shuffled labels exchange this row's chosen and rejected: a coin keyed by (seed, row)."""
-        return self.condition.labels == "shuffled" and bool(keyed_seed("labels", self.seed, row_id) & 1)
+        return self.condition.labels == "shuffled" and bool(
+            keyed_seed("labels", self.seed_of("init"), row_id) & 1
+        )
 
 
 def phase_bounds(condition: Condition, total: int) -> list[int]:

@@ -18,17 +18,23 @@ class MicroBatch(NamedTuple):
     weight: float
 
 
-def plan_steps(n_pairs: int, settings: TrainingSettings, seed: int) -> list[list[MicroBatch]]:
-    """The micro-batches of every optimizer step, in order; the same for all conditions and run seeds.
+def plan_steps(n_pairs: int, settings: TrainingSettings, seed: int, order: int = 0) -> list[list[MicroBatch]]:
+    """The micro-batches of every optimizer step; their number does not depend on the order of the pairs.
 
     Weights are TRL's: the mean over a micro-batch, divided by the number of micro-batches in its step. The last
     micro-batch of an epoch may be smaller and the last step may have fewer micro-batches, so a pair in them
     weighs more. Weights of a step sum to 1.
+
+    Args:
+        seed: of the preferences.
+        order: another number is another order of the same pairs; 0 is the one that runs share by default.
     """
     steps: list[list[MicroBatch]] = []
+    own = (order,) if order else ()
     for epoch in range(settings.epochs):
-        order = np.random.default_rng(keyed_seed("order of pairs", seed, epoch)).permutation(n_pairs).tolist()
-        groups = [order[i : i + settings.batch_size] for i in range(0, n_pairs, settings.batch_size)]
+        generator = np.random.default_rng(keyed_seed("order of pairs", seed, *own, epoch))
+        pairs = generator.permutation(n_pairs).tolist()
+        groups = [pairs[i : i + settings.batch_size] for i in range(0, n_pairs, settings.batch_size)]
         for i in range(0, len(groups), settings.gradient_accumulation):
             window = groups[i : i + settings.gradient_accumulation]
             steps.append([MicroBatch(tuple(group), 1 / (len(group) * len(window))) for group in window])

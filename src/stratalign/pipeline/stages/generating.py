@@ -51,7 +51,9 @@ def generate_stage(plan: Plan, progress: Progress) -> None:
 def _answers(plan: Plan, engine: JointEngine, batch: AnswerBatch) -> list[Response]:
     """One batch of answers, with their divergence from the base; in halves if a GPU's memory is too small for it."""
     settings = plan.recipe.generation
-    keys = {run.id: (settings.seed, run.condition.sampling_seed, run.seed) for run in batch.runs}
+    keys = {
+        run.id: (settings.seed, run.condition.sampling_seed, run.seed_of("sampling")) for run in batch.runs
+    }
     try:
         made = answer_mixed(engine.bank, plan.tokenizer, batch.prompts, keys, settings, stop=plan.stop)
     except torch.OutOfMemoryError:

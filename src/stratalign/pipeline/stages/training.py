@@ -71,8 +71,10 @@ def train_stage(plan: Plan, progress: Progress) -> None:
         bank = AdapterBank(loaded.model)
         tuned = {one.condition for one in plan.tuned}
         own = [run for run in pending if run.condition.name not in tuned]
-        for cohort in _cohorts(plan, manifest, [*own, *candidates]):
-            _train_cohort(plan, manifest, loaded, bank, cohort, progress)
+        passes = _passes(plan, manifest, [*own, *candidates])
+        for number, runs in enumerate(passes, start=1):
+            what = "training" if len(passes) == 1 else f"training, pass {number} of {len(passes)}"
+            _train_together(plan, manifest, loaded, bank, runs, what, progress)
         if candidates:
             rows = plan.validation_trees
             _record(plan, loaded, bank, candidates, rows, plan.folder.validation, "validation", progress)
@@ -111,27 +113,33 @@ def _unmeasured(plan: Plan, manifest: Manifest) -> list[Run]:
     return [run for run in plan.candidates if not (manifest.trained(run.id) and recorded[run.id] == complete)]
 
 
-def _cohorts(plan: Plan, manifest: Manifest, pending: Sequence[Run]) -> list[list[Run]]:
-    """The runs that are still to be trained, in passes: an interrupted pass is finished by the same runs."""
+def _passes(plan: Plan, manifest: Manifest, pending: Sequence[Run]) -> list[list[Run]]:
+    """The runs that are still to be trained, in passes: an interrupted pass is finished by the same runs, and the runs
+    of a pass see the pairs in one order."""
     todo = [run for run in pending if run.condition.trains and not manifest.trained(run.id)]
     found = read_checkpoint(plan.folder.checkpoint)
     begun = [run for run in todo if found is not None and run.id in found.states]
-    rest = [run for run in todo if run not in begun]
-    return [cohort for cohort in (begun, rest) if cohort]
+    rest: dict[int, list[Run]] = {}
+    for run in todo:
+        if run not in begun:
+            rest.setdefault(run.seed_of("order"), []).append(run)
+    return [runs for runs in (begun, *rest.values()) if runs]
 
 
-def _train_cohort(
+def _train_together(
     plan: Plan,
     manifest: Manifest,
     loaded: LoadedModel,
     bank: AdapterBank,
-    cohort: Sequence[Run],
+    runs: Sequence[Run],
+    what: str,
     progress: Progress,
 ) -> None:
     folder = plan.folder
-    for run in cohort:
+    (order,) = {run.seed_of("order") for run in runs}
+    for run in runs:
         bank.attach(run.adapter)
-    engine = make_engine(plan, loaded, bank, cohort)
+    engine = make_engine(plan, loaded, bank, runs)
     reference = None
     if plan.execution.reference == "stored":
         circumstances = {
@@ -139,18 +147,22 @@ def _train_cohort(
             "arithmetic": plan.execution.arithmetic(loaded.anatomy),
         }
         reference = stored_references(engine, plan.train_trees, circumstances, progress)
+
+    def told(_what: str, done: int, total: int) -> None:
+        progress(what, done, total)
+
     trained = train(
         engine,
-        cohort,
+        runs,
         plan.train_trees,
-        plan.steps,
+        plan.steps_of(order),
         log=folder.training,
         checkpoint=folder.checkpoint,
         checkpoint_every=plan.recipe.training.checkpoint_every,
         reference=reference,
-        progress=progress,
+        progress=told,
     )
-    for run in cohort:
+    for run in runs:
         notes = {
             "schema": 1,
             "model": plan.recipe.model.model_dump(mode="json"),
@@ -166,7 +178,7 @@ def _train_cohort(
             run.id, saved_as, witnessed(trained.witness, run.id, len(bank.parameters(run.id)))
         )
     folder.checkpoint.unlink(missing_ok=True)
-    note_training_time(folder, [run.id for run in cohort], trained.seconds)
+    note_training_time(folder, [run.id for run in runs], trained.seconds)
 
 
 def _record(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stratalign import stats
+from stratalign.records import VARIES
 from stratalign.reporting.comparisons.comparing import (
     ScoreTable,
     Side,
@@ -60,8 +61,10 @@ def seed_levels(
     measures: Sequence[Measure],
     pairs: Sequence[tuple[str, str]],
     meant: Sequence[Measure],
+    varied: Sequence[str],
 ) -> SeedLevels:
-    """Every condition that has several seeds against base on `measures`, and `pairs` on what is `meant` to move."""
+    """Every condition that has several seeds against base on `measures`, and `pairs` on what is `meant` to move; seeds
+    vary what `varied` names of `VARIES`."""
     sides = list(sides_with_base(table, order, measures))
     sides += [sides_of_pairs(table, pairs, measure) for measure in meant]
     effects = [found for group in sides if group for found in _effects(group, table)]
@@ -81,7 +84,16 @@ def seed_levels(
             f"{most} seeds were trained and are treated as a sample of all seeds: intervals, p values and verdicts "
             "are for other seeds and other prompts."
         )
+    if most > 1 and varied:
+        words += f" {_what_varies(varied)}"
     return SeedLevels(scope, words, tuple(found for found in effects if len(found.seeds) > 1))
+
+
+def _what_varies(varied: Sequence[str]) -> str:
+    own = listed([words for name, words in VARIES.items() if name in varied])
+    shared = [words for name, words in VARIES.items() if name not in varied]
+    rest = f"; {listed(shared)} {'is' if len(shared) == 1 else 'are'} the same for all" if shared else ""
+    return f"Seeds vary {own}{rest}."
 
 
 def _effects(sides: Sequence[Side], table: ScoreTable) -> list[SeedEffects]:

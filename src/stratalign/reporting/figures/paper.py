@@ -100,7 +100,7 @@ def time_bars(studies: Sequence[tuple[str, Sequence[CostRow]]]) -> Drawing | Non
         words = f"own {seconds(own)}, shared {seconds(row.shared)}, alone (estimated) {seconds(row.alone)}"
         parts = (own / unit, (row.shared or 0.0) / unit)
         groups.setdefault(row.run.run, []).append(Bar(model, parts, f"{model} {words}"))
-    told = "Training time of each run: own time, and upon it the time that all runs of a study shared."
+    told = "Training time of each run: own time, and upon it the time shared with the other runs of its pass."
     return grouped_bars(
         [Group(run, tuple(bars)) for run, bars in groups.items()],
         told,

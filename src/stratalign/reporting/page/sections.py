@@ -120,6 +120,7 @@ class StudyView:
     proof: tuple[ProofRow, ...]
     costs: tuple[CostRow, ...]
     stages: tuple[tuple[str, float], ...]
+    one_order: bool
     kind: str
     facts: tuple[Fact, ...]
     bad: tuple[BadRows, ...]
@@ -170,6 +171,7 @@ def view(records: StudyRecords, results: Results, answer: AnswerBox, anchor: str
         proof=_proof(records, results),
         costs=costs_of(records, results),
         stages=_stages(records.timings),
+        one_order=records.one_order,
         kind=row_kind(records.preferences),
         facts=data_facts(records.preferences),
         bad=rows_left_out(records.preferences.get("bad")),

@@ -1,6 +1,6 @@
 """What each run cost: seconds of training, and the size of its adapter. Pure.
 
-A run's own time was spent on it alone; shared time is the base's pass, done once for all runs of a study; both
+A run's own time was spent on it alone; shared time is the base's pass, done once for all runs of a training pass; both
 together estimate what the run would have taken by itself.
 """
 
