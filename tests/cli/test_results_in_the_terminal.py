@@ -144,10 +144,8 @@ def test_without_a_judge_the_margin_is_tested_and_what_was_measured_stands_besid
         "controls_in_words": [],
     }
     lines = printed(found, capsys)
-    assert (
-        lines[0]
-        == "No judge; the margin of held-out pairs against base, paired by row, clustered, for this seed:"
-    )
+    what = "the margin of held-out pairs"
+    assert lines[0] == f"No verdict; {what} against base, paired by row, clustered, for this seed:"
     # Two runs of mid: accuracy 0.7, KL 2, half of the answers as base's, on average.
     assert lines[2].split() == [
         "mid",

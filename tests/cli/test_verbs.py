@@ -240,7 +240,9 @@ def test_study_tells_its_stages_and_its_verdicts(finished):
     assert (done.code, done.err) == (0, "")
     for stage in ("training: 2 of 2", "proof: 1 of 1", "generation: 8 of 8", "report: 1 of 1"):
         assert stage in done.out
+    assert "No verdict: the answers have not been judged." in done.out
     assert "mid        margin" in done.out
+    assert "suffices" not in done.out
     assert f"Report: {folder / 'report.html'}" in done.out
 
 

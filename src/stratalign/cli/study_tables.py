@@ -79,9 +79,8 @@ def results(found: Mapping[str, Any]) -> None:
 
 def _took_hold(found: Mapping[str, Any], together: set[str]) -> None:
     """Without a judge: the tests of held-out rows against base, and how far the answers are from base's."""
-    say(
-        f"No judge; {found['took_hold']['what']} against base, paired by row, clustered, {found['seeds']['scope']}:"
-    )
+    what, scope = found["took_hold"]["what"], found["seeds"]["scope"]
+    say(f"No verdict; {what} against base, paired by row, clustered, {scope}:")
     shown = table(
         "condition", "measure", "net win rate", "95 % interval", "Holm p", "accuracy", "KL", "same answers"
     )

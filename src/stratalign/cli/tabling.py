@@ -23,6 +23,7 @@ WORDS = frozenset(
         "labels",
         "layers",
         "loss",
+        "measure",
         "module",
         "run",
         "stage",

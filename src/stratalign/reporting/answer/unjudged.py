@@ -38,7 +38,7 @@ def unjudged(records: StudyRecords, held: TookHold) -> tuple[str, tuple[str, ...
         after = study_command({"preferences.objective": dimensions[:1]})
     else:
         line = "No verdict: the answers have not been judged."
-        same = {*held.above, *held.below, *held.unsure} <= {*held.unchanged}
+        same = bool(held.unchanged) and {*held.above, *held.below, *held.unsure} <= {*held.unchanged}
         when, them = ("Once answers differ", "them") if same else ("For a verdict", "the answers")
         how = f"{when}, {NAME_A_JUDGE.format(them=them)}"
         other = [name for name in named if name.casefold() != OVERALL.casefold()]

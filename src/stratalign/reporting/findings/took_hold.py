@@ -21,7 +21,9 @@ TESTED = {
     "margin": "the margin of held-out pairs",
     "log_probability": "the log-probability of held-out demonstrations",
 }
-NOT_JUDGED = "The answers have not been judged, so whether any condition does better than base is not known."
+NOT_JUDGED = (
+    "Nothing has judged the answers on the recipe's objective, so whether training helps is not known."
+)
 FEW_PAIRS = 3
 """Up to this many pairs of conditions are named, more are counted."""
 
@@ -131,7 +133,8 @@ def _line(
     if tested and not above:
         clauses = [f"Training is not shown to have taken hold for {several(tested, 'or')}"]
     if same:
-        clauses.append(f"{'but all' if clauses else 'All'} answers equal base's, letter by letter")
+        lead = "but all" if above else "and all" if clauses else "All"
+        clauses.append(f"{lead} answers equal base's, letter by letter")
     return f"{', '.join(clauses)}." if clauses else ""
 
 
