@@ -12,7 +12,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -161,10 +161,10 @@ def quiet() -> Iterator[None]:
 
 def _columns(row: Preference, planned: Plan, run: Run) -> dict[str, Any]:
     """The row as TRL expects it; shuffled labels exchanged beforehand."""
+    if planned.recipe.preferences.template == "chat":
+        row = as_messages(row)
     chosen, rejected = (row.rejected, row.chosen) if run.swaps(row.row_id) else (row.chosen, row.rejected)
-    ordered = replace(row, chosen=chosen, rejected=rejected)
-    given = as_messages(ordered) if planned.recipe.preferences.template == "chat" else ordered
-    parts = {"prompt": given.prompt, "chosen": given.chosen, "rejected": given.rejected}
+    parts = {"prompt": row.prompt, "chosen": chosen, "rejected": rejected}
     return {
         key: value if isinstance(value, str) else [dict(turn) for turn in value]
         for key, value in parts.items()

@@ -26,8 +26,8 @@ def settle_template(
 def describe_template(
     settings: PreferenceSettings, rows: Sequence[Preference | Asked], tokenizer: Tokenizer
 ) -> dict[str, Any]:
-    """What is used for texts and transcripts (of messages: for them), whether the tokenizer has a chat template, and the
-    special token that shows that the rows are rendered already."""
+    """What is used for texts and transcripts (chat where there are only messages), whether the tokenizer has a chat
+    template, and the special token that shows that the rows are rendered already."""
     settled = settle_template(settings, rows, tokenizer)
     return {
         "used": "raw" if settled.template == "raw" and _texts(rows) else "chat",
