@@ -86,11 +86,17 @@ class Case:
 
     @cached_property
     def lacks_template(self) -> bool:
-        """Whether rows were given to the model without the chat template that its tokenizer has. Rows of messages
-        always have it."""
-        about = self.records.preferences.get("template") or {}
-        left_out = about.get("used") == "raw" and about.get("available") and not about.get("rendered_by")
-        return bool(left_out and self.kinds.keys() - {"messages"})
+        """Whether rows were given to the model without the chat template that its tokenizer has, or may have where an
+        older study does not say. Rows of messages always have it."""
+        if not self.kinds.keys() - {"messages"}:
+            return False
+        about = self.template or {"used": (self.recipe.get("preferences") or {}).get("template")}
+        return about["used"] == "raw" and about.get("available", True) and not about.get("rendered_by")
+
+    @property
+    def template(self) -> Mapping[str, Any]:
+        """Which template the rows got; empty of an older study."""
+        return self.records.preferences.get("template") or {}
 
     @cached_property
     def steps(self) -> dict[str, list[Mapping[str, Any]]]:

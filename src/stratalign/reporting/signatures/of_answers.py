@@ -73,7 +73,9 @@ def truncated(case: Case) -> Finding | None:
         name="truncated answers",
         title="Answers are cut at the limit",
         seen=f"Cut at {limit(case)} tokens: {in_words(seen)}.",
-        cause=f"Not training: the base's are cut, too. {remedy.cause}" if remedy else cause,
+        cause=f"This is not due to training: the base's answers are cut, too. {remedy.cause}"
+        if remedy
+        else cause,
         check=remedy.check
         if remedy
         else "Mean length against base; a judge marks an answer down for a missing end.",
@@ -162,7 +164,8 @@ def repetitive(case: Case) -> Finding | None:
             name="repetition",
             title="Answers repeat themselves",
             seen=f"{found} Base: {plain(max(before.values()), 2)}.",
-            cause=f"Not training alone: the base repeats itself to a similar degree. {remedy.cause}",
+            cause="This is not due to training alone: the base already repeats itself to a similar degree. "
+            + remedy.cause,
             check=remedy.check,
             changes=remedy.changes,
             suffix=remedy.suffix,

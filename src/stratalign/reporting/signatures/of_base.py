@@ -65,7 +65,15 @@ def base_rambles(case: Case) -> Finding | None:
     seen = _of_base(case, is_cut, RAMBLES)
     remedy = for_cut(case, seen) if seen else LOOK
     about = f"Cut at {limit(case)} tokens"
-    return _found(case, seen, remedy, "base rambles", "The base does not end its answers", is_cut, about)
+    return _found(
+        case,
+        seen,
+        remedy,
+        "base rambles",
+        "The base does not end its answers within the limit",
+        is_cut,
+        about,
+    )
 
 
 def _of_base(case: Case, fault: Fault, least: float) -> list[str]:
@@ -83,7 +91,7 @@ def _found(
         name=name,
         title=title,
         seen=f"{about}: {in_words(shares_of(case, fault))}.",
-        cause=f"Not training: the base does it before. {remedy.cause}",
+        cause=f"This is not due to training: the base model already does it. {remedy.cause}",
         check=remedy.check,
         changes=remedy.changes,
         suffix=remedy.suffix,
@@ -168,9 +176,13 @@ def limit(case: Case) -> int:
 
 
 def _with_template(case: Case) -> Remedy:
+    known = (
+        "although its tokenizer has a chat template"
+        if case.template
+        else "and its tokenizer may have a template"
+    )
     return Remedy(
-        "The rows are given to the model as plain text (preferences.template: raw), although its tokenizer has a chat "
-        "template.",
+        f"The rows are given to the model as plain text (preferences.template: raw), {known}.",
         "Some answers of base in the report: do they continue the prompt in place of answering it?",
         {"preferences.template": "chat"},
         "-template",

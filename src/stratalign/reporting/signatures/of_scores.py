@@ -278,7 +278,7 @@ def below_anchor(case: Case) -> Finding | None:
         name="below the anchor",
         title=title,
         seen=f"{'; '.join(low.values())}; so does the base.",
-        cause=f"Not training: the base is below it, too. {remedy.cause}",
+        cause=f"This is not due to training: the base is below it, too. {remedy.cause}",
         check=check,
         changes=remedy.changes,
         suffix=remedy.suffix,
