@@ -167,6 +167,18 @@ def test_a_study_keeps_in_its_folder_what_auto_came_to(chat_model: Path, asked: 
         sa.plan(parse_recipe(asked(chat_model, "text")), out=out)
 
 
+def test_a_template_that_refuses_the_rows_is_one_that_can_be_left_out(
+    chat_model: Path, asked: Any, tmp_path: Path
+) -> None:
+    (chat_model / "chat_template.jinja").write_text("{{ raise_exception('no') }}")
+    with pytest.raises(UserError, match=r"refused by the chat template.*With preferences.template: raw"):
+        sa.plan(parse_recipe(asked(chat_model, "text")), out=tmp_path / "a")
+    sa.plan(parse_recipe(asked(chat_model, "text", template="raw")), out=tmp_path / "b")
+    with pytest.raises(UserError) as refused:
+        sa.plan(parse_recipe(asked(chat_model, "messages")), out=tmp_path / "c")
+    assert "preferences.template" not in str(refused.value)
+
+
 def test_trl_is_given_the_messages_that_texts_become(chat_model: Path, asked: Any, tmp_path: Path) -> None:
     planned = sa.plan(parse_recipe(asked(chat_model, "text")), out=tmp_path / "out")
     (run,) = parity._comparable(planned, 1e-3)[0]

@@ -156,7 +156,7 @@ def for_cut(case: Case, base: Sequence[str]) -> Remedy:
     allowed, chosen = limit(case), _mean_chosen(case)
     if chosen is not None and allowed < ROOM * chosen:
         return Remedy(
-            f"The limit is low for these data: held-out chosen responses have {plain(chosen, 0)} tokens on average, "
+            f"The limit leaves little room: held-out chosen responses have {plain(chosen, 0)} tokens on average, "
             f"generation.max_new_tokens is {allowed}.",
             "Some answers of base in the report: are they sound as far as they go?",
             {"generation.max_new_tokens": _enough(allowed, ROOM * chosen)},
