@@ -242,8 +242,8 @@ def test_nobody_is_sent_to_a_template_that_is_used_already_or_is_not_there(
     assert "preferences.template" not in found.next + found.cause
 
 
-def test_answers_that_go_on_as_the_user_are_ended_there(tmp_path: Path) -> None:
-    # Of four answers three go on with a turn of the user.
+def test_answers_that_go_on_with_another_turn_are_ended_there(tmp_path: Path) -> None:
+    # Of four answers three go on with another turn.
     going_on = lambda run, n: {  # noqa: E731
         "finish": "length", "response": f"{run}.\nuser\nWho wrote Hamlet?" if n % 4 else f"{run} is"
     }  # fmt: skip
@@ -251,7 +251,7 @@ def test_answers_that_go_on_as_the_user_are_ended_there(tmp_path: Path) -> None:
     (found,) = seen_in(
         studied(tmp_path, GAIN, answers=going_on, account=account, generation={"stop": ["END"]})
     ).values()
-    assert "75.0 % of these answers go on with a turn of the user" in found.cause
+    assert "75.0 % of these answers go on with another turn" in found.cause
     (change,) = [part for part in shlex.split(found.next) if part.startswith("generation.")]
     assert json.loads(change.partition("=")[2]) == ["END", "\nuser\n"]
 
@@ -287,6 +287,20 @@ def test_a_base_that_repeats_itself_is_not_put_down_to_training(tmp_path: Path) 
         )
         assert ("learning_rate" in seen["repetition"].next) == blamed
         assert ("the base already repeats itself" in seen["repetition"].cause) != blamed
+
+
+@pytest.mark.parametrize(("base", "lower"), [(4.0, True), (2.0, False)])
+def test_scores_below_the_anchor_are_put_down_to_training_only_where_the_base_is_not_below_it(
+    tmp_path: Path, base: float, lower: bool
+) -> None:
+    means = {"base": base, "mid": 2.0}
+    scores = lambda run, name, n, value: (means[run] + n % 2 / 10, "ok")  # noqa: E731
+    found = seen_in(studied(tmp_path, {"mid": {"fluency": NONE}}, judge=LIKERT, scores=scores))[
+        "below the anchor"
+    ]
+    assert ("learning_rate" in found.next) == lower
+    assert ("base 4.05 on fluency" in found.seen) == lower  # half of the answers have a tenth more
+    assert ("not due to training" in found.cause) != lower
 
 
 def rates_in(command: str) -> dict[str, Any]:

@@ -20,8 +20,8 @@ SIMILAR = 0.5
 """A run has a fault from its base where the base has at least so much of the run's share."""
 ROOM = 1.5
 """An answer needs about so many times the mean length of chosen responses to end in most cases."""
-USER_TURN = re.compile(r"\n+(?:user|User|Human)(?::|\n)")
-"""How a turn of the user begins in an answer, with the template's special tokens left out."""
+NEXT_TURN = re.compile(r"\n+(?:user|User|Human|system|assistant|Assistant)(?::|\n)")
+"""How another turn begins in an answer, with the template's special tokens left out."""
 
 Fault = Callable[[Mapping[str, Any]], bool]
 
@@ -142,12 +142,12 @@ def for_cut(case: Case, base: Sequence[str]) -> Remedy:
     if case.lacks_template:
         return _with_template(case)
     cut = [str(row["response"]) for run in base for row in case.answers.get(run, []) if is_cut(row)]
-    turns = [match[0] for text in cut if (match := USER_TURN.search(text))]
+    turns = [match[0] for text in cut if (match := NEXT_TURN.search(text))]
     if turns and 2 * len(turns) >= len(cut):
         stop = (case.recipe.get("generation") or {}).get("stop", "auto")
         texts = [*(stop if isinstance(stop, list) else ()), *turns]
         return Remedy(
-            f"{percent(len(turns) / len(cut))} of these answers go on with a turn of the user: what ends a turn of the "
+            f"{percent(len(turns) / len(cut))} of these answers go on with another turn: what ends a turn of the "
             "model is not among the end tokens of its tokenizer and its generation_config.json.",
             "The token that the template writes after an answer, and the model's eos_token_id.",
             {"generation.stop": list(dict.fromkeys(texts))},

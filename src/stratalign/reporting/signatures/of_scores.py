@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 
@@ -263,9 +264,9 @@ def below_anchor(case: Case) -> Finding | None:
         return Finding(
             name="below the anchor",
             title=title,
-            seen=f"{'; '.join(low.values())}; the base does not, or not surely.",
-            cause="The model is not far above it to begin with.",
-            guess="Or training made answers worse.",
+            seen=f"{'; '.join([*low.values(), *(_below(case, run, math.inf) for run in base)])}.",
+            cause="The base lies near the reference, too, if its mean is hardly above it.",
+            guess="Otherwise training made answers worse.",
             check=check,
             changes=scaled_rate(case.recipe, 0.3),
             suffix="-lower-rate",
