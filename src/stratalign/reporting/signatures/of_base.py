@@ -147,8 +147,8 @@ def for_cut(case: Case, base: Sequence[str]) -> Remedy:
         stop = (case.recipe.get("generation") or {}).get("stop", "auto")
         texts = [*(stop if isinstance(stop, list) else ()), *turns]
         return Remedy(
-            f"{percent(len(turns) / len(cut))} of these answers go on with another turn: what ends a turn of the "
-            "model is not among the end tokens of its tokenizer and its generation_config.json.",
+            f"{percent(len(turns) / len(cut))} of these answers go on with another turn, as they do where the "
+            "token that ends a turn is not among the end tokens of the tokenizer and generation_config.json.",
             "The token that the template writes after an answer, and the model's eos_token_id.",
             {"generation.stop": list(dict.fromkeys(texts))},
             "-stop",
