@@ -94,3 +94,11 @@ def bos_tokenizer() -> Any:
 @pytest.fixture(scope="session")
 def chat_tokenizer() -> Any:
     return byte_pairs(chat=True)
+
+
+@pytest.fixture(scope="session")
+def bos_chat_tokenizer() -> Any:
+    """Its template and its post-processor both write the token that begins a text."""
+    made = byte_pairs(begins=True)
+    made.chat_template = "{{ bos_token }}" + CHAT_TEMPLATE
+    return made

@@ -70,6 +70,8 @@ def answered_study(
     judge: Mapping[str, Any] | None = None,
     preferences: Mapping[str, Any] | None = None,
     training: Mapping[str, Any] | None = None,
+    account: Mapping[str, Any] | None = None,
+    generation: Mapping[str, Any] | None = None,
     listed: bool = False,
     clusters: int = PROMPTS,
 ) -> Path:
@@ -83,6 +85,7 @@ def answered_study(
         steps, pairs, answers, scores: changes of one record; each gets the run, and which of its records it is.
         judge: more keys of the judge's entry.
         preferences, training: changes of the recipe's sections.
+        account: more keys of preferences.json; generation: of the recipe.
         listed: whether the recipe lists its conditions instead of mapping names to settings.
         clusters: into so many the prompts fall, one after another.
     """
@@ -101,13 +104,12 @@ def answered_study(
         if listed
         else own,
         "training": {"learning_rate": 1e-4, "beta": 0.1, **(training or {})},
-        "generation": {"max_new_tokens": 64},
+        "generation": {"max_new_tokens": 64, **(generation or {})},
     }
     write_text(study.recipe, parse_recipe(recipe).to_yaml())
     write_json(study.manifest, _manifest(names, training or {}))
-    write_json(
-        study.preferences, {"parts": {name: {"rows": 500, "clusters": 400} for name in ("train", "unused")}}
-    )
+    parts = {name: {"rows": 500, "clusters": 400} for name in ("train", "unused")}
+    write_json(study.preferences, {"parts": parts, **(account or {})})
     found = [{"name": name, "unit": "points", "better": "higher", "about": ""} for name in dimensions]
     entry = {"judge": "j", "protocol": "p", "hash": "0", "dimensions": found, **(judge or {})}
     write_json(study.judges, {"schema": 1, "judges": [entry]})

@@ -16,7 +16,7 @@ from answered_studies import ALL, FEW, HALF, MOST, NONE, answered_study
 from stratalign.cli.verbs import app
 from stratalign.recipe import load_recipe
 from stratalign.reporting import read_study, report, summarise
-from stratalign.reporting.answer.commands import located, scaled_rate, with_condition
+from stratalign.reporting.answer.commands import located, scaled_rate, with_conditions
 from stratalign.reporting.signatures import CATALOGUE, Signature, find_signatures
 
 LOST = tuple(-value for value in ALL)
@@ -47,6 +47,7 @@ def as_base(run: str, n: int) -> dict[str, Any]:
 SHOWN: dict[str, dict[str, Any]] = {
     "base differs from base": {"gains": GAIN | {"base_again": {"coherence": MOST}}},
     "shuffled labels win": {"gains": {"mid": {"fluency": MOST}, "shuffled": {"fluency": MOST}}},
+    "base empty": {"gains": GAIN, "answers": lambda run, n: {"response": " ", "tokens": 0} if n < 2 else {}},
     "nothing moved": {"gains": {"mid": {"fluency": NONE}}, "answers": as_base},
     "loss did not fall": {"gains": GAIN, "steps": lambda run, at: {"loss": 0.69 + at / 100}},
     "memorised pairs": {"gains": GAIN, "steps": lambda run, at: {"accuracy": 1.0, "loss": 0.69 / (at + 1)}},
@@ -84,6 +85,7 @@ SHOWN: dict[str, dict[str, Any]] = {
 JUST_NOT: dict[str, dict[str, Any]] = {
     "base differs from base": {"gains": GAIN | {"base_again": {"coherence": HALF}}},
     "shuffled labels win": {"gains": GAIN | {"shuffled": {"fluency": MOST}}},
+    "base empty": {"gains": GAIN, "answers": lambda run, n: {"response": ""} if n < 1 else {}},
     # 35 of 40 answers are base's: 87.5 %.
     "nothing moved": {
         "gains": {"mid": {"fluency": NONE}},
@@ -190,6 +192,196 @@ def test_a_higher_rate_is_offered_for_each_block_where_the_recipe_has_one_for_ea
     assert json.loads(change.partition("=")[2]) == {"mid": 1e-4, "global": 2e-5}
 
 
+TEXTS = {"kinds": {"text": 500}}
+MESSAGES = {"kinds": {"messages": 500}}
+
+
+def rendered(used: str, available: bool = True) -> dict[str, Any]:
+    return {"template": {"used": used, "available": available, "rendered_by": None}}
+
+
+def half_empty(run: str, n: int) -> dict[str, Any]:
+    return {"response": "", "tokens": 0} if n % 2 else {}
+
+
+def all_cut(run: str, n: int) -> dict[str, Any]:
+    return {"finish": "length", "tokens": 64}
+
+
+@pytest.mark.parametrize(
+    ("base_share", "blamed"), [(0, "empty answers"), (9, "empty answers"), (10, "base empty")]
+)
+def test_empty_answers_are_put_down_to_training_only_where_the_base_has_clearly_fewer(
+    tmp_path: Path, base_share: int, blamed: str
+) -> None:
+    # 20 of 40 answers of mid are empty; 10 of base's are half as many, 9 are fewer.
+    counts = {"base": base_share, "mid": 20}
+    answers = lambda run, n: {"response": "", "tokens": 0} if n < counts[run] else {}  # noqa: E731
+    seen = seen_in(studied(tmp_path, GAIN, answers=answers))
+    assert ("empty answers" in seen) == (blamed == "empty answers")
+    assert ("base empty" in seen) == (base_share >= 2)
+    if blamed == "base empty":
+        assert "Empty: base 25.0 %; mid 50.0 %." in seen["base empty"].seen
+        assert "learning_rate" not in "".join(one.next for one in seen.values())
+
+
+@pytest.mark.parametrize("answers", [half_empty, all_cut])
+def test_a_base_that_is_asked_without_its_template_is_sent_to_it(tmp_path: Path, answers: Any) -> None:
+    (found,) = seen_in(studied(tmp_path, GAIN, answers=answers, account=TEXTS | rendered("raw"))).values()
+    assert found.next.endswith("--set preferences.template=chat --out {study}-template")
+    assert "preferences.template: raw" in found.cause
+
+
+@pytest.mark.parametrize("answers", [half_empty, all_cut])
+@pytest.mark.parametrize(
+    "account",
+    [
+        MESSAGES,
+        MESSAGES | rendered("raw"),
+        TEXTS | rendered("chat"),
+        TEXTS | rendered("raw", available=False),
+    ],
+)
+def test_nobody_is_sent_to_a_template_that_is_used_already_or_is_not_there(
+    tmp_path: Path, answers: Any, account: Any
+) -> None:
+    (found,) = seen_in(studied(tmp_path, GAIN, answers=answers, account=account)).values()
+    assert found.name in ("base empty", "base rambles")
+    assert "preferences.template" not in found.next + found.cause
+
+
+def test_answers_that_go_on_with_another_turn_are_ended_there(tmp_path: Path) -> None:
+    # Of four answers three go on with another turn.
+    going_on = lambda run, n: {  # noqa: E731
+        "finish": "length", "response": f"{run}.\nuser\nWho wrote Hamlet?" if n % 4 else f"{run} is"
+    }  # fmt: skip
+    account = MESSAGES | rendered("chat")
+    (found,) = seen_in(
+        studied(tmp_path, GAIN, answers=going_on, account=account, generation={"stop": ["END"]})
+    ).values()
+    assert "75.0 % of these answers go on with another turn" in found.cause
+    (change,) = [part for part in shlex.split(found.next) if part.startswith("generation.")]
+    assert json.loads(change.partition("=")[2]) == ["END", "\nuser\n"]
+
+
+def test_a_limit_below_the_chosen_responses_is_named_and_raised_beyond_them(tmp_path: Path) -> None:
+    # 64 tokens are fewer than 1.5 times 100; 64, 128, 256: the first that is enough for 150.
+    long = lambda run, n: {"tokens_chosen": 100, "tokens_rejected": 100}  # noqa: E731
+    (found,) = seen_in(studied(tmp_path, GAIN, answers=all_cut, pairs=long)).values()
+    assert "held-out chosen responses have 100 tokens on average" in found.cause
+    assert "generation.max_new_tokens=256" in found.next
+
+
+def test_lengths_and_likeness_are_read_where_the_base_answers(tmp_path: Path) -> None:
+    # Over all prompts mid would be twice as long as base, and equal on the half where both say nothing.
+    base_silent = lambda run, n: {"response": "", "tokens": 0} if run == "base" and n % 2 else {}  # noqa: E731
+    assert "length explosion" not in seen_in(studied(tmp_path / "length", GAIN, answers=base_silent))
+    nearly = lambda run, n: {"response": "", "tokens": 0} if n >= 7 else as_base(run, n)  # noqa: E731
+    assert "nothing moved" not in seen_in(
+        studied(tmp_path / "equal", {"mid": {"fluency": NONE}}, answers=nearly)
+    )
+
+
+def test_a_base_that_repeats_itself_is_not_put_down_to_training(tmp_path: Path) -> None:
+    # Of word 4-grams 0.2 repeat in base's answers and 0.3 in mid's; 0.05 and 0.15 where training is to blame.
+    gains = {"mid": {"fluency": ALL, "repetition": (0.1,) * 40}}
+    for base, blamed in ((0.2, False), (0.05, True)):
+        repeated = {"base": base, "mid": base + 0.1}
+        scores = lambda run, name, n, value, repeated=repeated: (  # noqa: E731
+            repeated[run] if name == "repetition" else value, "ok"
+        )  # fmt: skip
+        seen = seen_in(
+            studied(tmp_path / str(base), gains, dimensions=("fluency", "repetition"), scores=scores)
+        )
+        assert ("learning_rate" in seen["repetition"].next) == blamed
+        assert ("the base already repeats itself" in seen["repetition"].cause) != blamed
+
+
+@pytest.mark.parametrize(("base", "lower"), [(4.0, True), (2.0, False)])
+def test_scores_below_the_anchor_are_put_down_to_training_only_where_the_base_is_not_below_it(
+    tmp_path: Path, base: float, lower: bool
+) -> None:
+    means = {"base": base, "mid": 2.0}
+    scores = lambda run, name, n, value: (means[run] + n % 2 / 10, "ok")  # noqa: E731
+    found = seen_in(studied(tmp_path, {"mid": {"fluency": NONE}}, judge=LIKERT, scores=scores))[
+        "below the anchor"
+    ]
+    assert ("learning_rate" in found.next) == lower
+    assert ("base 4.05 on fluency" in found.seen) == lower  # half of the answers have a tenth more
+    assert ("not due to training" in found.cause) != lower
+
+
+def rates_in(command: str) -> dict[str, Any]:
+    """Key path -> value of every change that a command makes to a learning rate."""
+    changes = [part.partition("=")[::2] for part in shlex.split(command) if "=" in part]
+    return {key: json.loads(value) for key, value in changes if "learning_rate" in key + value}
+
+
+RISING = {"steps": lambda run, at: {"loss": 0.69 + at / 100}}
+
+
+def test_a_guess_at_a_higher_rate_gives_way_to_a_loss_that_rose(tmp_path: Path) -> None:
+    seen = seen_in(studied(tmp_path, {"mid": {"fluency": FEW}}, pairs=ranked_right(0.9), **RISING))
+    risen, reward = seen["loss did not fall"], seen["reward up, answers not"]
+    assert rates_in(risen.next) == {"training.learning_rate": 2e-5}
+    assert reward.next == risen.next
+    assert "too small" not in reward.cause
+    assert "“The training loss rose” speaks against training that changes the model more." in reward.cause
+
+
+def test_opposite_advice_that_was_seen_both_times_becomes_one_command_that_tries_both(tmp_path: Path) -> None:
+    folder = studied(tmp_path, {"mid": {"fluency": NONE}}, answers=as_base, **RISING)
+    seen = seen_in(folder)
+    moved, risen = seen["nothing moved"], seen["loss did not fall"]
+    assert (moved.next, moved.cause) == (risen.next, risen.cause)
+    assert "This study cannot tell which is right" in moved.cause
+    # The recipe's rate is 1e-4: 0.3 and 3 times that.
+    wanted = {"block": "mid", "learning_rate": [3e-5, 3e-4]}
+    assert rates_in(moved.next) == {"conditions.mid_less_or_more": wanted}
+    changes = [part for part in shlex.split(moved.next) if part.startswith("conditions.")]
+    names = [spec.name for spec in load_recipe(folder / "recipe.yaml", changes).specs()]
+    assert names == ["base", "mid", "mid_less_or_more-3e-05", "mid_less_or_more-0.0003"]
+
+
+def test_opposite_advice_for_different_conditions_is_given_for_each_alone(tmp_path: Path) -> None:
+    gains = {"full": {"fluency": ALL}, "mid": {"fluency": FEW}}
+    steps = lambda run, at: {"loss": 0.69 + at / 100} if run == "full" else {}  # noqa: E731
+    pairs = lambda run, n: ranked_right(0.9)(run, n) if run == "mid" else {}  # noqa: E731
+    seen = seen_in(studied(tmp_path, gains, steps=steps, pairs=pairs))
+    lower = {"conditions.full_less": {"block": "full", "learning_rate": 3e-5}}
+    higher = {"conditions.mid_more": {"block": "mid", "learning_rate": 3e-4}}
+    assert rates_in(seen["loss did not fall"].next) == lower
+    assert rates_in(seen["reward up, answers not"].next) == higher
+
+
+def test_a_guess_gives_way_to_a_base_whose_own_answers_are_empty(tmp_path: Path) -> None:
+    seen = seen_in(
+        studied(
+            tmp_path,
+            {"mid": {"fluency": FEW}},
+            pairs=ranked_right(0.9),
+            answers=half_empty,
+            account=TEXTS | rendered("raw"),
+        )
+    )
+    assert list(seen) == ["base empty", "reward up, answers not"]
+    assert seen["reward up, answers not"].next == seen["base empty"].next
+    assert "First look at the base" in seen["reward up, answers not"].cause
+
+
+@pytest.mark.parametrize("higher", ["nothing moved", "reward up, answers not", "late layers insufficient"])
+@pytest.mark.parametrize(
+    "lower",
+    ["loss did not fall", "memorised pairs", "alignment tax", "below the anchor", "empty answers", "answers shrank",
+     "repetition", "KL explosion"],
+)  # fmt: skip
+def test_no_study_is_sent_to_a_higher_and_to_a_lower_rate(tmp_path: Path, higher: str, lower: str) -> None:
+    both = {**SHOWN[lower], **SHOWN[higher], "gains": SHOWN[higher]["gains"] | SHOWN[lower]["gains"]}
+    found = seen_in(studied(tmp_path, **both)).values()
+    rates = [rate for one in found if (rate := rates_in(one.next).get("training.learning_rate"))]
+    assert not (min(rates, default=1e-4) < 1e-4 < max(rates, default=1e-4))
+
+
 def test_nothing_moved_shows_on_a_loss_that_stays_where_dpo_begins(tmp_path: Path) -> None:
     flat = studied(tmp_path, steps=lambda run, at: {"loss": math.log(2)}, **SHOWN["nothing moved"])
     assert list(seen_in(flat)) == ["nothing moved"]
@@ -220,13 +412,13 @@ def test_hostile_text_in_a_signature_is_inert(tmp_path: Path) -> None:
 )
 def test_a_condition_that_is_offered_takes_nobodys_name_and_has_no_dot(written: Any) -> None:
     # A dot in a key path would lead into the condition.
-    (key, value), *_ = with_condition({"conditions": written}, "a_tuned", {"block": "mid"}).items()
+    (key, value), *_ = with_conditions({"conditions": written}, {"a_tuned": {"block": "mid"}}).items()
     assert (
         ("a_tuned_2" in key)
         if isinstance(written, dict)
         else (value[:2], [*value[2]]) == (written, ["a_tuned_2"])
     )
-    (dotted,) = with_condition({"conditions": {"base": None}}, "mid-0.1_tuned", {})
+    (dotted,) = with_conditions({"conditions": {"base": None}}, {"mid-0.1_tuned": {}})
     assert dotted == "conditions.mid-0_1_tuned"
 
 

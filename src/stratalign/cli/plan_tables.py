@@ -31,6 +31,7 @@ def plan(planned: Mapping[str, Any]) -> None:
     for reason, found in data["bad"].items():
         lines = ", ".join(map(str, found["first_lines"][:5]))
         say(f"  left out, {reason}: {found['count']} (line {lines}{', ...' if found['count'] > 5 else ''})")
+    paragraph(f"Template: {_template(data)}")
     if not model["proven"]:
         say(
             f"{model['model_type']} is not among the tested families: it is checked when loaded, its rows are padded."
@@ -80,6 +81,29 @@ def plan(planned: Mapping[str, Any]) -> None:
     if "base" not in {run["condition"] for run in planned["runs"].values()}:
         say("Without a condition named base nothing will be compared.")
     say(f"Folder: {planned['out']}")
+
+
+def _template(data: Mapping[str, Any]) -> str:
+    """Which chat template the rows get, and why."""
+    template, kinds = data["template"], data["kinds"]
+    if kinds.keys() <= {"messages"}:
+        return "the tokenizer's chat template, as always for rows of messages"
+    become = {
+        "text": "plain-text rows become one user and one assistant turn",
+        "transcript": "the turns of Human/Assistant transcripts become messages",
+    }
+    if template["used"] == "chat":
+        how = ", ".join(words for kind, words in become.items() if kind in kinds)
+        return f"the tokenizer's chat template ({how}; preferences.template: raw turns it off)"
+    if not template["available"]:
+        return "none, rows are used as they are written (the tokenizer has no chat template)"
+    if template["rendered_by"]:
+        return (
+            f"none, rows are used as they are written (prompts already contain {template['rendered_by']} of the "
+            "tokenizer's chat template; preferences.template: chat renders them all the same)"
+        )
+    messages = ", rows of messages are rendered" if "messages" in kinds else ""
+    return f"none, texts are used as they are written (preferences.template: raw){messages}"
 
 
 def _candidates(planned: Mapping[str, Any]) -> None:

@@ -36,6 +36,10 @@ def fingerprints_of(
     free = ("checkpoint_every", "checkpointing", "reference")  # change no result beyond rounding
     shared = {key: training[key] for key in SHARED_KEYS if key not in free}
     data = recipe.preferences.model_dump(mode="json", exclude={"objective", "max_bad", "source"})
+    if data["template"] == "auto":
+        data["template"] = (
+            "raw"  # left unsettled where every row is messages: the default of studies made before it
+        )
     prints: Fingerprints = {
         "model": {**recipe.model.model_dump(mode="json"), "type": shape.model_type, "layers": shape.n_layers},
         "preferences": {

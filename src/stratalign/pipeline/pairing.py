@@ -23,7 +23,7 @@ from stratalign.models import load_tokenizer
 from stratalign.pipeline.asking import ask_judges
 from stratalign.pipeline.checks import check_writable
 from stratalign.pipeline.execution import resolve_execution
-from stratalign.pipeline.reading import stop_texts
+from stratalign.pipeline.reading import stop_texts, with_template
 from stratalign.pipeline.sampling import BASE, sample_answers
 from stratalign.pipeline.scoring import Offer, offers, score_answers
 from stratalign.pipeline.verbs import Source
@@ -98,6 +98,7 @@ def pairs(
     aim = _aim(read)
     rows = _prompts(read)
     tokenizer = load_tokenizer(read.model)
+    read = with_template(read, rows, tokenizer)
     prompts = _tokenized(rows, tokenizer, read)
     known = {row.row_id: row for row in rows}
     check_judge(read.judge, [prompt.text for prompt in prompts], ())

@@ -16,7 +16,13 @@ from stratalign.pipeline.checks import check_base_is_there, check_length, check_
 from stratalign.pipeline.execution import resolve_execution
 from stratalign.pipeline.fingerprints import check_fresh, fingerprints_of
 from stratalign.pipeline.planned import Plan, with_choices
-from stratalign.pipeline.reading import needed_branches, prompts_of, read_preferences, stop_texts
+from stratalign.pipeline.reading import (
+    needed_branches,
+    prompts_of,
+    read_preferences,
+    stop_texts,
+    with_template,
+)
 from stratalign.pipeline.resolving import check_validation, resolve_runs, resolve_tuned
 from stratalign.pipeline.scoring import check_scorers
 from stratalign.pipeline.selecting import check_records, records_beside, selector_records, study_blocks
@@ -54,6 +60,7 @@ def make_plan(recipe: Recipe, out: Path, beside: Path | None = None) -> Plan:
     tokenizer = load_tokenizer(recipe.model)
     imitates = not any(LOSSES[run.settings.loss].needs_pairs for run in runs if run.condition.trains)
     found = load(recipe.preferences, demonstrations=imitates)
+    recipe = with_template(recipe, found.rows, tokenizer)
     fingerprints = fingerprints_of(recipe, shape, runs, tuned, found.digest)
     check_fresh(folder, fingerprints)
     parts, trees, bad, about = read_preferences(recipe, found, tokenizer, folder)

@@ -23,8 +23,10 @@ from stratalign.preferences import (
     as_text,
     check_bad,
     describe,
+    describe_template,
     leaks,
     prompt_ids,
+    settle_template,
     split,
     tokenize,
     without_rejected,
@@ -32,6 +34,14 @@ from stratalign.preferences import (
 from stratalign.recipe import Recipe
 from stratalign.records import StudyFolder, append_jsonl, told
 from stratalign.training import Run
+
+
+def with_template(
+    recipe: Recipe, rows: Sequence[Preference | Asked], tokenizer: PreTrainedTokenizerBase
+) -> Recipe:
+    """The recipe with `preferences.template` settled."""
+    settled = settle_template(recipe.preferences, rows, tokenizer)
+    return recipe.model_copy(update={"preferences": settled})
 
 
 def read_preferences(
@@ -52,7 +62,8 @@ def read_preferences(
         )
     if leaks(parts):
         raise StudyFailure(f"The split leaks the clusters {', '.join(leaks(parts)[:5])}. Please report this.")
-    return parts, trees, bad, describe(parts, found, tokenized.bad)
+    about = describe(parts, found, tokenized.bad)
+    return parts, trees, bad, about | {"template": describe_template(settings, found.rows, tokenizer)}
 
 
 def needed_branches(

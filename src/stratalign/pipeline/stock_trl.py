@@ -20,10 +20,9 @@ import torch
 from torch import Tensor
 
 from stratalign.engine import collate
-from stratalign.errors import UserError
 from stratalign.models import draw_a, hushed, load_stock
 from stratalign.pipeline.planned import Plan
-from stratalign.preferences import Preference, Tree
+from stratalign.preferences import Preference, Tree, as_messages
 from stratalign.training import MicroBatch, Run, TrainingSettings
 
 
@@ -162,11 +161,9 @@ def quiet() -> Iterator[None]:
 
 def _columns(row: Preference, planned: Plan, run: Run) -> dict[str, Any]:
     """The row as TRL expects it; shuffled labels exchanged beforehand."""
+    if planned.recipe.preferences.template == "chat":
+        row = as_messages(row)
     chosen, rejected = (row.rejected, row.chosen) if run.swaps(row.row_id) else (row.chosen, row.rejected)
-    if planned.recipe.preferences.template == "chat" and row.kind != "messages":
-        raise UserError(
-            "verify hands TRL the rows as they are; with preferences.template: chat, give messages."
-        )
     parts = {"prompt": row.prompt, "chosen": chosen, "rejected": rejected}
     return {
         key: value if isinstance(value, str) else [dict(turn) for turn in value]

@@ -10,7 +10,15 @@ from stratalign.preferences.settings import PairsSettings, PreferenceSettings
 from stratalign.preferences.sources import read_rows, source_digest
 from stratalign.preferences.splits import Split, leaks, split
 from stratalign.preferences.summary import describe
-from stratalign.preferences.tokenizing import Tokenized, Tokenizer, exchange_ids, prompt_ids, tokenize
+from stratalign.preferences.templates import describe_template, settle_template
+from stratalign.preferences.tokenizing import (
+    Tokenized,
+    Tokenizer,
+    as_messages,
+    exchange_ids,
+    prompt_ids,
+    tokenize,
+)
 from stratalign.preferences.trees import Branch, OnLong, Tree, fit, grow, without_rejected
 
 __all__ = [
@@ -31,10 +39,12 @@ __all__ = [
     "Tokenized",
     "Tokenizer",
     "Tree",
+    "as_messages",
     "as_text",
     "best_pairs",
     "check_bad",
     "describe",
+    "describe_template",
     "exchange_ids",
     "fit",
     "grow",
@@ -43,6 +53,7 @@ __all__ = [
     "load_prompts",
     "prompt_ids",
     "read_rows",
+    "settle_template",
     "source_digest",
     "split",
     "tokenize",

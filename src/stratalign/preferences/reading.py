@@ -125,6 +125,8 @@ def check_bad(
     if not bad or (len(bad) < total and len(bad) / total <= settings.max_bad):
         return
     listed = f" They are listed in {where_written}." if where_written else ""
+    if settings.template == "chat" and any("chat template" in row.reason for row in bad):
+        listed += " With preferences.template: raw, plain text and transcripts are used as they are written."
     reasons = "; ".join(_counted(reason, rows) for reason, rows in by_reason(bad).items())
     if len(bad) >= total and {row.reason for row in bad} == {"missing column"}:
         found = ", ".join(columns) or "none"

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from stratalign.microworld import PREFERENCE_SETS, shipped_set
 
 Format = Literal["auto", "text", "messages", "transcript"]
-Template = Literal["raw", "chat"]
+Template = Literal["auto", "raw", "chat"]
 
 
 class PreferenceSettings(BaseModel):
@@ -62,9 +62,10 @@ class PreferenceSettings(BaseModel):
         "each row. Rows for the loss sft may have a response in place of chosen and rejected.",
     )
     template: Template = Field(
-        "raw",
-        description="raw: texts and transcripts are tokenised as they are. chat: they are turned into messages "
-        "and rendered with the model's chat template. Messages always are.",
+        "auto",
+        description="chat: texts and transcripts are turned into messages and rendered with the tokenizer's chat "
+        "template, as messages always are. raw: they are tokenised as they are. auto: chat if the tokenizer has a chat "
+        "template and the prompts do not contain its special tokens already, else raw; `plan` says which.",
     )
 
     @model_validator(mode="before")

@@ -11,7 +11,7 @@ given the same context. We append the end token's id where TRL appends its text.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from stratalign.errors import UserError
@@ -31,6 +31,8 @@ class Tokenizer(Protocol):
     def eos_token_id(self) -> int | None: ...
     @property
     def chat_template(self) -> Any: ...
+    @property
+    def added_tokens_decoder(self) -> Mapping[int, Any]: ...
     def __call__(self, text: str) -> Mapping[str, Any]: ...
     def apply_chat_template(
         self,
@@ -81,9 +83,20 @@ def prompt_ids(
         Refused: the chat template refuses the messages.
         UserError: the tokenizer has no chat template where one is needed.
     """
-    if not _as_chat(preference.kind, settings.template):
+    if not _as_chat(preference.kind, settings.template, tokenizer):
         return _prompt_tokens(str(preference.prompt), tokenizer)
     return _rendered(_messages(preference.prompt, preference.kind), tokenizer, generation_prompt=True)
+
+
+def as_messages(row: Preference) -> Preference:
+    """The row as messages, as a chat template gets it."""
+    return replace(
+        row,
+        prompt=tuple(_messages(row.prompt, row.kind)),
+        chosen=tuple(_answer(row.chosen, row.kind)),
+        rejected=None if row.rejected is None else tuple(_answer(row.rejected, row.kind)),
+        kind="messages",
+    )
 
 
 def exchange_ids(prompt: Dialogue, kind: Kind, response: str, tokenizer: Tokenizer) -> list[int]:
@@ -104,7 +117,7 @@ def exchange_ids(prompt: Dialogue, kind: Kind, response: str, tokenizer: Tokeniz
 def _tree(row: Preference, tokenizer: Tokenizer, template: Template) -> Tree:
     kind = row.kind
     responses = [response for response in (row.chosen, row.rejected) if response is not None]
-    if _as_chat(kind, template):
+    if _as_chat(kind, template, tokenizer):
         opening = _messages(row.prompt, kind)
         alone = _rendered(opening, tokenizer, generation_prompt=True)
         fulls = [
@@ -118,8 +131,9 @@ def _tree(row: Preference, tokenizer: Tokenizer, template: Template) -> Tree:
     return grow(row.row_id, row.cluster, fulls, [start] * len(fulls))
 
 
-def _as_chat(kind: Kind, template: Template) -> bool:
-    return kind == "messages" or template == "chat"
+def _as_chat(kind: Kind, template: Template, tokenizer: Tokenizer) -> bool:
+    """Whether a row is rendered; `auto`, where nobody settled it (`settle_template`), goes by the tokenizer alone."""
+    return kind == "messages" or template == "chat" or (template == "auto" and bool(tokenizer.chat_template))
 
 
 def _tokens(text: str, tokenizer: Tokenizer) -> list[int]:

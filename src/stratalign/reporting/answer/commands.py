@@ -34,19 +34,41 @@ def located(command: str, study: str) -> str:
     )
 
 
-def with_condition(recipe: Mapping[str, Any], name: str, settings: Mapping[str, object]) -> dict[str, object]:
-    """The change that adds one condition, whichever way the recipe writes its conditions; under `name`, or a name
-    like it where that one is taken."""
+def with_conditions(
+    recipe: Mapping[str, Any], added: Mapping[str, Mapping[str, object]]
+) -> dict[str, object]:
+    """The changes that add conditions, whichever way the recipe writes its conditions; each under its name, or one like
+    it where that one is taken."""
     written = recipe.get("conditions") or ["base"]
     listed = written if isinstance(written, Sequence) else ()
     taken = {*(written if isinstance(written, Mapping) else ()), *(str(one) for one in listed)}
     taken |= {str(key) for one in listed if isinstance(one, Mapping) for key in one}
-    own = name.replace(".", "_")  # a dot would read as a key within a key
-    while own in taken:
-        own += "_2"
+    new: dict[str, dict[str, object]] = {}
+    for name, settings in added.items():
+        own = name.replace(".", "_")  # a dot would read as a key within a key
+        while own in taken or own in new:
+            own += "_2"
+        new[own] = dict(settings)
     if isinstance(written, Mapping):
-        return {f"conditions.{own}": dict(settings)}
-    return {"conditions": [*listed, {own: dict(settings)}]}
+        return {f"conditions.{own}": settings for own, settings in new.items()}
+    return {"conditions": [*listed, *({own: settings} for own, settings in new.items())]}
+
+
+def rates_of(recipe: Mapping[str, Any], name: str) -> tuple[dict[str, Any], float]:
+    """The settings of a condition that the recipe writes, without its learning rate, and that rate: the highest where
+    blocks have their own. No settings of one that it does not write (one of a list of values) or that has phases."""
+    written = recipe.get("conditions") or ()
+    listed = (
+        [written] if isinstance(written, Mapping) else [one for one in written if not isinstance(one, str)]
+    )
+    names = {str(one): None for one in written if isinstance(one, str)}
+    settings = {**names, **{str(key): value for one in listed for key, value in one.items()}}
+    own = dict(settings.get(name) or ({"block": name} if name in settings else {}))
+    own.pop("tune", None)
+    if "phases" in own:
+        own = {}
+    rate = own.pop("learning_rate", training(recipe).get("learning_rate", 1e-5))
+    return own, max(rate.values()) if isinstance(rate, Mapping) else float(rate)
 
 
 def scaled_rate(recipe: Mapping[str, Any], factor: float) -> dict[str, object]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,6 +13,9 @@ from stratalign.reporting.findings.evidence import Evidence
 from stratalign.reporting.findings.runs import RunResult
 from stratalign.reporting.inputs import StudyRecords
 from stratalign.reporting.results import Results, evidence_of, that_decide
+
+FEW_ANSWERS = 8
+"""Shares of fewer answers than this say nothing."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,35 @@ class Case:
     def answers(self) -> dict[str, list[Mapping[str, Any]]]:
         """Run -> its answers."""
         return _grouped(self.records.responses)
+
+    def share(self, run: str, holds: Callable[[Mapping[str, Any]], bool]) -> float | None:
+        """Of how many of a run's answers this holds; None of too few."""
+        rows = self.answers.get(run, [])
+        return sum(map(holds, rows)) / len(rows) if len(rows) >= FEW_ANSWERS else None
+
+    def conditions(self, runs: Iterable[str]) -> tuple[str, ...]:
+        """The trained conditions of these runs."""
+        names = set(runs)
+        return tuple(dict.fromkeys(run.condition for run in self.trained if run.run in names))
+
+    @cached_property
+    def kinds(self) -> Mapping[str, int]:
+        """How many rows of the preferences are text, messages or transcript."""
+        return self.records.preferences.get("kinds") or {}
+
+    @cached_property
+    def lacks_template(self) -> bool:
+        """Whether rows were given to the model without the chat template that its tokenizer has, or may have where an
+        older study does not say. Rows of messages always have it."""
+        if not self.kinds.keys() - {"messages"}:
+            return False
+        about = self.template or {"used": (self.recipe.get("preferences") or {}).get("template")}
+        return about["used"] == "raw" and about.get("available", True) and not about.get("rendered_by")
+
+    @property
+    def template(self) -> Mapping[str, Any]:
+        """Which template the rows got; empty of an older study."""
+        return self.records.preferences.get("template") or {}
 
     @cached_property
     def steps(self) -> dict[str, list[Mapping[str, Any]]]:

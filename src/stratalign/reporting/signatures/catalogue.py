@@ -6,12 +6,15 @@ from collections.abc import Callable
 
 from stratalign.reporting.inputs import StudyRecords
 from stratalign.reporting.results import Results
-from stratalign.reporting.signatures import of_answers, of_scores, of_training
+from stratalign.reporting.signatures import of_answers, of_base, of_scores, of_training
+from stratalign.reporting.signatures.advice import Finding, reconciled
 from stratalign.reporting.signatures.case import Case, Signature
 
-CATALOGUE: dict[str, Callable[[Case], Signature | None]] = {
+CATALOGUE: dict[str, Callable[[Case], Finding | None]] = {
     "base differs from base": of_scores.base_differs,
     "shuffled labels win": of_scores.shuffled_labels_score,
+    "base empty": of_base.base_empty,
+    "base rambles": of_base.base_rambles,
     "nothing moved": of_answers.nothing_moved,
     "loss did not fall": of_training.loss_did_not_fall,
     "memorised pairs": of_training.memorised,
@@ -21,7 +24,6 @@ CATALOGUE: dict[str, Callable[[Case], Signature | None]] = {
     "late layers insufficient": of_scores.late_layers_insufficient,
     "block misses the target": of_scores.block_misses,
     "below the anchor": of_scores.below_anchor,
-    "base rambles": of_answers.base_rambles,
     "truncated answers": of_answers.truncated,
     "empty answers": of_answers.empty_answers,
     "length explosion": of_answers.longer_answers,
@@ -38,4 +40,5 @@ CATALOGUE: dict[str, Callable[[Case], Signature | None]] = {
 def find_signatures(records: StudyRecords, results: Results) -> tuple[Signature, ...]:
     """Every signature that one study shows."""
     case = Case(records, results)
-    return tuple(found for seen in CATALOGUE.values() if (found := seen(case)) is not None)
+    found = [one for seen in CATALOGUE.values() if (one := seen(case)) is not None]
+    return reconciled(found, case)

@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from stratalign.reporting.answer.commands import scaled_rate, study_command, training
+from stratalign.reporting.answer.commands import scaled_rate, training
 from stratalign.reporting.comparisons.contrasts import BASE
 from stratalign.reporting.findings.runs import RunResult
 from stratalign.reporting.numbers import percent, plain, signed
-from stratalign.reporting.signatures.case import Case, Signature
+from stratalign.reporting.signatures.advice import Finding
+from stratalign.reporting.signatures.case import FEW_ANSWERS, Case
+from stratalign.reporting.signatures.of_base import (
+    CUT,
+    EMPTY,
+    LOOK,
+    SIMILAR,
+    Fault,
+    Remedy,
+    base_rambles,
+    for_cut,
+    from_base,
+    in_words,
+    is_cut,
+    is_empty,
+    limit,
+    shares_of,
+)
 
 SAME = 0.9
 """Share of answers equal to base's, letter by letter, above which there is nothing to judge."""
-FEW_ANSWERS = 8
-"""Shares of fewer answers than this say nothing."""
-CUT, RAMBLES = 0.1, 0.5
-"""Shares of answers cut at the limit: a tenth changes what is judged; half, and the base never learnt to stop."""
-EMPTY = 0.05
-"""Share of empty answers; a sound model has none."""
 LONGER, SHORTER = 1.5, 0.5
 """Ratios of the mean number of tokens to base's, beyond which a judge may score length instead of content."""
 MORE_REPETITION = 0.05
@@ -28,139 +39,154 @@ FAR = 0.5
 """Nats of KL to base for each token: a token is then 1.6 times as likely as under base, on average."""
 
 
-def nothing_moved(case: Case) -> Signature | None:
-    """Every trained run answers as the base does."""
-    answered = [run for run in case.trained if len(case.answers.get(run.run, ())) >= FEW_ANSWERS]
-    known = [(run, run.same_as_base) for run in answered if run.same_as_base is not None]
+def nothing_moved(case: Case) -> Finding | None:
+    """Every trained run answers as the base does, where the base answers anything."""
+    shares = [(run, _share_unchanged(case, run)) for run in case.trained]
+    known = [(run, share) for run, share in shares if share is not None]
     if not known or any(share < SAME for _, share in known):
         return None
     seen = "; ".join(f"{run.run} {percent(share)}" for run, share in known)
-    return Signature(
-        "nothing moved",
-        "Training changed next to nothing",
-        f"Answers equal to base's, letter by letter: {seen}.",
-        "The learning rate is too small, or there are too few steps.",
-        "The loss curve: DPO begins at ln 2 = 0.693 and has to leave it; KL to base.",
-        study_command(scaled_rate(case.recipe, 10), "-higher-rate"),
+    return Finding(
+        name="nothing moved",
+        title="Training changed next to nothing",
+        seen=f"Answers equal to base's, letter by letter: {seen}.",
+        cause="The learning rate is too small, or there are too few steps.",
+        check="The loss curve: DPO begins at ln 2 = 0.693 and has to leave it; KL to base.",
+        changes=scaled_rate(case.recipe, 10),
+        suffix="-higher-rate",
+        training="more",
+        conditions=case.conditions(run.run for run, _ in known),
     )
 
 
-def base_rambles(case: Case) -> Signature | None:
-    """The base's own answers mostly run into the limit: it never learnt to stop."""
-    shares = {run.run: _share_cut(case, run) for run in case.results.runs if run.condition == BASE}
-    seen = {run: share for run, share in shares.items() if share is not None and share >= RAMBLES}
+def truncated(case: Case) -> Finding | None:
+    """Some runs' answers are often cut, although the base mostly ends its own."""
+    seen = shares_of(case, is_cut, CUT)
+    if not seen or base_rambles(case) is not None:
+        return None
+    base = [
+        case.base_of(run) for run in case.results.runs if run.run in seen and from_base(case, run.run, is_cut)
+    ]
+    remedy = for_cut(case, list(dict.fromkeys(base))) if base else None
+    cause = "Training made answers longer: the base's are cut less often."
+    return Finding(
+        name="truncated answers",
+        title="Answers are cut at the limit",
+        seen=f"Cut at {limit(case)} tokens: {in_words(seen)}.",
+        cause=f"This is not due to training: the base's answers are cut, too. {remedy.cause}"
+        if remedy
+        else cause,
+        check=remedy.check
+        if remedy
+        else "Mean length against base; a judge marks an answer down for a missing end.",
+        changes=remedy.changes if remedy else {"generation.max_new_tokens": 2 * limit(case)},
+        suffix=remedy.suffix if remedy else "-longer",
+    )
+
+
+def empty_answers(case: Case) -> Finding | None:
+    """Runs that often answer nothing, where their base answers."""
+    shares = shares_of(case, is_empty, EMPTY)
+    seen = {run: share for run, share in shares.items() if not from_base(case, run, is_empty)}
     if not seen:
         return None
-    changes: dict[str, object] = {"preferences.template": "chat"}
-    if (case.recipe.get("preferences") or {}).get("template") == "chat":
-        changes = {"generation.stop": ["\n\nHuman:", "\n\nUser:"]}
-    return Signature(
-        "base rambles",
-        "The base does not end its answers",
-        "; ".join(
-            f"{percent(share)} of the answers of {run} are cut at the limit" for run, share in seen.items()
-        )
-        + ".",
-        "A model without instruction tuning, or one asked without the template it was tuned with.",
-        "Some answers of base in the report: do they go on with a turn of the user?",
-        study_command(changes, "-template"),
+    return Finding(
+        name="empty answers",
+        title="Training made answers empty",
+        seen=f"Empty: {in_words(seen)}; of the base {percent(max(_base_shares(case, is_empty)))}.",
+        cause="Training made the end token, or a text of generation.stop, the likeliest start.",
+        check="Chosen answers that are empty or a word long; the loss curve.",
+        changes=scaled_rate(case.recipe, 0.3),
+        suffix="-lower-rate",
+        training="less",
+        conditions=case.conditions(seen),
     )
 
 
-def truncated(case: Case) -> Signature | None:
-    """Some runs' answers are often cut, although the base ends its own."""
-    if base_rambles(case) is not None:
-        return None
-    shares = {run.run: _share_cut(case, run) for run in case.results.runs}
-    seen = {run: share for run, share in shares.items() if share is not None and share >= CUT}
-    if not seen:
-        return None
-    limit = int((case.recipe.get("generation") or {}).get("max_new_tokens") or 512)
-    return Signature(
-        "truncated answers",
-        "Answers are cut at the limit",
-        f"Cut at {limit} tokens: {'; '.join(f'{run} {percent(share)}' for run, share in seen.items())}.",
-        "The limit is too low for these prompts, or training made answers longer.",
-        "Mean length against base; a judge marks an answer down for a missing end.",
-        study_command({"generation.max_new_tokens": 2 * limit}, "-longer"),
-    )
-
-
-def empty_answers(case: Case) -> Signature | None:
-    """Runs that often answer nothing."""
-    seen = []
-    for run in case.results.runs:
-        rows = case.answers.get(run.run, [])
-        empty = sum(not str(row.get("response") or "").strip() for row in rows)
-        if len(rows) >= FEW_ANSWERS and empty / len(rows) >= EMPTY:
-            seen.append(f"{run.run} {percent(empty / len(rows))}")
-    if not seen:
-        return None
-    return Signature(
-        "empty answers",
-        "Answers are empty",
-        f"Empty: {'; '.join(seen)}.",
-        "Training made the end token the likeliest start, or a stop text stands at the start of answers.",
-        "generation.stop and the template in recipe.yaml; chosen answers that are empty or a word long.",
-        study_command(scaled_rate(case.recipe, 0.3), "-lower-rate"),
-    )
-
-
-def longer_answers(case: Case) -> Signature | None:
+def longer_answers(case: Case) -> Finding | None:
     """Answers much longer than base's."""
     seen = _lengths(case, lambda ratio: ratio >= LONGER)
     if not seen:
         return None
-    return Signature(
-        "length explosion",
-        "Answers became much longer",
-        f"Mean tokens over base's: {'; '.join(seen)}.{_data_lengths(case)}",
-        "Chosen answers are longer than rejected ones, or sums of log-probabilities reward length; judges like length "
-        "too, so part of a gain may be length.",
-        "tokens_chosen and tokens_rejected in logprobs.jsonl; the measure `length` beside the objective.",
-        study_command({"training.loss": "sigmoid_norm", "training.beta": 2.0, **_reset(case)}, "-normalised"),
+    return Finding(
+        name="length explosion",
+        title="Answers became much longer",
+        seen=f"Mean tokens over base's: {'; '.join(seen.values())}.{_data_lengths(case)}",
+        cause="Chosen answers are longer than rejected ones, or sums of log-probabilities reward length; judges like "
+        "length too, so part of a gain may be length.",
+        check="tokens_chosen and tokens_rejected in logprobs.jsonl; the measure `length` beside the objective.",
+        changes={"training.loss": "sigmoid_norm", "training.beta": 2.0, **_reset(case)},
+        suffix="-normalised",
     )
 
 
-def shorter_answers(case: Case) -> Signature | None:
+def shorter_answers(case: Case) -> Finding | None:
     """Answers much shorter than base's."""
     seen = _lengths(case, lambda ratio: ratio <= SHORTER)
     if not seen:
         return None
-    return Signature(
-        "answers shrank",
-        "Answers became much shorter",
-        f"Mean tokens over base's: {'; '.join(seen)}.{_data_lengths(case)}",
-        "Chosen answers are shorter than rejected ones, or a base that rambled has learnt to stop, which is a gain.",
-        "tokens_chosen and tokens_rejected in logprobs.jsonl; how many answers of base are cut at the limit.",
-        study_command(scaled_rate(case.recipe, 0.5), "-lower-rate"),
+    cut = max(_base_shares(case, is_cut))
+    ended = "The base was cut and a trained run ends its answers, which is a gain." if cut >= CUT else ""
+    return Finding(
+        name="answers shrank",
+        title="Answers became much shorter",
+        seen=f"Mean tokens over base's: {'; '.join(seen.values())}. Cut at the limit: {percent(cut)} of base's."
+        f"{_data_lengths(case)}",
+        cause=" ".join(filter(None, (ended, "Chosen answers are shorter than rejected ones."))),
+        guess="Or the update went too far.",
+        check="tokens_chosen and tokens_rejected in logprobs.jsonl; answers side by side in the report.",
+        changes=scaled_rate(case.recipe, 0.5),
+        suffix="-lower-rate",
+        training="less",
+        conditions=case.conditions(seen),
     )
 
 
-def repetitive(case: Case) -> Signature | None:
+def repetitive(case: Case) -> Finding | None:
     """Answers repeat themselves more than base's, surely."""
-    seen = []
-    for condition in case.candidates:
-        one = case.measured(condition, "repetition")
+    seen: dict[str, str] = {}
+    before: dict[str, float] = {}
+    for run in case.trained:
+        one = case.measured(run.condition, "repetition")
         if one is None or one.mean_difference is None or one.difference_low is None:
             continue
         if one.mean_difference >= MORE_REPETITION and one.difference_low > 0:
-            seen.append(f"{condition} {signed(one.mean_difference, 2)}")
+            seen[run.condition] = f"{run.condition} {signed(one.mean_difference, 2)}"
+            base = _mean_repetition(case, case.base_of(run))
+            if base is not None and base >= SIMILAR * (base + one.mean_difference):
+                before[run.condition] = base
     if not seen:
         return None
-    return Signature(
-        "repetition",
-        "Answers repeat themselves",
-        f"Share of repeated word 4-grams against base: {'; '.join(seen)}.",
-        "The update went too far: the model has fallen into loops.",
-        "Answers side by side in the report; KL to base.",
-        study_command(scaled_rate(case.recipe, 0.3), "-lower-rate"),
+    found = f"Share of repeated word 4-grams against base: {'; '.join(seen.values())}."
+    if before:
+        remedy = _for_loops(case)
+        return Finding(
+            name="repetition",
+            title="Answers repeat themselves",
+            seen=f"{found} Base: {plain(max(before.values()), 2)}.",
+            cause="This is not due to training alone: the base already repeats itself to a similar degree. "
+            + remedy.cause,
+            check=remedy.check,
+            changes=remedy.changes,
+            suffix=remedy.suffix,
+            verb=remedy.verb,
+        )
+    return Finding(
+        name="repetition",
+        title="Answers repeat themselves",
+        seen=found,
+        cause="The update went too far: the model has fallen into loops.",
+        check="Answers side by side in the report; KL to base.",
+        changes=scaled_rate(case.recipe, 0.3),
+        suffix="-lower-rate",
+        training="less",
+        conditions=tuple(seen),
     )
 
 
-def far_from_base(case: Case) -> Signature | None:
+def far_from_base(case: Case) -> Finding | None:
     """KL to base is large for each token of the answers."""
-    seen = []
+    seen = {}
     for run in case.trained:
         rows = [row for row in case.answers.get(run.run, []) if row.get("kl_to_base") is not None]
         tokens = sum(int(row.get("tokens") or 0) for row in rows)
@@ -168,45 +194,79 @@ def far_from_base(case: Case) -> Signature | None:
             continue
         each = math.fsum(sorted(float(row["kl_to_base"]) for row in rows)) / tokens
         if each >= FAR:
-            seen.append(f"{run.run} {plain(each, 2)}")
+            seen[run.run] = f"{run.run} {plain(each, 2)}"
     if not seen:
         return None
     beta = float(training(case.recipe).get("beta") or 0.1)
-    return Signature(
-        "KL explosion",
-        "Training went far from base",
-        f"Nats of KL to base for each token of the answers: {'; '.join(seen)}.",
-        "The rate is too high, beta too small, or there are too many steps.",
-        "Tax and repetition beside it: what lies far from base has usually lost something else.",
-        study_command({"training.beta": round(3 * beta, 6)}, "-beta"),
+    return Finding(
+        name="KL explosion",
+        title="Training went far from base",
+        seen=f"Nats of KL to base for each token of the answers: {'; '.join(seen.values())}.",
+        cause="The rate is too high, beta too small, or there are too many steps.",
+        check="Tax and repetition beside it: what lies far from base has usually lost something else.",
+        changes={"training.beta": round(3 * beta, 6)},
+        suffix="-beta",
+        training="less",
+        conditions=case.conditions(seen),
     )
 
 
-def _share_cut(case: Case, run: RunResult) -> float | None:
-    rows = case.answers.get(run.run, [])
+def _for_loops(case: Case) -> Remedy:
+    """What may make the base repeat itself."""
+    base = [run.run for run in case.results.runs if run.condition == BASE]
+    if case.lacks_template or any((case.share(name, is_cut) or 0.0) >= CUT for name in base):
+        return for_cut(case, base)
+    if (case.recipe.get("generation") or {}).get("temperature") == 0:
+        return Remedy(
+            "The likeliest token at each step (generation.temperature: 0) often leads into a loop.",
+            "Answers of base in the report.",
+            {"generation.temperature": 0.7},
+            "-sampled",
+        )
+    return LOOK
+
+
+def _base_shares(case: Case, fault: Fault) -> list[float]:
+    return [case.share(run.run, fault) or 0.0 for run in case.results.runs if run.condition == BASE] or [0.0]
+
+
+def _mean_repetition(case: Case, base: str) -> float | None:
+    runs = [run for run in case.results.runs if run.run == base]
+    means: list[float | None] = [
+        one.mean for run in runs for one in run.means if one.dimension == "repetition"
+    ]
+    return means[0] if means else None
+
+
+def _share_unchanged(case: Case, run: RunResult) -> float | None:
+    base = _answering(case, run)
+    rows = [row for row in case.answers.get(run.run, []) if row["prompt_id"] in base]
     if len(rows) < FEW_ANSWERS:
         return None
-    return _share(row.get("finish") == "length" for row in rows)
+    same = [row for row in rows if row.get("response") == base[row["prompt_id"]].get("response")]
+    return len(same) / len(rows)
 
 
-def _share(holds: Iterable[bool]) -> float:
-    listed = list(holds)
-    return sum(listed) / len(listed)
+def _answering(case: Case, run: RunResult) -> dict[str, Mapping[str, Any]]:
+    """Prompt -> the base's answer, where there is one that is not empty."""
+    return {row["prompt_id"]: row for row in case.answers.get(case.base_of(run), []) if not is_empty(row)}
 
 
-def _lengths(case: Case, beyond: Callable[[float], bool]) -> list[str]:
-    seen = []
+def _lengths(case: Case, beyond: Callable[[float], bool]) -> dict[str, str]:
+    """Run -> its mean length over base's, on the prompts that the base answers."""
+    seen = {}
     for run in case.trained:
-        own, base = _tokens(case.answers.get(run.run, [])), _tokens(case.answers.get(case.base_of(run), []))
+        answered = _answering(case, run)
+        own = _tokens(row for row in case.answers.get(run.run, []) if row["prompt_id"] in answered)
+        base = _tokens(answered.values())
         if own is not None and base and beyond(own / base):
-            seen.append(f"{run.run} {own / base:.2f} ({plain(own, 0)} against {plain(base, 0)})")
+            seen[run.run] = f"{run.run} {own / base:.2f} ({plain(own, 0)} against {plain(base, 0)})"
     return seen
 
 
-def _tokens(rows: Sequence[Mapping[str, Any]]) -> float | None:
-    if len(rows) < FEW_ANSWERS:
-        return None
-    return sum(int(row.get("tokens") or 0) for row in rows) / len(rows)
+def _tokens(rows: Iterable[Mapping[str, Any]]) -> float | None:
+    lengths = [int(row.get("tokens") or 0) for row in rows]
+    return sum(lengths) / len(lengths) if len(lengths) >= FEW_ANSWERS else None
 
 
 def _data_lengths(case: Case) -> str:

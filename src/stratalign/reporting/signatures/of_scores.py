@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 
 from stratalign.reporting.answer.choosing import choose
-from stratalign.reporting.answer.commands import study_command, training, with_condition
+from stratalign.reporting.answer.commands import scaled_rate, training, with_conditions
 from stratalign.reporting.answer.withholding import shuffled_gains
 from stratalign.reporting.comparisons.comparing import valid
+from stratalign.reporting.comparisons.contrasts import BASE
 from stratalign.reporting.findings.evidence import size, size_and_p
 from stratalign.reporting.findings.runs import RunResult
 from stratalign.reporting.numbers import listed, percent, plain
-from stratalign.reporting.signatures.case import Case, Signature
+from stratalign.reporting.signatures.advice import Finding
+from stratalign.reporting.signatures.case import Case
+from stratalign.reporting.signatures.of_base import CUT, LOOK, for_cut, is_cut
 
 CEILING = 0.9
 """Share of scores with one value, above which a dimension has next to nothing left to differ by."""
@@ -24,7 +28,7 @@ LATE = 2 / 3
 """Layers from here on count as late: the last third, as the paper cuts it."""
 
 
-def shuffled_labels_score(case: Case) -> Signature | None:
+def shuffled_labels_score(case: Case) -> Finding | None:
     """Training on labels decided by a coin gains as the real ones do."""
     chosen = choose(case.evidence, case.results.runs).chosen
     seen = [
@@ -37,17 +41,17 @@ def shuffled_labels_score(case: Case) -> Signature | None:
     if not seen:
         return None
     seeds = [int(seed) for seed in case.recipe.get("seeds") or [0]]
-    return Signature(
-        "shuffled labels win",
-        "Shuffled labels do as well as the real ones",
-        f"{'; '.join(seen)}, and no condition is clearly above that.",
-        "Any training on texts of this kind has the effect; the preferences themselves add nothing that shows.",
-        "Do chosen and rejected share a style that base lacks? Then imitation of either is what is rewarded.",
-        study_command({"seeds": [*seeds, max(seeds) + 1, max(seeds) + 2]}),
+    return Finding(
+        name="shuffled labels win",
+        title="Shuffled labels do as well as the real ones",
+        seen=f"{'; '.join(seen)}, and no condition is clearly above that.",
+        cause="Any training on texts of this kind has the effect; the preferences themselves add nothing that shows.",
+        check="Do chosen and rejected share a style that base lacks? Then imitation of either is what is rewarded.",
+        changes={"seeds": [*seeds, max(seeds) + 1, max(seeds) + 2]},
     )
 
 
-def base_differs(case: Case) -> Signature | None:
+def base_differs(case: Case) -> Finding | None:
     """The base, sampled anew, differs from itself."""
     seen = [
         f"{role.condition} {size_and_p(one)} on {one.dimension}"
@@ -60,18 +64,19 @@ def base_differs(case: Case) -> Signature | None:
     ]
     if not seen:
         return None
-    return Signature(
-        "base differs from base",
-        "The base differs from itself",
-        f"{'; '.join(seen)}.",
-        "Chance in one study of twenty; otherwise scores that drift with time or order, or answers that were not "
+    return Finding(
+        name="base differs from base",
+        title="The base differs from itself",
+        seen=f"{'; '.join(seen)}.",
+        cause="Chance in one study of twenty; otherwise scores that drift with time or order, or answers that were not "
         "made alike.",
-        "Was everything judged in one go, by one version of the judge? Are answers of both sides cut alike?",
-        study_command({"generation.temperature": 0}, "-greedy"),
+        check="Was everything judged in one go, by one version of the judge? Are answers of both sides cut alike?",
+        changes={"generation.temperature": 0},
+        suffix="-greedy",
     )
 
 
-def ceiling(case: Case) -> Signature | None:
+def ceiling(case: Case) -> Finding | None:
     """A judged dimension on which nearly all scores are one value: any dimension of a judge with a scale; of measures
     without one, which are often 0 for good reason, only those of the objective."""
     judged = case.results.judged
@@ -104,19 +109,19 @@ def ceiling(case: Case) -> Signature | None:
     spread = [name for name, ((_, count), total) in shares.items() if count / total < CEILING]
     hit = [name for name in objective if name in seen]
     found = "; ".join(f"{name} {percent(share)} are {value:g}" for name, (value, share) in seen.items())
-    other = study_command({"preferences.objective": spread[:1]})
-    return Signature(
-        "ceiling",
-        "A dimension has next to no room to differ",
-        f"{found}.",
-        "The task is too easy (or too hard) for this dimension, or the judge uses one value of its scale.",
-        "Differences there are decided by a few prompts; a tie is not a proof of no harm."
+    return Finding(
+        name="ceiling",
+        title="A dimension has next to no room to differ",
+        seen=f"{found}.",
+        cause="The task is too easy (or too hard) for this dimension, or the judge uses one value of its scale.",
+        check="Differences there are decided by a few prompts; a tie is not a proof of no harm."
         + (f" The objective itself is affected: {listed(hit)}." if hit else ""),
-        other if hit and spread else "stratalign list dimensions",
+        changes={"preferences.objective": spread[:1]},
+        command="" if hit and spread else "stratalign list dimensions",
     )
 
 
-def missing_scores(case: Case) -> Signature | None:
+def missing_scores(case: Case) -> Finding | None:
     """Runs of which many answers have no valid score."""
     states: dict[str, Counter[str]] = defaultdict(Counter)
     for score in case.scores:
@@ -131,37 +136,37 @@ def missing_scores(case: Case) -> Signature | None:
             seen.append(f"{run.run} {found}")
     if not seen:
         return None
-    return Signature(
-        "missing scores",
-        "Many answers have no valid score",
-        f"{'; '.join(seen)}.",
-        "The judge refuses some texts (moderation), its replies are cut or do not parse, or the server failed. "
+    return Finding(
+        name="missing scores",
+        title="Many answers have no valid score",
+        seen=f"{'; '.join(seen)}.",
+        cause="The judge refuses some texts (moderation), its replies are cut or do not parse, or the server failed. "
         "What is refused differs between conditions, so the rest is not a fair sample.",
-        "Counts of each state by run in the report; raw replies of a few such rows.",
-        study_command({}, verb="judge"),
+        check="Counts of each state by run in the report; raw replies of a few such rows.",
+        verb="judge",
     )
 
 
-def another_model_judged(case: Case) -> Signature | None:
+def another_model_judged(case: Case) -> Finding | None:
     """The judge's server named another model in its replies than the one that was asked, or several snapshots."""
     seen = [one.words for one in case.results.judge_replies if not one.as_asked]
     if not seen:
         return None
-    return Signature(
-        "another model judged",
-        "The judge's replies name other models than the one that was asked",
-        " ".join(seen),
-        "A router or a fallback at the server replaced the judge, an alias moved on to another snapshot, or the "
+    return Finding(
+        name="another model judged",
+        title="The judge's replies name other models than the one that was asked",
+        seen=" ".join(seen),
+        cause="A router or a fallback at the server replaced the judge, an alias moved on to another snapshot, or the "
         "server calls the same model by another name. Scores of different models do not compare.",
-        "What the server runs under these names. If it is not one model, have the server keep to one, and move "
+        check="What the server runs under these names. If it is not one model, have the server keep to one, and move "
         "judgements.sqlite away so that every answer is judged again.",
-        study_command({}, verb="judge"),
+        verb="judge",
     )
 
 
-def alignment_tax(case: Case) -> Signature | None:
+def alignment_tax(case: Case) -> Finding | None:
     """The objective rises and something else surely falls (Hierarchical Alignment v2, Figure 1)."""
-    seen, runs = [], []
+    seen, runs = {}, []
     for condition in case.candidates:
         pays = [
             one
@@ -169,22 +174,29 @@ def alignment_tax(case: Case) -> Signature | None:
             if one.sure and one.gain < 0
         ]
         if pays and case.gains(condition):
-            seen.append(f"{condition} pays on {listed([f'{one.dimension} {size(one)}' for one in pays])}")
+            seen[condition] = (
+                f"{condition} pays on {listed([f'{one.dimension} {size(one)}' for one in pays])}"
+            )
             runs += [run.run for run in case.trained if run.condition == condition][:1]
     if not seen:
         return None
     beta = float(training(case.recipe).get("beta") or 0.1)
-    return Signature(
-        "alignment tax",
-        "The objective rises and other dimensions fall",
-        f"{'; '.join(seen)}.",
-        "The pairs say nothing of those dimensions, or trade them; an update of many layers drifts further.",
-        f"That only the layers meant were trained: stratalign audit {{study}}/adapters/{runs[0]}; and KL to base.",
-        study_command({"training.beta": round(2 * beta, 6)}, "-beta"),
+    return Finding(
+        name="alignment tax",
+        title="The objective rises and other dimensions fall",
+        seen=f"{'; '.join(seen.values())}.",
+        cause="The pairs say nothing of those dimensions, or trade them.",
+        guess="Or an update of many layers drifts further.",
+        check=f"That only the layers meant were trained: stratalign audit {{study}}/adapters/{runs[0]}; "
+        "and KL to base.",
+        changes={"training.beta": round(2 * beta, 6)},
+        suffix="-beta",
+        training="less",
+        conditions=tuple(seen),
     )
 
 
-def late_layers_insufficient(case: Case) -> Signature | None:
+def late_layers_insufficient(case: Case) -> Finding | None:
     """A condition of late layers alone does not gain, or loses, where others gain (v2, section 4.2.1)."""
     count = case.results.study.model.get("layers")
     others = [name for name in case.candidates if case.gains(name)]
@@ -202,20 +214,22 @@ def late_layers_insufficient(case: Case) -> Signature | None:
     rate = training(case.recipe).get("learning_rate", 1e-5)
     higher = float(f"{3 * (max(rate.values()) if isinstance(rate, Mapping) else float(rate)):.3g}")
     tuned = {"layers": list(run.layers), "learning_rate": higher}
-    return Signature(
-        "late layers insufficient",
-        "Training late layers alone is not shown to be enough",
-        f"{'; '.join(f'{name} {size_and_p(one)} on {one.dimension}' for name, one in seen.items())}, while "
+    return Finding(
+        name="late layers insufficient",
+        title="Training late layers alone is not shown to be enough",
+        seen=f"{'; '.join(f'{name} {size_and_p(one)} on {one.dimension}' for name, one in seen.items())}, while "
         f"{listed(others)} {'does' if len(others) == 1 else 'do'} better than base.",
-        "What is needed may not be there to be used so late; or these layers want another rate than the others, which "
-        "one rate for all conditions cannot tell apart.",
-        f"Held-out accuracy of {name} against the others: if it is as high, the update is there, and does not "
+        cause="What is needed may not be there to be used so late.",
+        guess="Or these layers want another rate than the others, which one rate for all conditions cannot tell apart.",
+        check=f"Held-out accuracy of {name} against the others: if it is as high, the update is there, and does not "
         "reach the answers.",
-        study_command(with_condition(case.recipe, f"{name}_tuned", tuned)),
+        changes=with_conditions(case.recipe, {f"{name}_tuned": tuned}),
+        training="more",
+        conditions=(name,),
     )
 
 
-def block_misses(case: Case) -> Signature | None:
+def block_misses(case: Case) -> Finding | None:
     """All layers gain, and no single block is shown to: the boundaries may cut through what matters."""
     count = case.results.study.model.get("layers")
     blocks = case.results.study.partition
@@ -230,19 +244,18 @@ def block_misses(case: Case) -> Signature | None:
     ]
     if not whole or not single or any(case.gains(name) for name in single):
         return None
-    return Signature(
-        "block misses the target",
-        "All layers gain, no single block is shown to",
-        f"{listed(whole)} does better than base; of {listed(single, 'or')} this cannot be said.",
-        "The blocks' boundaries cut through the layers that matter, or a block has too few parameters at this rank.",
-        "The same with blocks of which two are trained together.",
-        study_command(
-            with_condition(case.recipe, "joint", {"blocks": names[:2]}),
-        ),
+    return Finding(
+        name="block misses the target",
+        title="All layers gain, no single block is shown to",
+        seen=f"{listed(whole)} does better than base; of {listed(single, 'or')} this cannot be said.",
+        cause="The blocks' boundaries cut through the layers that matter, or a block has too few parameters at this "
+        "rank.",
+        check="The same with blocks of which two are trained together.",
+        changes=with_conditions(case.recipe, {"joint": {"blocks": names[:2]}}),
     )
 
 
-def below_anchor(case: Case) -> Signature | None:
+def below_anchor(case: Case) -> Finding | None:
     """Trained runs score below the fixed reference answer of the judge's scale (v2: global 2.808 of 3)."""
     judged = case.results.judged
     anchor = next(
@@ -257,30 +270,47 @@ def below_anchor(case: Case) -> Signature | None:
     )
     if anchor is None:
         return None
-    meant = {measure.key for measure in case.evidence.objective}
-    seen = [
-        f"{run.run} {plain(one.mean, 2)} on {one.dimension}"
-        for run in case.trained
-        for one in run.means
-        if (one.judge, one.protocol, one.dimension) in meant
-        and one.mean is not None
-        and one.mean + 2 * (one.standard_error or 0.0) < anchor
-    ]
-    if not seen:
+    low = {run.run: found for run in case.trained if (found := _below(case, run, anchor))}
+    if not low:
         return None
-    chat = (case.recipe.get("preferences") or {}).get("template") == "chat"
-    limit = int((case.recipe.get("generation") or {}).get("max_new_tokens") or 512)
-    changes: dict[str, object] = (
-        {"generation.max_new_tokens": 2 * limit} if chat else {"preferences.template": "chat"}
+    base = [run for run in case.results.runs if run.condition == BASE]
+    own = [run.run for run in base if _below(case, run, anchor)]
+    title = f"Trained runs score below the judge's reference answer ({anchor:g})"
+    check = "Below the anchor is not below base: see the comparison."
+    if not own:
+        return Finding(
+            name="below the anchor",
+            title=title,
+            seen=f"{'; '.join([*low.values(), *(_below(case, run, math.inf) for run in base)])}.",
+            cause="The base lies near the reference, too, if its mean is hardly above it.",
+            guess="Otherwise training made answers worse.",
+            check=check,
+            changes=scaled_rate(case.recipe, 0.3),
+            suffix="-lower-rate",
+            training="less",
+            conditions=case.conditions(low),
+        )
+    cut = any((case.share(name, is_cut) or 0.0) >= CUT for name in own)
+    remedy = for_cut(case, own) if cut or case.lacks_template else LOOK
+    return Finding(
+        name="below the anchor",
+        title=title,
+        seen=f"{'; '.join(low.values())}; so does the base.",
+        cause=f"This is not due to training: the base is below it, too. {remedy.cause}",
+        check=check,
+        changes=remedy.changes,
+        suffix=remedy.suffix,
+        verb=remedy.verb,
     )
-    return Signature(
-        "below the anchor",
-        f"Trained runs score below the judge's reference answer ({anchor:g})",
-        f"{'; '.join(seen)}.",
-        "The model is weak on these prompts whatever is trained, or it is asked in another form than it was tuned for. "
-        "Below the anchor is not below base: see the comparison.",
-        "The base's own mean; answers that are cut, empty or go on with a turn of the user.",
-        study_command(changes, "-longer" if chat else "-template"),
+
+
+def _below(case: Case, run: RunResult, anchor: float) -> str:
+    """The means of a run on the objective that surely lie below the anchor, in words."""
+    meant = {measure.key for measure in case.evidence.objective}
+    return "; ".join(
+        f"{run.run} {plain(one.mean, 2)} on {one.dimension}"
+        for one in run.means
+        if one.key in meant and one.mean is not None and one.mean + 2 * (one.standard_error or 0.0) < anchor
     )
 
 
