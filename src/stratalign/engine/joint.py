@@ -38,6 +38,10 @@ from stratalign.models import (
 from stratalign.preferences import Tree
 
 
+Wrap = Callable[[Callable[..., Tensor]], Callable[..., Tensor]]
+"""Is given the function that runs one layer; what it returns is called in its place."""
+
+
 class BasePass(NamedTuple):
     """What `JointEngine.base` leaves, without gradient: reference log-probabilities [items, branches] in nats, the
     activations that `forward` starts from, and, unless the reference was known, the base's last hidden states where a
@@ -116,12 +120,13 @@ class JointEngine(nn.Module):
         """Make the run's adapter active; forward and backward of the run belong inside this block."""
         return self.bank.active(run, trainable)
 
-    def forward(self, batch: Batch, run: str, passed: BasePass) -> Tensor:
+    def forward(self, batch: Batch, run: str, passed: BasePass, watch: Wrap | None = None) -> Tensor:
         """Log-probabilities of a run, summed over each branch's labels: [items, branches], in nats.
 
-        Must be called inside `active(run)`. Differentiable with respect to the run's adapter.
+        Must be called inside `active(run)`. Differentiable with respect to the run's adapter. `watch` wraps what runs
+        a layer; activations are kept then, whatever the engine does by itself.
         """
-        return self._log_probabilities(self._states(run, batch, passed), batch)
+        return self._log_probabilities(self._states(run, batch, passed, watch), batch)
 
     def logits(self, batch: Batch, run: str, passed: BasePass) -> Tensor:
         """Logits of a run at the batch's labelled positions: [labels, vocabulary]. Inside `active(run)`."""
@@ -167,12 +172,12 @@ class JointEngine(nn.Module):
             return {"input_ids": batch.ids, "attention_mask": batch.mask}
         return packed_inputs(self.anatomy, batch.ids, batch.spans)
 
-    def _states(self, run: str, batch: Batch, passed: BasePass) -> Tensor:
+    def _states(self, run: str, batch: Batch, passed: BasePass, watch: Wrap | None = None) -> Tensor:
         """The run's last hidden states where a label is predicted, [labels, width]."""
-        first, at = self.first_layers[run], (batch.rows, batch.positions)
-        if self.checkpointing and torch.is_grad_enabled():
-            return replay(self.anatomy, passed.captured, first, partial(self._checkpointed, run), at)
-        return replay(self.anatomy, passed.captured, first, at=at)
+        if watch is None and self.checkpointing and torch.is_grad_enabled():
+            watch = partial(self._checkpointed, run)
+        at = (batch.rows, batch.positions)
+        return replay(self.anatomy, passed.captured, self.first_layers[run], watch or _plainly, at)
 
     def _checkpointed(self, run: str, run_layer: Callable[..., Tensor]) -> Callable[..., Tensor]:
         """Runs one layer under checkpointing. The recomputation happens in the backward pass, with whatever
@@ -195,3 +200,7 @@ class JointEngine(nn.Module):
     def _log_probabilities(self, states: Tensor, batch: Batch) -> Tensor:
         head = partial(to_logits, self.anatomy)
         return batch.totals(label_log_probabilities(head, states, batch.labels, self.anatomy.vocabulary))
+
+
+def _plainly(run_layer: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    return run_layer

@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
-from stratalign.engine import padded_size, plan_memory
+from stratalign.engine import JointEngine, plan_memory
 from stratalign.errors import UserError
-from stratalign.models import Anatomy, packed_length
+from stratalign.models import Anatomy
 from stratalign.preferences import Tree
 from stratalign.records import StudyFolder, read_json, write_json
 from stratalign.training import TrainingSettings
@@ -104,13 +104,12 @@ def begin_execution(folder: StudyFolder, execution: Execution) -> None:
 
 
 def settle_memory(
-    folder: StudyFolder, execution: Execution, anatomy: Anatomy, trees: Sequence[Tree], *, packed: bool
+    folder: StudyFolder, execution: Execution, engine: JointEngine, trees: Sequence[Tree]
 ) -> Execution:
-    """The execution with its memory planned: as stored, or measured on the loaded model and stored."""
+    """The execution with its memory planned: as stored, or measured on the engine's runs and stored."""
     if execution.pack_tokens is not None:
         return execution
-    size = packed_length if packed else padded_size
-    found = plan_memory(anatomy, [size(tree) for tree in trees], execution.checkpointing)
+    found = plan_memory(engine, trees, execution.checkpointing)
     settled = replace(
         execution,
         checkpointing=found.checkpointing,

@@ -66,12 +66,16 @@ def train_stage(plan: Plan, progress: Progress) -> None:
         loaded = load_base(plan)
         manifest.enter_batches("packed" if loaded.packs else "padded")
         trees = [*plan.train_trees, *plan.held_out_trees]
-        settled = settle_memory(plan.folder, plan.execution, loaded.anatomy, trees, packed=loaded.packs)
-        plan = replace(plan, execution=settled)
         bank = AdapterBank(loaded.model)
         tuned = {one.condition for one in plan.tuned}
         own = [run for run in pending if run.condition.name not in tuned]
-        for cohort in _cohorts(plan, manifest, [*own, *candidates]):
+        cohorts = _cohorts(plan, manifest, [*own, *candidates])
+        training = [run for cohort in cohorts for run in cohort]
+        for run in training:
+            bank.attach(run.adapter)
+        engine = make_engine(plan, loaded, bank, training)
+        plan = replace(plan, execution=settle_memory(plan.folder, plan.execution, engine, trees))
+        for cohort in cohorts:
             _train_cohort(plan, manifest, loaded, bank, cohort, progress)
         if candidates:
             rows = plan.validation_trees
@@ -129,8 +133,6 @@ def _train_cohort(
     progress: Progress,
 ) -> None:
     folder = plan.folder
-    for run in cohort:
-        bank.attach(run.adapter)
     engine = make_engine(plan, loaded, bank, cohort)
     reference = None
     if plan.execution.reference == "stored":
