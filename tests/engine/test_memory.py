@@ -63,7 +63,7 @@ VARIANTS = [(targets, dropout) for targets in ("attention", "linear") for dropou
 
 @cache
 def bank_of(kind, dtype):
-    """A tiny model with runs on all layers and on layers 1 and 2, for each kind of targets and dropout, and the base."""
+    """A tiny model with the base and, for each variant, a run on all layers and one on layers 1 and 2."""
     torch.manual_seed(0)
     model = random_model(kind, LAYERS, 101).to(dtype).eval().requires_grad_(False)
     anatomy = find_anatomy(model)

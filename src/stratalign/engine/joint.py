@@ -37,7 +37,6 @@ from stratalign.models import (
 )
 from stratalign.preferences import Tree
 
-
 Wrap = Callable[[Callable[..., Tensor]], Callable[..., Tensor]]
 """Is given the function that runs one layer; what it returns is called in its place."""
 

@@ -132,7 +132,7 @@ def measure(engine: JointEngine, *, dropout: bool = True) -> tuple[Needs, Needs]
     batches = [engine.collate(_probe_trees(engine, shapes)) for shapes in PROBES]
     sizes = torch.tensor([[1, *size_of(batch)] for batch in batches], dtype=torch.float64)
     own = {tensor.untyped_storage().data_ptr() for tensor in _weights(engine.model)}
-    runs = _uncovered(engine) or [None]
+    runs: list[str | None] = [*_uncovered(engine)] or [None]
     first = {run: _held(engine, run, batches[0], dropout, own) for run in runs}
     found: list[Needs] = []
     for way in (0, 1):

@@ -45,6 +45,7 @@ from stratalign.models.loading import (
 )
 from stratalign.models.merging import merge
 from stratalign.models.mixing import Mixture, Unmixable
+from stratalign.models.out_of_memory import is_out_of_memory
 from stratalign.models.packing import check_packing, lay_out, packed_inputs, packed_length
 from stratalign.models.soundness import check_support
 from stratalign.models.tapping import tapped, weight_norm
@@ -83,6 +84,7 @@ __all__ = [
     "hushed",
     "inspect_classifier",
     "inspect_model",
+    "is_out_of_memory",
     "lay_out",
     "list_sites",
     "load_classifier",
