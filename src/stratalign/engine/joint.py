@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from stratalign.engine.batches import Batch, collate
-from stratalign.engine.cutting import cut_by_tokens
+from stratalign.engine.cutting import cut_by_tokens, tokens_in
 from stratalign.engine.labels import label_log_probabilities
 from stratalign.engine.memory import UNPLANNED_TOKENS
-from stratalign.errors import StudyFailure
+from stratalign.errors import StudyFailure, UserError
 from stratalign.models import (
     AdapterBank,
     Anatomy,
@@ -60,6 +60,7 @@ class JointEngine(nn.Module):
         first_layers: run -> its lowest layer with an adapter (the number of layers for a run that has none).
         checkpointing: recompute activations in the backward pass, layer by layer, only where gradients flow.
         pack_tokens: tokens that `cut` puts into one batch.
+        halved: called with the tokens of a batch that did not fit and with those that batches have from then on.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class JointEngine(nn.Module):
         *,
         checkpointing: bool = False,
         pack_tokens: int = UNPLANNED_TOKENS,
+        halved: Callable[[int, int], None] = lambda _tokens, _smaller: None,
     ) -> None:
         super().__init__()
         self.model = bank.model
@@ -78,10 +80,26 @@ class JointEngine(nn.Module):
         self.first_layers = dict(first_layers)
         self.checkpointing = checkpointing
         self.pack_tokens = pack_tokens
+        self.halved = halved
 
-    def cut(self, trees: Sequence[Tree]) -> list[list[int]]:
-        """Indices of the trees in batches of at most `pack_tokens`; a longer tree is a batch of its own."""
-        return cut_by_tokens(trees, self.pack_tokens, packed=self.packs)
+    def cut(self, trees: Sequence[Tree], most: int | None = None) -> list[list[int]]:
+        """Indices of the trees in batches of at most `pack_tokens` (or fewer); a longer tree is a batch of its own."""
+        budget = self.pack_tokens if most is None else min(most, self.pack_tokens)
+        return cut_by_tokens(trees, budget, packed=self.packs)
+
+    def halve(self, trees: Sequence[Tree], advice: str) -> None:
+        """From now on cut batches of half the tokens of this one, for which memory was too small.
+
+        Raises:
+            UserError: it has only one tree; the message ends with the advice.
+        """
+        tokens = tokens_in(trees, packed=self.packs)
+        if len(trees) == 1:
+            raise UserError(
+                f"Memory ran out on row {trees[0].row_id!r} alone, which has {tokens:,} tokens. {advice}"
+            )
+        self.pack_tokens = tokens // 2
+        self.halved(tokens, self.pack_tokens)
 
     def collate(self, trees: Sequence[Tree]) -> Batch:
         """The trees as a batch on the model's device: packed rows where the architecture takes them."""

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from stratalign.engine import JointEngine, cut_by_tokens
+from stratalign.engine import JointEngine, for_each_pack
 from stratalign.preferences import Tree
 
 BATCH_TOKENS = 2048
 """Tokens in a batch. A few numbers for each token and word of the vocabulary are held at once: at 150,000 words
 and this many tokens 1.2 GB apiece."""
+
+ADVICE = "Lower generation.max_new_tokens, take a smaller model, or free memory that other programs hold."
 
 
 @torch.no_grad()
@@ -29,7 +31,8 @@ def divergence_from_base(engine: JointEngine, run: str, answers: Sequence[Tree])
     found = [0.0] * len(answers)
     if not engine.bank.specs[run].modules:  # the base itself
         return found
-    for part in cut_by_tokens(answers, BATCH_TOKENS, packed=engine.packs):
+
+    def measure(_number: int, part: list[int]) -> None:
         batch = engine.collate([answers[i] for i in part])
         passed = engine.base(batch)
         with engine.active(run):
@@ -38,6 +41,8 @@ def divergence_from_base(engine: JointEngine, run: str, answers: Sequence[Tree])
         per_label = (own.exp() * own.sub(base)).sum(-1)
         for i, total in zip(part, batch.totals(per_label)[:, 0].tolist(), strict=True):
             found[i] = total
+
+    for_each_pack(engine, answers, measure, most=BATCH_TOKENS, advice=ADVICE)
     return found
 
 

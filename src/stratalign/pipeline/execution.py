@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -15,7 +15,7 @@ from stratalign.engine import JointEngine, plan_memory
 from stratalign.errors import UserError
 from stratalign.models import Anatomy
 from stratalign.preferences import Tree
-from stratalign.records import StudyFolder, read_json, write_json
+from stratalign.records import Progress, StudyFolder, read_json, write_json
 from stratalign.training import TrainingSettings
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
@@ -38,6 +38,8 @@ class Execution:
     bytes_per_token: int | None = None  # of activations, as measured when memory was planned
     batches: str = "packed"  # where the model takes packed rows; the manifest says what it came to
     reference: str = "pass"  # reference log-probabilities: from every base pass, or stored
+    answers: int | None = None  # made at once, where memory ran out; None: as many as a batch has
+    out_of_memory: Sequence[Mapping[str, Any]] = ()  # each time that it ran out: where, and what was halved
 
     @property
     def torch_device(self) -> torch.device:
@@ -71,7 +73,11 @@ def resolve_execution(folder: StudyFolder, settings: TrainingSettings) -> Execut
                 f"The study in {folder.path} began on {stored.device}, which is not here. Continue it where a "
                 "GPU is, or name another folder with --out."
             )
-        return stored
+        return (
+            stored
+            if settings.checkpointing == "auto"
+            else replace(stored, checkpointing=settings.checkpointing)
+        )
     on_gpu = torch.cuda.is_available()
     precision = settings.precision if settings.precision != "auto" else ("bfloat16" if on_gpu else "float32")
     return Execution(
@@ -118,6 +124,31 @@ def settle_memory(
     )
     write_json(folder.execution, asdict(settled))
     return settled
+
+
+def stored_execution(folder: StudyFolder) -> Execution:
+    """The execution of a study that has begun, with what it has learnt since."""
+    return Execution(**read_json(folder.execution))
+
+
+def note_out_of_memory(
+    folder: StudyFolder, progress: Progress, where: str, what: Literal["pack_tokens", "answers"]
+) -> Callable[[int, int], None]:
+    """What records and says that `what` is halved, given how many did not fit and how many there are from now on."""
+    units = {"pack_tokens": "tokens in a pack", "answers": "answers made at once"}[what]
+
+    def note(failed: int, smaller: int) -> None:
+        before = stored_execution(folder)
+        entry = {"during": where, "failed": failed, what: smaller}
+        events = [*before.out_of_memory, entry]
+        write_json(folder.execution, asdict(before) | {what: smaller, "out_of_memory": events})
+        progress(
+            f"Memory ran out during {where} with {failed:,} {units}. From here on there are at most {smaller:,}.",
+            0,
+            0,
+        )
+
+    return note
 
 
 def _environment() -> dict[str, Any]:

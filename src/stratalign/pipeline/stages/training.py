@@ -73,7 +73,7 @@ def train_stage(plan: Plan, progress: Progress) -> None:
         training = [run for cohort in cohorts for run in cohort]
         for run in training:
             bank.attach(run.adapter)
-        engine = make_engine(plan, loaded, bank, training)
+        engine = make_engine(plan, loaded, bank, training, "training", progress)
         plan = replace(plan, execution=settle_memory(plan.folder, plan.execution, engine, trees))
         for cohort in cohorts:
             _train_cohort(plan, manifest, loaded, bank, cohort, progress)
@@ -133,7 +133,7 @@ def _train_cohort(
     progress: Progress,
 ) -> None:
     folder = plan.folder
-    engine = make_engine(plan, loaded, bank, cohort)
+    engine = make_engine(plan, loaded, bank, cohort, "training", progress)
     reference = None
     if plan.execution.reference == "stored":
         circumstances = {
@@ -185,10 +185,11 @@ def _record(
     disk."""
     attach_trained(plan, bank, [run for run in runs if run.id not in bank.specs])
     names = [run.id for run in runs]
-    engine = make_engine(plan, loaded, bank, runs)
+    stage = f"{what} log-probabilities"
+    engine = make_engine(plan, loaded, bank, runs, stage, progress)
 
-    def told(_what: str, done: int, total: int) -> None:
-        progress(f"{what} log-probabilities", done, total)
+    def told(_what: str, done: float, total: int) -> None:
+        progress(stage, done, total)
 
     records = list(evaluate(engine, names, trees, told))
     keep_jsonl(file, lambda row: row["run"] not in names)
