@@ -169,4 +169,5 @@ def test_recomputation_can_be_asked_for_when_a_study_has_begun(recipe, tmp_path)
     file.write_text(yaml.safe_dump(recipe(conditions=["base", "mid"])))
     sa.train(file, out=out)
     assert not sa.plan(file, out=out).execution.checkpointing
-    assert sa.plan(file, ["training.checkpointing=true"], out).execution.checkpointing
+    changed = sa.plan(file, ["training.checkpointing=true"], out).execution
+    assert (changed.checkpointing, changed.pack_tokens) == (True, None)  # memory is planned anew

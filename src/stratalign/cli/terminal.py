@@ -115,9 +115,9 @@ class _Pace:
         self.done, self.total = done, total
 
     def parts(self, now: float) -> list[str]:
-        """Speed and, before the end, time left; nothing before anything is seen to move."""
+        """Speed and, before the end, time left; nothing of a single thing or before anything is seen to move."""
         passed, moved = now - self.since, self.done - self.first
-        if passed <= 0 or moved <= 0:
+        if passed <= 0 or moved <= 0 or self.total == 1:
             return []
         rate = moved / passed
         size, unit = next(((s, u) for s, u in ((1, "s"), (60, "min")) if rate * s >= 1), (3600, "h"))

@@ -12,11 +12,6 @@ from stratalign.engine.joint import JointEngine
 from stratalign.models import is_out_of_memory
 from stratalign.preferences import Tree
 
-ADVICE = (
-    "Lower training.max_length, set training.checkpointing: true, take a smaller model, or free memory that other "
-    "programs hold."
-)
-
 
 def for_each_pack(
     engine: JointEngine,
@@ -25,7 +20,7 @@ def for_each_pack(
     *,
     undo: Callable[[], None] | None = None,
     most: int | None = None,
-    advice: str = ADVICE,
+    lower: str = "training.max_length",
 ) -> None:
     """Call `work` with the number of each pack and the indices of its trees.
 
@@ -34,7 +29,7 @@ def for_each_pack(
     Args:
         undo: for work that adds up: takes back what all packs so far have added; then all trees are done again.
         most: tokens in a pack, where the engine's may have more.
-        advice: what to change where a single tree does not fit.
+        lower: the setting that makes trees shorter, for the message where a single one does not fit.
 
     Raises:
         UserError: a pack of one tree does not fit.
@@ -44,7 +39,7 @@ def for_each_pack(
         packs = [[left[i] for i in part] for part in engine.cut([trees[i] for i in left], most)]
         for number, pack in enumerate(packs):
             if not fits(partial(work, number, pack)):
-                engine.halve([trees[i] for i in pack], advice)
+                engine.halve([trees[i] for i in pack], lower)
                 break
         else:
             return

@@ -87,16 +87,19 @@ class JointEngine(nn.Module):
         budget = self.pack_tokens if most is None else min(most, self.pack_tokens)
         return cut_by_tokens(trees, budget, packed=self.packs)
 
-    def halve(self, trees: Sequence[Tree], advice: str) -> None:
+    def halve(self, trees: Sequence[Tree], lower: str) -> None:
         """From now on cut batches of half the tokens of this one, for which memory was too small.
 
         Raises:
-            UserError: it has only one tree; the message ends with the advice.
+            UserError: it has only one tree; the message names the setting to `lower`.
         """
         tokens = tokens_in(trees, packed=self.packs)
         if len(trees) == 1:
+            keeps = torch.is_grad_enabled() and not self.checkpointing
             raise UserError(
-                f"Memory ran out on row {trees[0].row_id!r} alone, which has {tokens:,} tokens. {advice}"
+                f"Memory ran out on row {trees[0].row_id!r} alone, which has {tokens:,} tokens. Lower {lower}, "
+                f"{'set training.checkpointing: true, ' if keeps else ''}take a smaller model, or free memory that "
+                "other programs hold."
             )
         self.pack_tokens = tokens // 2
         self.halved(tokens, self.pack_tokens)

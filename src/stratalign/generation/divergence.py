@@ -14,8 +14,6 @@ BATCH_TOKENS = 2048
 """Tokens in a batch. A few numbers for each token and word of the vocabulary are held at once: at 150,000 words
 and this many tokens 1.2 GB apiece."""
 
-ADVICE = "Lower generation.max_new_tokens, take a smaller model, or free memory that other programs hold."
-
 
 @torch.no_grad()
 def divergence_from_base(engine: JointEngine, run: str, answers: Sequence[Tree]) -> list[float]:
@@ -42,7 +40,7 @@ def divergence_from_base(engine: JointEngine, run: str, answers: Sequence[Tree])
         for i, total in zip(part, batch.totals(per_label)[:, 0].tolist(), strict=True):
             found[i] = total
 
-    for_each_pack(engine, answers, measure, most=BATCH_TOKENS, advice=ADVICE)
+    for_each_pack(engine, answers, measure, most=BATCH_TOKENS, lower="generation.max_new_tokens")
     return found
 
 

@@ -63,6 +63,8 @@ class Execution:
 def resolve_execution(folder: StudyFolder, settings: TrainingSettings) -> Execution:
     """The stored execution of a study that has begun, or a fresh one for this machine. Writes nothing.
 
+    Where the recipe now asks for recomputation, or no longer does, memory is planned anew.
+
     Raises:
         UserError: the study began on a device that is not here.
     """
@@ -73,11 +75,9 @@ def resolve_execution(folder: StudyFolder, settings: TrainingSettings) -> Execut
                 f"The study in {folder.path} began on {stored.device}, which is not here. Continue it where a "
                 "GPU is, or name another folder with --out."
             )
-        return (
-            stored
-            if settings.checkpointing == "auto"
-            else replace(stored, checkpointing=settings.checkpointing)
-        )
+        if settings.checkpointing in ("auto", stored.checkpointing):
+            return stored
+        return replace(stored, checkpointing=settings.checkpointing, pack_tokens=None, bytes_per_token=None)
     on_gpu = torch.cuda.is_available()
     precision = settings.precision if settings.precision != "auto" else ("bfloat16" if on_gpu else "float32")
     return Execution(

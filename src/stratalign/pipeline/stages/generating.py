@@ -59,6 +59,7 @@ class _Answering:
         note = note_out_of_memory(plan.folder, progress, GENERATING, "answers")
         self.limit = AnswerLimit(stored_execution(plan.folder).answers, note)
         progress(GENERATING, done, total)
+        progress(MEASURING, done, total)
 
     def of(self, batch: AnswerBatch) -> list[Response]:
         """The batch's answers, run by run."""
@@ -93,6 +94,8 @@ class _Answering:
     def _watch(self, token: int, ended: int, going: int) -> None:
         """Rows that have ended count as answers, the others by their share of the tokens that they may have."""
         most = self.plan.recipe.generation.max_new_tokens
+        if not going or token == most:
+            return  # the batch is over, which `make` says
         done = self.made + ended + going * token / most
         self.progress(f"{GENERATING}: token {token:,} of at most {most:,}", done, self.total)
 
