@@ -23,17 +23,17 @@ def test_speed_and_time_left_follow_what_is_begun_and_what_begins_again(capsys, 
     with terminal.progress() as tell:
         tell("generation", 16, 48)  # of which 16 were there before
         tell("generation: token 256 of at most 512", 24.5, 48)
-        tell("generation: token 512 of at most 512", 48, 48)
+        tell("generation: token 512 of at most 512", 48.0, 48)
         tell("generation", 0, 8)
         tell("divergence", 8, 8)  # heard of once: no speed
         tell("generation: token 1 of at most 512", 0.5, 8)
         tell("generation", 8, 8)
     # (24.5 - 16) / 100 s; 23.5 are missing; then 32 in 200 s; then 0.5 in 1,000 s and 8 in 1,090 s
     assert capsys.readouterr().out.splitlines() == [
-        "generation: token 256 of at most 512, 24 of 48, 5.1/min, 5 min left",
-        "generation: token 512 of at most 512, 48 of 48, 9.6/min",
+        "generation: token 256 of at most 512, 51 %, 5.1/min, 5 min left",
+        "generation: token 512 of at most 512, 100 %, 9.6/min",
         "divergence: 8 of 8",
-        "generation: token 1 of at most 512, 0 of 8, 1.8/h, 4.2 h left",
+        "generation: token 1 of at most 512, 6 %, 1.8/h, 4.2 h left",
         "generation: 8 of 8, 26.4/h",
     ]
 

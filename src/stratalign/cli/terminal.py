@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from stratalign.records import Progress as Report
 from stratalign.records import duration, silent
@@ -64,7 +64,7 @@ def progress(quiet: bool = False) -> Iterator[Report]:
         columns = (
             TextColumn("{task.description:<28}"),
             BarColumn(),
-            MofNCompleteColumn(),
+            TextColumn("{task.fields[counted]}"),
             TimeRemainingColumn(),
         )
         with Progress(*columns, console=console) as bars:
@@ -76,8 +76,9 @@ def progress(quiet: bool = False) -> Iterator[Report]:
                     return
                 stage = _stage(what)
                 if stage not in tasks:
-                    tasks[stage] = bars.add_task(stage, total=total)
-                bars.update(tasks[stage], description=what, completed=done, total=total)
+                    tasks[stage] = bars.add_task(stage, total=total, counted="")
+                counted = _counted(done, total)
+                bars.update(tasks[stage], description=what, completed=done, total=total, counted=counted)
 
             yield show
     else:
@@ -97,7 +98,7 @@ def progress(quiet: bool = False) -> Iterator[Report]:
             if done == total or now - said >= EVERY:
                 said = now
                 between = ", " if ": " in what else ": "
-                say(f"{what}{between}{', '.join([f'{int(done):,} of {total:,}', *pace.parts(now)])}")
+                say(f"{what}{between}{', '.join([_counted(done, total), *pace.parts(now)])}")
 
         yield tell
 
@@ -105,6 +106,11 @@ def progress(quiet: bool = False) -> Iterator[Report]:
 def _stage(what: str) -> str:
     """The name of a stage, without how it goes."""
     return what.partition(": ")[0]
+
+
+def _counted(done: float, total: int) -> str:
+    """How many are done; where begun ones count in part, the share."""
+    return f"{done:,} of {total:,}" if isinstance(done, int) else f"{100 * done / total:.0f} %"
 
 
 class _Pace:

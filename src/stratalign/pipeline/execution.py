@@ -75,9 +75,10 @@ def resolve_execution(folder: StudyFolder, settings: TrainingSettings) -> Execut
                 f"The study in {folder.path} began on {stored.device}, which is not here. Continue it where a "
                 "GPU is, or name another folder with --out."
             )
-        if settings.checkpointing in ("auto", stored.checkpointing):
+        asked = settings.checkpointing
+        if asked == "auto" or asked == stored.checkpointing:
             return stored
-        return replace(stored, checkpointing=settings.checkpointing, pack_tokens=None, bytes_per_token=None)
+        return replace(stored, checkpointing=asked, pack_tokens=None, bytes_per_token=None)
     on_gpu = torch.cuda.is_available()
     precision = settings.precision if settings.precision != "auto" else ("bfloat16" if on_gpu else "float32")
     return Execution(
