@@ -9,7 +9,8 @@ from typing import Literal
 Progress = Callable[[str, float, int], None]
 """How a stage says how far it is: what it does, how many are done, how many there are.
 
-Where begun ones count in part, how many are done is a float. What it does may be followed by ": " and how it goes, which changes. Where there are 0, it is a sentence to show once.
+Where begun ones count in part, how many are done is a float. What it does may be followed by ": " and how it goes,
+which changes. Where there are 0, it is a sentence to show once.
 """
 
 
