@@ -91,10 +91,11 @@ def plan_memory(
         engine: its own plan, if it has one, does not matter.
         trees: all that will be passed; the longest must fit, whatever the plan.
         checkpointing: what the user asks for; None leaves it to the plan.
-        training: with dropout, gradients and AdamW's moments.
+        training: with dropout, gradients and AdamW's moments; else a diagnosis, whose gradients may reach down to what
+            a run starts from.
     """
     device = next(engine.model.parameters()).device
-    kept, recomputed = measure(engine, dropout=training)
+    kept, recomputed = measure(engine, training=training)
     sizes = [_size_alone(tree, packed=engine.packs) for tree in trees] or [Size(1, 1, 1)]
     kept_each, recomputed_each = (
         max(1, max((needs.of(size) - round(needs.fixed)) // size.tokens for size in sizes))
@@ -127,17 +128,17 @@ def decide(
     return MemoryPlan(max(longest, min(most, room // per_token)), checkpointing, per_token, free)
 
 
-def measure(engine: JointEngine, *, dropout: bool = True) -> tuple[Needs, Needs]:
+def measure(engine: JointEngine, *, training: bool = True) -> tuple[Needs, Needs]:
     """What a pass of the run that needs most holds: when activations are kept, and when they are recomputed."""
     batches = [engine.collate(_probe_trees(engine, shapes)) for shapes in PROBES]
     sizes = torch.tensor([[1, *size_of(batch)] for batch in batches], dtype=torch.float64)
     own = {tensor.untyped_storage().data_ptr() for tensor in _weights(engine.model)}
     runs: list[str | None] = [*_uncovered(engine)] or [None]
-    first = {run: _held(engine, run, batches[0], dropout, own) for run in runs}
+    first = {run: _held(engine, run, batches[0], training, own) for run in runs}
     found: list[Needs] = []
     for way in (0, 1):
         run = max(runs, key=lambda name: first[name][way])
-        held = [_held(engine, run, batch, dropout, own)[way] for batch in batches[1:]]
+        held = [_held(engine, run, batch, training, own)[way] for batch in batches[1:]]
         bytes_held = torch.tensor([first[run][way], *held], dtype=torch.float64)
         found.append(Needs(*torch.linalg.solve(sizes, bytes_held).tolist()))
     return found[0], found[1]
@@ -215,7 +216,7 @@ class _Saved:
 
 
 def _held(
-    engine: JointEngine, run: str | None, batch: Batch, dropout: bool, own: AbstractSet[int]
+    engine: JointEngine, run: str | None, batch: Batch, training: bool, own: AbstractSet[int]
 ) -> tuple[int, int]:
     """Bytes that a batch holds at the end of the run's forward pass, storages at the addresses `own` aside: with
     activations kept, and with each layer's recomputed, one layer at a time. Without a run what the base leaves."""
@@ -223,6 +224,8 @@ def _held(
     shared = _storages(_tensors(passed), own)
     if run is None:
         return sum(shared.values()), sum(shared.values())
+    if not training:
+        passed.captured.hidden[engine.first_layers[run]].requires_grad_()
     entries: list[Tensor] = []
     inside = 0
     saved: weakref.WeakSet[_Saved] = weakref.WeakSet()
@@ -243,7 +246,7 @@ def _held(
         saved.add(one)
         return one
 
-    noise = engine.bank.dropout(run, 0) if dropout and engine.bank.specs[run].dropout else nullcontext()
+    noise = engine.bank.dropout(run, 0) if training and engine.bank.specs[run].dropout else nullcontext()
     hooks = torch.autograd.graph.saved_tensors_hooks(save, lambda one: one.tensor)
     with engine.active(run), noise, torch.enable_grad(), hooks:
         out = engine.forward(batch, run, passed, watched)

@@ -51,10 +51,10 @@ class AnswerLimit:
                 )
             self.most = count // 2
             self._halved(count, self.most)
-        half = max(1, len(runs) // 2) if len(runs) > 1 else max(1, len(prompts) // 2)
-        parts = (
-            [(runs[:half], prompts), (runs[half:], prompts)]
-            if len(runs) > 1
-            else [(runs, prompts[:half]), (runs, prompts[half:])]
-        )
+        if len(runs) > 1:
+            half = len(runs) // 2
+            parts = [(runs[:half], prompts), (runs[half:], prompts)]
+        else:
+            half = len(prompts) // 2
+            parts = [(runs, prompts[:half]), (runs, prompts[half:])]
         return [one for own, some in parts for one in self.make(make, own, some)]

@@ -33,16 +33,24 @@ class Bench:
         return tuple(site for site in self.plan.shape.sites if site.frozen is None)
 
     def engine(
-        self, run: str, first_layer: int, share: float = 1.0, beside: Sequence[str] = ()
+        self,
+        run: str,
+        first_layer: int,
+        share: float = 1.0,
+        beside: Sequence[str] = (),
+        training: bool = False,
     ) -> JointEngine:
         """An engine for one run, or several from the same layer on."""
-        return self.joint_engine(dict.fromkeys((run, *beside), first_layer), share)
+        return self.joint_engine(dict.fromkeys((run, *beside), first_layer), share, training)
 
-    def joint_engine(self, first_layers: Mapping[str, int], share: float = 1.0) -> JointEngine:
-        """An engine for some runs. Activations are kept, not recomputed; `share` leaves memory for what else is."""
+    def joint_engine(
+        self, first_layers: Mapping[str, int], share: float = 1.0, training: bool = True
+    ) -> JointEngine:
+        """An engine for some runs, which are attached. Activations are kept, not recomputed; `share` leaves memory for
+        what else is."""
         engine = JointEngine(self.loaded.anatomy, self.bank, first_layers)
         trees = self.plan.train_trees
-        tokens = plan_memory(engine, trees, checkpointing=False, training=False).pack_tokens
+        tokens = plan_memory(engine, trees, checkpointing=False, training=training).pack_tokens
         engine.pack_tokens = max(1, int(tokens * share))  # a longer tree is a pack of its own
         return engine
 
