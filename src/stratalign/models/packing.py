@@ -212,7 +212,8 @@ def _gradient(
     captured = capture(anatomy, [0], **inputs)
     with torch.enable_grad():
         entry = captured.hidden[0].detach().requires_grad_()
-        states = replay(anatomy, captured._replace(hidden={0: entry}), 0, at=at)
+        given = {0: entry.view_as(entry)}  # counters of operations cannot watch a leaf
+        states = replay(anatomy, captured._replace(hidden=given), 0, at=at)
         if slope is None:
             pattern = torch.arange(states.numel(), device=states.device, dtype=torch.float32)
             slope = torch.cos(1.7 * pattern).view(states.shape).to(states.dtype)
