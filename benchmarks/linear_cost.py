@@ -115,7 +115,7 @@ def measure_pairs(bench: Bench, most: int, seed: int) -> list[Point]:
     start = bench.clock.now()
     marks: list[float] = []
 
-    def mark(_stage: str, _done: int, _total: int) -> None:
+    def mark(_stage: str, _done: float, _total: int) -> None:
         marks.append(bench.clock.now() - start)
 
     train_jointly(engine, runs, bench, steps, log, mark)

@@ -67,7 +67,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _tell(what: str, done: int, total: int) -> None:
+def _tell(what: str, done: float, total: int) -> None:
     print(f"{what}: {done} of {total}", file=sys.stderr, flush=True)
 
 

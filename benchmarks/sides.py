@@ -28,7 +28,6 @@ from stratalign.models import (
     check_replay,
     find_anatomy,
     list_sites,
-    packed_length,
 )
 from stratalign.models.packing import fuses
 from stratalign.models.tree_attention import segment_sizes
@@ -141,10 +140,11 @@ def joint_engine(bench: Bench, runs: Sequence[Run]) -> JointEngine:
             AdapterSpec(run.id, condition.modules, condition.rank, settings.alpha, settings.dropout, run.seed)
         )
     firsts = {run.id: run.first_layer(bench.shape.layers) for run in runs}
-    trees = [packed_length(tree) for tree in bench.material.trees]
+    engine = JointEngine(anatomy, bank, firsts)
     asked = None if bench.settings.checkpointing == "auto" else bench.settings.checkpointing
-    plan = plan_memory(anatomy, trees, asked)
-    return JointEngine(anatomy, bank, firsts, checkpointing=plan.checkpointing, pack_tokens=plan.pack_tokens)
+    plan = plan_memory(engine, bench.material.trees, asked)
+    engine.checkpointing, engine.pack_tokens = plan.checkpointing, plan.pack_tokens
+    return engine
 
 
 def train_jointly(

@@ -80,7 +80,7 @@ def demo(
     studies = {}
     for name in ALL_SETS if full else SETS:
 
-        def told(what: str, done: int, total: int, name: str = name) -> None:
+        def told(what: str, done: float, total: int, name: str = name) -> None:
             progress(f"{name}: {what}", done, total)
 
         given = [f"preferences.source=microworld:{name}", *larger, *changes]
@@ -88,7 +88,7 @@ def demo(
     exhibits = {name: _exhibit(one, name) for name, one in studies.items()}
     asked = CALIBRATION if calibration else ()
 
-    def counted(_what: str, done: int, total: int) -> None:
+    def counted(_what: str, done: float, total: int) -> None:
         progress("calibration: worlds", done, total)
 
     records = calibrate(folder / WORLDS, asked, QUICK_WORLD, QUICK, progress=counted)

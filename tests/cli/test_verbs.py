@@ -238,8 +238,14 @@ def test_a_recipe_may_share_parts_by_yaml_anchors(make_model, transcripts, tmp_p
 def test_study_tells_its_stages_and_its_verdicts(finished):
     _, folder, done = finished
     assert (done.code, done.err) == (0, "")
-    for stage in ("training: 2 of 2", "proof: 1 of 1", "generation: 8 of 8", "report: 1 of 1"):
-        assert stage in done.out
+    lines = done.out.splitlines()
+    loss, *_ = [line for line in lines if line.startswith("training: ")]
+    assert re.match(r"training: loss \d\.\d{3}, 2 of 2, [\d.]+/(s|min|h)$", loss)
+    assert {"proof: 1 of 1", "report: 1 of 1"} <= set(lines)
+    assert [line.split(",")[0] for line in lines if line.startswith(("generation", "divergence"))] == [
+        "generation: 8 of 8",
+        "divergence from the base: 8 of 8",
+    ]
     assert "No verdict: the answers have not been judged." in done.out
     assert "mid        margin" in done.out
     assert "suffices" not in done.out

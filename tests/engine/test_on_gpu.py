@@ -74,6 +74,6 @@ def test_half_precision_stays_near_float32(checkpointing):
 
 def test_memory_is_planned_from_what_the_device_has():
     engine = engine_of("llama", torch.bfloat16)
-    plan = plan_memory(engine.anatomy, [200], None)
+    plan = plan_memory(engine, trees(), None)
     assert plan.pack_tokens == 16384
     assert not plan.checkpointing

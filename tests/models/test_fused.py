@@ -104,3 +104,15 @@ def test_a_layer_that_differs_from_what_is_written_here_stays_stock(monkeypatch)
     model = model.float()
     monkeypatch.setattr(module, "_rotate", lambda x, cos, sin: x)
     assert not fuses(model, anatomy)
+
+
+@pytest.mark.parametrize("step", ["_RMSNorm", "_Rotation"])
+def test_a_layer_whose_gradient_differs_stays_stock(monkeypatch, step):
+    torch.manual_seed(0)
+    model = random_model("llama", 4, 101).eval()
+    anatomy = find_anatomy(model)._replace(packs=True, stops=True)
+    rest = {"_RMSNorm": 2, "_Rotation": 2}[step]
+    monkeypatch.setattr(
+        getattr(module, step), "backward", staticmethod(lambda _ctx, grad: (grad, *[None] * rest))
+    )
+    assert not fuses(model, anatomy)

@@ -5,9 +5,21 @@ import warnings
 import pytest
 import torch
 from torch import nn
+from torch.nn.attention.flex_attention import create_block_mask, create_mask
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import LlamaForCausalLM
 
-from stratalign.models import check_packing, find_anatomy, lay_out, packed_length
+from stratalign.models import (
+    capture,
+    check_packing,
+    find_anatomy,
+    lay_out,
+    packed_inputs,
+    packed_length,
+    packing,
+    replay,
+)
+from stratalign.models import tree_attention as tree_attention_module
 from stratalign.models.packing import layer_windows
 from stratalign.models.tree_attention import TreeMask, dense_mask, segment_sizes, tree_attention
 from stratalign.preferences import Branch, Tree
@@ -127,6 +139,63 @@ def test_a_probe_that_cannot_tell_right_from_wrong_does_not_count():
     assert not check_packing(model, find_anatomy(model))
 
 
+class Wrong(torch.autograd.Function):
+    """Hands numbers on as they are, and gradients one and a half times as large."""
+
+    @staticmethod
+    def forward(_ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(_ctx, grad):
+        return 1.5 * grad
+
+
+def flex_with(change):
+    """Flex attention as a formula that has a backward pass on a CPU, its output changed."""
+
+    def attend(query, key, value, *, score_mod, block_mask, scale, enable_gqa):
+        tokens = query.shape[2]
+        mask = create_mask(block_mask.mask_mod, 1, 1, tokens, tokens, "cpu")
+        out = torch.nn.functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=mask, scale=scale, enable_gqa=enable_gqa
+        )
+        return change(out)
+
+    return lambda: attend
+
+
+def test_a_kernel_whose_backward_pass_is_wrong_or_raises_gives_way_to_the_next(monkeypatch):
+    torch.manual_seed(0)
+    model = random_model("llama", 3, 101).eval()
+
+    def chosen(change):
+        monkeypatch.setattr(tree_attention_module, "_compiled_flex", flex_with(change))
+        return check_packing(model, find_anatomy(model))
+
+    def raising(out):
+        out.register_hook(lambda _grad: (_ for _ in ()).throw(RuntimeError("no backward pass")))
+        return out
+
+    monkeypatch.setitem(packing.KERNELS, "cpu", ("flex", "segments"))
+    assert chosen(lambda out: out) == "flex"
+    assert chosen(Wrong.apply) == "segments"
+    assert chosen(lambda out: raising(out) if out.requires_grad else out) == "segments"
+    monkeypatch.setitem(packing.KERNELS, "cpu", ("flex",))
+    assert chosen(Wrong.apply) is None
+
+
+def test_a_probe_that_runs_out_of_memory_is_no_verdict(monkeypatch):
+    model = random_model("llama", 3, 101).eval()
+    monkeypatch.setattr(packing, "_same_logits", _no_memory)
+    with pytest.raises(RuntimeError, match="DefaultCPUAllocator"):
+        check_packing(model, find_anatomy(model))
+
+
+def _no_memory(*_args):
+    torch.empty(2**60, dtype=torch.float32)
+
+
 def test_small_trees_share_a_call_of_the_kernel_and_long_ones_have_their_own():
     assert segment_sizes([50, 100, 140, 400, 410, 420]) == [100, 40, 260, 20]
     assert segment_sizes([5]) == [5]
@@ -164,6 +233,57 @@ def test_both_kernels_equal_the_formula_with_one_mask_for_the_whole_row(window, 
         found, _ = tree_attention(nn.Module(), query, key, value, mask, scaling=0.3, softcap=softcap)
     assert found.shape == wanted.shape
     assert torch.allclose(found, wanted, rtol=1e-9, atol=1e-9 if kernel == "segments" else 1e-6)
+
+
+@pytest.mark.parametrize("window", [None, 280])
+def test_the_block_mask_is_the_one_that_torch_makes_of_the_whole_mask(window):
+    shapes = [(300, (200, 90)), (40, (30, 20)), (129, (140,)), (3, (2, 0))]
+    trees = [
+        Tree(str(i), "c", (1,) * prefix, tuple(Branch((1,) * (count + 1), 0) for count in counts))
+        for i, (prefix, counts) in enumerate(shapes)
+    ]
+    _, spans, _ = lay_out(trees)
+    tokens = spans.ends[-1]
+    mask = dense_mask(spans, window, torch.float32)[0, 0] == 0
+    wanted = create_block_mask(lambda _b, _h, query, key: mask[query, key], None, None, tokens, tokens, "cpu")
+    found = TreeMask(spans, window, torch.float32, "flex").blocks
+    assert found.shape == wanted.shape
+    for name in ("kv_num_blocks", "kv_indices", "full_kv_num_blocks", "full_kv_indices"):
+        assert torch.equal(getattr(found, name), getattr(wanted, name)), name
+    assert wanted.full_kv_num_blocks.any()
+    assert torch.equal(found.to_dense(), wanted.to_dense())
+
+
+class Largest(TorchDispatchMode):
+    """Remembers the most elements of any tensor that is made."""
+
+    def __init__(self):
+        super().__init__()
+        self.elements = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        made = [part for part in (out if isinstance(out, (tuple, list)) else [out]) if torch.is_tensor(part)]
+        self.elements = max(self.elements, *(part.numel() for part in made), 0)
+        return out
+
+
+@pytest.mark.parametrize("kernel", ["segments", "flex"])
+@pytest.mark.parametrize("kind", ["llama", "gemma2"])
+def test_nothing_in_a_packed_pass_grows_with_the_square_of_the_row(kind, kernel):
+    model = random_model(kind, 2, 101).eval()
+    anatomy = find_anatomy(model)._replace(kernel=kernel, packs=True)
+    tree = Tree("t", "c", (1,) * 60, (Branch((1,) * 21, 0), Branch((1,) * 21, 0)))  # 100 tokens
+
+    def largest(count):
+        ids, spans, _ = lay_out([tree] * count)
+        with Largest() as seen:
+            inputs = packed_inputs(anatomy, ids, spans)
+            if kernel == "segments":  # flex attention makes a dense mask itself where it is not compiled
+                replay(anatomy, capture(anatomy, [0], **inputs), 0)
+        return seen.elements
+
+    assert largest(32) <= 2.1 * largest(16)
 
 
 def test_attention_that_no_kernel_knows_is_refused_so_that_the_model_is_padded():

@@ -3,14 +3,16 @@
 import json
 
 import pytest
+import torch
 import yaml
 
 import stratalign as sa
 from stratalign.engine import JointEngine
+from stratalign.generation import local
 from stratalign.models import ModelSettings, load_model
 from stratalign.pipeline.stages import loading
 from stratalign.pipeline.stages.training import begin
-from stratalign.records import read_jsonl
+from stratalign.records import read_json, read_jsonl
 from stratalign.training import references
 
 
@@ -42,8 +44,6 @@ def test_a_study_packs_where_the_model_allows_and_one_begun_with_padded_rows_goe
 
 
 def test_a_loaded_model_says_whether_it_packs(make_model):
-    import torch
-
     settings = ModelSettings(base=str(make_model("qwen3")))
     loaded = load_model(settings, dtype=torch.float32, device=torch.device("cpu"))
     assert loaded.packs
@@ -105,3 +105,69 @@ def test_where_the_reference_comes_from_depends_on_epochs_alone(recipe, tmp_path
     for conditions in (["base", "full"], ["base", "global"]):
         file.write_text(yaml.safe_dump({**changed, "conditions": conditions}))
         assert sa.plan(file, out=tmp_path / "out").execution.reference == found
+
+
+def test_memory_that_runs_out_is_said_once_recorded_and_remembered(recipe, tmp_path, monkeypatch):
+    """Training and generation's prefill each meet a batch that is too large."""
+    file = tmp_path / "recipe.yaml"
+    file.write_text(yaml.safe_dump(recipe(conditions=["base", "mid"])))
+    plain = sa.generate(file, out=tmp_path / "plain")
+    trained = read_json(plain.execution)
+    assert (trained["answers"], trained["out_of_memory"]) == (None, [])
+    stock, tried = JointEngine.base, []
+
+    def base(engine, batch, *known):
+        tried.append(batch.ids.numel())
+        if batch.ids.numel() > 500:
+            raise torch.OutOfMemoryError
+        return stock(engine, batch, *known)
+
+    prefill, rows = local.prefill_shared, []
+
+    def prefilled(bank, mixture, runs, prompts):
+        rows.append(len(runs) * len(prompts.ids))
+        if rows[-1] > 2:
+            raise RuntimeError(
+                "[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory"
+            )
+        return prefill(bank, mixture, runs, prompts)
+
+    monkeypatch.setattr(JointEngine, "base", base)
+    monkeypatch.setattr(local, "prefill_shared", prefilled)
+    said = []
+    out = sa.generate(
+        file, out=tmp_path / "short", progress=lambda what, _done, total: total or said.append(what)
+    )
+    short = read_json(out.execution)
+    assert short["pack_tokens"] <= 500
+    assert short["answers"] == 2
+    events = short["out_of_memory"]
+    assert {event["during"] for event in events[:-2]} == {"training"}
+    assert events[-2:] == [
+        {"during": "generation", "failed": 8, "answers": 4},  # 4 prompts under 2 runs
+        {"during": "generation", "failed": 4, "answers": 2},
+    ]
+    assert len(said) == len(events)
+    assert said[0] == (
+        f"Memory ran out during training with {events[0]['failed']:,} tokens in a pack. From here on there are at most "
+        f"{events[0]['pack_tokens']:,}."
+    )
+    # the same log-probabilities and answers, and a study that goes on tries nothing larger
+    ours, wanted = (list(read_jsonl(folder.logprobs)) for folder in (out, plain))
+    assert [row["chosen"] for row in ours] == pytest.approx([row["chosen"] for row in wanted], abs=1e-3)
+    ours, wanted = (list(read_jsonl(folder.responses)) for folder in (out, plain))
+    assert [row["response"] for row in ours] == [row["response"] for row in wanted]
+    tried.clear(), rows.clear()
+    file.write_text(yaml.safe_dump(recipe(conditions=["base", "mid", "global"])))
+    sa.generate(file, out=tmp_path / "short")
+    assert max(tried) <= 500
+    assert max(rows) <= 2
+
+
+def test_recomputation_can_be_asked_for_when_a_study_has_begun(recipe, tmp_path):
+    file, out = tmp_path / "recipe.yaml", tmp_path / "out"
+    file.write_text(yaml.safe_dump(recipe(conditions=["base", "mid"])))
+    sa.train(file, out=out)
+    assert not sa.plan(file, out=out).execution.checkpointing
+    changed = sa.plan(file, ["training.checkpointing=true"], out).execution
+    assert (changed.checkpointing, changed.pack_tokens) == (True, None)  # memory is planned anew

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from stratalign.records import Progress as Report
-from stratalign.records import silent
+from stratalign.records import duration, silent
 
 WIDTH = 100
 """Columns of running text, and of tables that no terminal shows."""
@@ -56,34 +56,76 @@ def text_out(text: str) -> None:
 
 @contextmanager
 def progress(quiet: bool = False) -> Iterator[Report]:
-    """Progress bars on a terminal; elsewhere a line at the end of each stage, and one after every `EVERY` seconds."""
+    """Progress bars on a terminal; elsewhere a line at the end of each stage, and one after every `EVERY` seconds, with
+    speed and time left."""
     if quiet:
         yield silent
     elif console.is_terminal:
         columns = (
             TextColumn("{task.description:<28}"),
             BarColumn(),
-            MofNCompleteColumn(),
+            TextColumn("{task.fields[counted]}"),
             TimeRemainingColumn(),
         )
         with Progress(*columns, console=console) as bars:
             tasks: dict[str, TaskID] = {}
 
-            def show(what: str, done: int, total: int) -> None:
-                stage = what.partition(": ")[0]  # what follows is how it goes, and changes
+            def show(what: str, done: float, total: int) -> None:
+                if not total:
+                    bars.console.print(what, markup=False, soft_wrap=True)
+                    return
+                stage = _stage(what)
                 if stage not in tasks:
-                    tasks[stage] = bars.add_task(stage, total=total)
-                bars.update(tasks[stage], description=what, completed=done, total=total)
+                    tasks[stage] = bars.add_task(stage, total=total, counted="")
+                counted = _counted(done, total)
+                bars.update(tasks[stage], description=what, completed=done, total=total, counted=counted)
 
             yield show
     else:
         said = time.monotonic()
+        paces: dict[str, _Pace] = {}
 
-        def tell(what: str, done: int, total: int) -> None:
+        def tell(what: str, done: float, total: int) -> None:
             nonlocal said
             now = time.monotonic()
+            if not total:
+                say(what)
+                return
+            pace = paces.get(_stage(what))
+            if pace is None or done < pace.done or total != pace.total:  # begun, or begun again
+                pace = paces[_stage(what)] = _Pace(now, done, total)
+            pace.done = done
             if done == total or now - said >= EVERY:
                 said = now
-                say(f"{what}: {done} of {total}")
+                between = ", " if ": " in what else ": "
+                say(f"{what}{between}{', '.join([_counted(done, total), *pace.parts(now)])}")
 
         yield tell
+
+
+def _stage(what: str) -> str:
+    """The name of a stage, without how it goes."""
+    return what.partition(": ")[0]
+
+
+def _counted(done: float, total: int) -> str:
+    """How many are done; where begun ones count in part, the share."""
+    return f"{done:,} of {total:,}" if isinstance(done, int) else f"{100 * done / total:.0f} %"
+
+
+class _Pace:
+    """How fast a stage goes, since it was first heard of."""
+
+    def __init__(self, now: float, done: float, total: int) -> None:
+        self.since, self.first = now, done
+        self.done, self.total = done, total
+
+    def parts(self, now: float) -> list[str]:
+        """Speed and, before the end, time left; nothing of a single thing or before anything is seen to move."""
+        passed, moved = now - self.since, self.done - self.first
+        if passed <= 0 or moved <= 0 or self.total == 1:
+            return []
+        rate = moved / passed
+        size, unit = next(((s, u) for s, u in ((1, "s"), (60, "min")) if rate * s >= 1), (3600, "h"))
+        left = (self.total - self.done) / rate
+        return [f"{rate * size:.3g}/{unit}", *([f"{duration(left)} left"] if left > 0 else [])]

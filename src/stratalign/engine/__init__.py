@@ -2,6 +2,7 @@
 
 from stratalign.engine.batches import Batch, collate
 from stratalign.engine.cutting import cut_by_tokens, padded_size
+from stratalign.engine.halving import fits, for_each_pack
 from stratalign.engine.joint import BasePass, JointEngine
 from stratalign.engine.memory import UNPLANNED_TOKENS, MemoryPlan, plan_memory
 
@@ -13,6 +14,8 @@ __all__ = [
     "MemoryPlan",
     "collate",
     "cut_by_tokens",
+    "fits",
+    "for_each_pack",
     "padded_size",
     "plan_memory",
 ]

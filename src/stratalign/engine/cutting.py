@@ -32,3 +32,10 @@ def cut_by_tokens(trees: Sequence[Tree], budget: int, *, packed: bool) -> list[l
         batches[-1].append(index)
         taken += cost
     return batches
+
+
+def tokens_in(trees: Sequence[Tree], *, packed: bool) -> int:
+    """Tokens of a batch of these trees, padding included."""
+    if packed:
+        return sum(map(packed_length, trees))
+    return max(map(padded_size, trees)) * len(trees)

@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from stratalign.engine.batches import Batch, collate
-from stratalign.engine.cutting import cut_by_tokens
+from stratalign.engine.cutting import cut_by_tokens, tokens_in
 from stratalign.engine.labels import label_log_probabilities
 from stratalign.engine.memory import UNPLANNED_TOKENS
-from stratalign.errors import StudyFailure
+from stratalign.errors import StudyFailure, UserError
 from stratalign.models import (
     AdapterBank,
     Anatomy,
@@ -36,6 +36,9 @@ from stratalign.models import (
     to_logits,
 )
 from stratalign.preferences import Tree
+
+Wrap = Callable[[Callable[..., Tensor]], Callable[..., Tensor]]
+"""Is given the function that runs one layer; what it returns is called in its place."""
 
 
 class BasePass(NamedTuple):
@@ -57,6 +60,7 @@ class JointEngine(nn.Module):
         first_layers: run -> its lowest layer with an adapter (the number of layers for a run that has none).
         checkpointing: recompute activations in the backward pass, layer by layer, only where gradients flow.
         pack_tokens: tokens that `cut` puts into one batch.
+        halved: called with the tokens of a batch that did not fit and with those that batches have from then on.
     """
 
     def __init__(
@@ -67,6 +71,7 @@ class JointEngine(nn.Module):
         *,
         checkpointing: bool = False,
         pack_tokens: int = UNPLANNED_TOKENS,
+        halved: Callable[[int, int], None] = lambda _tokens, _smaller: None,
     ) -> None:
         super().__init__()
         self.model = bank.model
@@ -75,10 +80,29 @@ class JointEngine(nn.Module):
         self.first_layers = dict(first_layers)
         self.checkpointing = checkpointing
         self.pack_tokens = pack_tokens
+        self.halved = halved
 
-    def cut(self, trees: Sequence[Tree]) -> list[list[int]]:
-        """Indices of the trees in batches of at most `pack_tokens`; a longer tree is a batch of its own."""
-        return cut_by_tokens(trees, self.pack_tokens, packed=self.packs)
+    def cut(self, trees: Sequence[Tree], most: int | None = None) -> list[list[int]]:
+        """Indices of the trees in batches of at most `pack_tokens` (or fewer); a longer tree is a batch of its own."""
+        budget = self.pack_tokens if most is None else min(most, self.pack_tokens)
+        return cut_by_tokens(trees, budget, packed=self.packs)
+
+    def halve(self, trees: Sequence[Tree], lower: str) -> None:
+        """From now on cut batches of half the tokens of this one, for which memory was too small.
+
+        Raises:
+            UserError: it has only one tree; the message names the setting to `lower`.
+        """
+        tokens = tokens_in(trees, packed=self.packs)
+        if len(trees) == 1:
+            keeps = torch.is_grad_enabled() and not self.checkpointing
+            raise UserError(
+                f"Memory ran out on row {trees[0].row_id!r} alone, which has {tokens:,} tokens. Lower {lower}, "
+                f"{'set training.checkpointing: true, ' if keeps else ''}take a smaller model, or free memory that "
+                "other programs hold."
+            )
+        self.pack_tokens = tokens // 2
+        self.halved(tokens, self.pack_tokens)
 
     def collate(self, trees: Sequence[Tree]) -> Batch:
         """The trees as a batch on the model's device: packed rows where the architecture takes them."""
@@ -116,12 +140,13 @@ class JointEngine(nn.Module):
         """Make the run's adapter active; forward and backward of the run belong inside this block."""
         return self.bank.active(run, trainable)
 
-    def forward(self, batch: Batch, run: str, passed: BasePass) -> Tensor:
+    def forward(self, batch: Batch, run: str, passed: BasePass, watch: Wrap | None = None) -> Tensor:
         """Log-probabilities of a run, summed over each branch's labels: [items, branches], in nats.
 
-        Must be called inside `active(run)`. Differentiable with respect to the run's adapter.
+        Must be called inside `active(run)`. Differentiable with respect to the run's adapter. `watch` wraps what runs
+        a layer; activations are kept then, whatever the engine does by itself.
         """
-        return self._log_probabilities(self._states(run, batch, passed), batch)
+        return self._log_probabilities(self._states(run, batch, passed, watch), batch)
 
     def logits(self, batch: Batch, run: str, passed: BasePass) -> Tensor:
         """Logits of a run at the batch's labelled positions: [labels, vocabulary]. Inside `active(run)`."""
@@ -167,12 +192,12 @@ class JointEngine(nn.Module):
             return {"input_ids": batch.ids, "attention_mask": batch.mask}
         return packed_inputs(self.anatomy, batch.ids, batch.spans)
 
-    def _states(self, run: str, batch: Batch, passed: BasePass) -> Tensor:
+    def _states(self, run: str, batch: Batch, passed: BasePass, watch: Wrap | None = None) -> Tensor:
         """The run's last hidden states where a label is predicted, [labels, width]."""
-        first, at = self.first_layers[run], (batch.rows, batch.positions)
-        if self.checkpointing and torch.is_grad_enabled():
-            return replay(self.anatomy, passed.captured, first, partial(self._checkpointed, run), at)
-        return replay(self.anatomy, passed.captured, first, at=at)
+        if watch is None and self.checkpointing and torch.is_grad_enabled():
+            watch = partial(self._checkpointed, run)
+        at = (batch.rows, batch.positions)
+        return replay(self.anatomy, passed.captured, self.first_layers[run], watch or _plainly, at)
 
     def _checkpointed(self, run: str, run_layer: Callable[..., Tensor]) -> Callable[..., Tensor]:
         """Runs one layer under checkpointing. The recomputation happens in the backward pass, with whatever
@@ -195,3 +220,7 @@ class JointEngine(nn.Module):
     def _log_probabilities(self, states: Tensor, batch: Batch) -> Tensor:
         head = partial(to_logits, self.anatomy)
         return batch.totals(label_log_probabilities(head, states, batch.labels, self.anatomy.vocabulary))
+
+
+def _plainly(run_layer: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    return run_layer

@@ -14,6 +14,9 @@ from transformers import PreTrainedModel
 
 from stratalign.generation.prefill import Prefilled
 
+Watch = Callable[[int, int, int], None]
+"""Is called after every token with how many each going answer has, and how many answers have ended and go on."""
+
 Choose = Callable[[Tensor, Sequence[int], int], Tensor]
 """(logits [rows, vocabulary] in float32, the rows' places in the batch, step) -> tokens [rows]."""
 
@@ -30,6 +33,7 @@ def decode(
     ended: Callable[[Sequence[int]], bool],
     limit: int,
     kept: Callable[[Sequence[int]], None],
+    watch: Watch,
 ) -> list[list[int]]:
     """The new tokens of every row, up to and with the one that ended it; at most `limit`.
 
@@ -37,7 +41,7 @@ def decode(
         mask: 1 on the tokens of the prompts, which are padded on the left, 0 on padding [rows, width].
         prefilled: what the prompts left.
         ended: whether an answer, given its tokens so far, is over.
-        kept: told the rows that stay, whenever others are dropped.
+        kept: called with the rows that stay, whenever others are dropped.
     """
     made: list[list[int]] = [[] for _ in range(len(mask))]
     over = [False] * len(mask)
@@ -51,6 +55,7 @@ def decode(
                 made[row].append(token)
                 over[row] = ended(made[row])
         going = [i for i, row in enumerate(rows) if not over[row]]
+        watch(step + 1, len(made) - len(going), len(going))
         if not going or step + 1 == limit:
             break
         ids = tokens[:, None]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from stratalign.engine import JointEngine, cut_by_tokens
+from stratalign.engine import JointEngine, for_each_pack
 from stratalign.preferences import Tree
 
 BATCH_TOKENS = 2048
@@ -29,7 +29,8 @@ def divergence_from_base(engine: JointEngine, run: str, answers: Sequence[Tree])
     found = [0.0] * len(answers)
     if not engine.bank.specs[run].modules:  # the base itself
         return found
-    for part in cut_by_tokens(answers, BATCH_TOKENS, packed=engine.packs):
+
+    def measure(_number: int, part: list[int]) -> None:
         batch = engine.collate([answers[i] for i in part])
         passed = engine.base(batch)
         with engine.active(run):
@@ -38,6 +39,8 @@ def divergence_from_base(engine: JointEngine, run: str, answers: Sequence[Tree])
         per_label = (own.exp() * own.sub(base)).sum(-1)
         for i, total in zip(part, batch.totals(per_label)[:, 0].tolist(), strict=True):
             found[i] = total
+
+    for_each_pack(engine, answers, measure, most=BATCH_TOKENS, lower="generation.max_new_tokens")
     return found
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from stratalign.generation.decoding import decode
+from stratalign.generation.decoding import Watch, decode
 from stratalign.generation.noise import keyed_choice
 from stratalign.generation.prefill import Prefilled, Prompts, prefill, prefill_shared
 from stratalign.generation.settings import GenerationSettings
@@ -51,16 +51,18 @@ def answer(
     *,
     key: object,
     stop: Sequence[str] = (),
+    watch: Watch = lambda _token, _ended, _going: None,
 ) -> list[Answer]:
     """Decode one batch with whatever adapter is active on `model`; one answer for each prompt, in order.
 
     Args:
         key: what keys the sampling noise beside prompt and position.
         stop: texts that end an answer; they are cut off.
+        watch: called after every token.
     """
     given = _padded(model, tokenizer, prompts)
     keys = [key] * len(prompts)
-    return _answers(model, tokenizer, prompts, keys, given.mask, prefill(model, given), settings, stop)
+    return _answers(model, tokenizer, prompts, keys, given.mask, prefill(model, given), settings, stop, watch)
 
 
 def answer_mixed(
@@ -71,6 +73,7 @@ def answer_mixed(
     settings: GenerationSettings,
     *,
     stop: Sequence[str] = (),
+    watch: Watch = lambda _token, _ended, _going: None,
 ) -> dict[str, list[Answer]]:
     """Decode one batch of several runs' answers to the same prompts; run -> one answer for each prompt, in order.
 
@@ -79,6 +82,7 @@ def answer_mixed(
 
     Args:
         keys: run -> what keys its sampling noise beside prompt and position.
+        watch: called after every token.
     """
     rows = [(run, prompt) for run in keys for prompt in prompts]
     given = _padded(bank.model, tokenizer, prompts)
@@ -93,13 +97,18 @@ def answer_mixed(
                 prefill_shared(bank, mixture, list(keys), given),
                 settings,
                 stop,
+                watch,
                 lambda left: mixture.assign([rows[row][0] for row in left]),
             )
     except Unmixable:
         made = []
         for run, key in keys.items():
+
+            def of_all(token: int, ended: int, going: int, before: int = len(made)) -> None:
+                watch(token, before + ended, going)
+
             with bank.active(run):
-                made += answer(bank.model, tokenizer, prompts, settings, key=key, stop=stop)
+                made += answer(bank.model, tokenizer, prompts, settings, key=key, stop=stop, watch=of_all)
     count = len(prompts)
     return {run: made[i * count : (i + 1) * count] for i, run in enumerate(keys)}
 
@@ -124,6 +133,7 @@ def _answers(
     prefilled: Prefilled,
     settings: GenerationSettings,
     stop: Sequence[str],
+    watch: Watch,
     kept: Callable[[Sequence[int]], None] = lambda _rows: None,
 ) -> list[Answer]:
     """One answer for each row; `prompts` and `keys` are those of the rows."""
@@ -141,7 +151,7 @@ def _answers(
             return True
         return bool(stop) and any(mark in tokenizer.decode(tokens[-reach:]) for mark in stop)
 
-    made = decode(model, mask, prefilled, choose, ended, settings.max_new_tokens, kept)
+    made = decode(model, mask, prefilled, choose, ended, settings.max_new_tokens, kept, watch)
     return [_finished(row, eos, tokenizer, stop) for row in made]
 
 

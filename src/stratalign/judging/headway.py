@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from stratalign.judging.replies import State
+from stratalign.records import duration
 
 
 @dataclass(frozen=True)
@@ -30,17 +31,26 @@ class Headway:
 
     def line(self) -> str:
         """All of it in one line."""
-        bad = ", ".join(f"{count} {state}" for state, count in self.states.items() if state != "ok")
+        bad = self._bad()
         parts = [
             f"{self.done:,} of {self.total:,}" + (f" ({bad})" if bad else ""),
             f"{self.rate * 60:,.0f} a minute",
-            f"{self.tokens_in + self.tokens_out:,} tokens",
+            *self._spent(),
         ]
-        if self.cost is not None:
-            parts.append(f"{self.cost:,.2f} {self.currency}")
         if self.seconds_left is not None and self.done < self.total:
-            parts.append(f"{_duration(self.seconds_left)} left")
+            parts.append(f"{duration(self.seconds_left)} left")
         return ", ".join(parts)
+
+    def account(self) -> str:
+        """What it took, and how many texts did not come out, without counts and times."""
+        return ", ".join([*self._spent(), *([bad] if (bad := self._bad()) else [])])
+
+    def _bad(self) -> str:
+        return ", ".join(f"{count} {state}" for state, count in self.states.items() if state != "ok")
+
+    def _spent(self) -> list[str]:
+        cost = [] if self.cost is None else [f"{self.cost:,.2f} {self.currency}"]
+        return [f"{self.tokens_in + self.tokens_out:,} tokens", *cost]
 
 
 Watcher = Callable[[Headway], None]
@@ -65,9 +75,3 @@ class Pace:
         """Texts per second up to `now`, so that a standstill shows."""
         past = now - self._times[0]
         return (len(self._times) - 1) / past if past > 0 else 0.0
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

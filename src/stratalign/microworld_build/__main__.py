@@ -24,7 +24,7 @@ def main() -> None:
     print(f"Written to {arguments.out}")
 
 
-def _tell(what: str, done: int, total: int) -> None:
+def _tell(what: str, done: float, total: int) -> None:
     if total < EVERY or done % EVERY == 0 or done == total:
         print(f"{what}: {done} of {total}", flush=True)
 

@@ -45,14 +45,16 @@ from stratalign.models.loading import (
 )
 from stratalign.models.merging import merge
 from stratalign.models.mixing import Mixture, Unmixable
+from stratalign.models.out_of_memory import is_out_of_memory
 from stratalign.models.packing import check_packing, lay_out, packed_inputs, packed_length
 from stratalign.models.soundness import check_support
 from stratalign.models.tapping import tapped, weight_norm
-from stratalign.models.tree_attention import Spans
+from stratalign.models.tree_attention import SEGMENT, Spans, TreeMask, segment_sizes
 from stratalign.models.updates import Difference, WholeUpdates, read_difference
 
 __all__ = [
     "PREFIX",
+    "SEGMENT",
     "AdapterBank",
     "AdapterSpec",
     "Anatomy",
@@ -65,6 +67,7 @@ __all__ = [
     "ModelSettings",
     "ModelShape",
     "Spans",
+    "TreeMask",
     "Unmixable",
     "WholeUpdates",
     "advance",
@@ -81,6 +84,7 @@ __all__ = [
     "hushed",
     "inspect_classifier",
     "inspect_model",
+    "is_out_of_memory",
     "lay_out",
     "list_sites",
     "load_classifier",
@@ -98,6 +102,7 @@ __all__ = [
     "replay",
     "resolve_folder",
     "rounding",
+    "segment_sizes",
     "tapped",
     "to_logits",
     "weight_norm",

@@ -20,6 +20,7 @@ from transformers.pytorch_utils import Conv1D
 
 from stratalign.errors import UserError
 from stratalign.models.fused import run_fused
+from stratalign.models.out_of_memory import is_out_of_memory
 from stratalign.models.tree_attention import Kernel, TreeMask, attending_to_trees
 
 
@@ -240,7 +241,9 @@ def can_stop(model: PreTrainedModel, anatomy: Anatomy) -> bool:
             for short in [capture(anatomy._replace(stops=True), stopped, **inputs)]
             for start in stopped
         )
-    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError):
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        if is_out_of_memory(error):
+            raise
         return False  # layers that return more than hidden states
 
 

@@ -21,6 +21,7 @@ from transformers import PreTrainedModel
 from stratalign.errors import UserError
 from stratalign.models.anatomy import Anatomy, capture, check_replay, replay, rounding, to_logits
 from stratalign.models.linears import list_sites
+from stratalign.models.out_of_memory import is_out_of_memory
 
 _REAL = 17
 """Tokens of the shorter of the two probe rows; the longer one has 24."""
@@ -36,9 +37,9 @@ def check_support(model: PreTrainedModel, anatomy: Anatomy) -> float:
         difference = check_replay(model, anatomy)
         check_changes(model, anatomy)
         check_rows(model)
-    except torch.OutOfMemoryError:
-        raise
     except (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        if is_out_of_memory(error):
+            raise
         raise UserError(
             f"{type(model).__name__} is not supported: its layers cannot be run apart from it "
             f"({type(error).__name__}: {(str(error).splitlines() or [''])[0]})."

@@ -29,6 +29,9 @@ Kernel = Literal["segments", "flex"]
 SEGMENT = 128
 """Small trees share a call of the kernel up to so many tokens: a call costs as much as attention over some hundred."""
 
+BLOCK = 128
+"""Tokens on a side of flex attention's blocks."""
+
 _UNKNOWN = ("position_bias", "head_mask", "alibi", "cache")
 """Arguments that change what attention computes and that no kernel here knows: such layers are not packed."""
 
@@ -184,8 +187,12 @@ def _by_formula(
 
 
 def _block_mask(spans: Spans, window: int | None) -> Any:
-    """The mask as flex attention's block mask."""
-    from torch.nn.attention.flex_attention import create_block_mask
+    """The mask as flex attention's block mask.
+
+    Made one row of blocks at a time: torch's `create_block_mask` would make a mask of the whole row first, whose memory
+    grows with the square of the tokens.
+    """
+    from torch.nn.attention.flex_attention import BlockMask
 
     positions, trees, branches = (part[0] for part in spans[:3])
 
@@ -195,7 +202,28 @@ def _block_mask(spans: Spans, window: int | None) -> Any:
         return allowed if window is None else allowed & (positions[query] - positions[key] < window)
 
     count = len(trees)
-    return create_block_mask(seen, None, None, count, count, device=str(trees.device))
+    columns = torch.arange(count, device=trees.device)
+    rest = -count % BLOCK
+    sums: list[Tensor] = []
+    for queries in torch.split(columns, BLOCK):
+        allowed = seen(columns, columns, queries[:, None], columns[None, :])
+        sums.append(F.pad(allowed, (0, rest)).view(len(queries), -1, BLOCK).sum(dim=(0, 2)))
+    inside = torch.stack(sums)[None, None]
+    full = inside == BLOCK * BLOCK
+    return BlockMask.from_kv_blocks(
+        *_ordered((inside > 0) & ~full),
+        *_ordered(full),
+        BLOCK_SIZE=BLOCK,
+        mask_mod=seen,
+        seq_lengths=(count, count),
+    )
+
+
+def _ordered(blocks: Tensor) -> tuple[Tensor, Tensor]:
+    """Of every row of blocks how many there are, and the columns, those first."""
+    wanted = blocks.to(torch.int32)
+    order = wanted.argsort(dim=-1, descending=True, stable=True)
+    return wanted.sum(-1).to(torch.int32), order.to(torch.int32)
 
 
 def _capped(cap: float | None) -> Any:

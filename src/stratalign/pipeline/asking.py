@@ -76,7 +76,7 @@ def ask_judges(
         what = f"judging by {judge.name}"
 
         def tell(headway: Headway, what: str = what) -> None:
-            progress(f"{what}: {headway.line()}", headway.done, headway.total)
+            progress(f"{what}: {headway.account()}", headway.done, headway.total)
 
         if batch:
             tally = judge_in_batches(judge.settings, judge.protocol, rows, store)
@@ -123,7 +123,7 @@ def calibrate_judge(plan: Plan, count: int, progress: Progress) -> Calibration:
     judge = model_judges(plan.recipe.judge)[0]
 
     def tell(headway: Headway) -> None:
-        progress(f"calibrating {judge.name}: {headway.line()}", headway.done, headway.total)
+        progress(f"calibrating {judge.name}: {headway.account()}", headway.done, headway.total)
 
     return calibrate(
         judge.settings,

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from stratalign.blocks import Site
-from stratalign.engine import JointEngine, padded_size, plan_memory
-from stratalign.models import AdapterBank, Difference, LoadedModel, packed_length, read_difference
+from stratalign.engine import JointEngine, plan_memory
+from stratalign.models import AdapterBank, Difference, LoadedModel, read_difference
 from stratalign.pipeline.planned import Plan
 from stratalign.pipeline.subjects import Subject
 
@@ -33,22 +33,26 @@ class Bench:
         return tuple(site for site in self.plan.shape.sites if site.frozen is None)
 
     def engine(
-        self, run: str, first_layer: int, share: float = 1.0, beside: Sequence[str] = ()
+        self,
+        run: str,
+        first_layer: int,
+        share: float = 1.0,
+        beside: Sequence[str] = (),
+        training: bool = False,
     ) -> JointEngine:
         """An engine for one run, or several from the same layer on."""
-        return self.joint_engine(dict.fromkeys((run, *beside), first_layer), share)
+        return self.joint_engine(dict.fromkeys((run, *beside), first_layer), share, training)
 
-    def joint_engine(self, first_layers: Mapping[str, int], share: float = 1.0) -> JointEngine:
-        """An engine for some runs. Activations are kept, not recomputed; `share` leaves memory for what else is."""
-        size = packed_length if self.loaded.packs else padded_size
-        sizes = [size(tree) for tree in self.plan.train_trees]
-        tokens = plan_memory(self.loaded.anatomy, sizes, checkpointing=False).pack_tokens
-        return JointEngine(
-            self.loaded.anatomy,
-            self.bank,
-            first_layers,
-            pack_tokens=max(max(sizes), int(tokens * share)),
-        )
+    def joint_engine(
+        self, first_layers: Mapping[str, int], share: float = 1.0, training: bool = True
+    ) -> JointEngine:
+        """An engine for some runs, which are attached. Activations are kept, not recomputed; `share` leaves memory for
+        what else is."""
+        engine = JointEngine(self.loaded.anatomy, self.bank, first_layers)
+        trees = self.plan.train_trees
+        tokens = plan_memory(engine, trees, checkpointing=False, training=training).pack_tokens
+        engine.pack_tokens = max(1, int(tokens * share))  # a longer tree is a pack of its own
+        return engine
 
     def attach_subject(self, subject: Subject | None = None) -> Difference | None:
         """Attach a subject's adapter with its tensors, or a checkpoint's difference, which is given back."""

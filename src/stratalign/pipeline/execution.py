@@ -5,17 +5,17 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
-from stratalign.engine import padded_size, plan_memory
+from stratalign.engine import JointEngine, plan_memory
 from stratalign.errors import UserError
-from stratalign.models import Anatomy, packed_length
+from stratalign.models import Anatomy
 from stratalign.preferences import Tree
-from stratalign.records import StudyFolder, read_json, write_json
+from stratalign.records import Progress, StudyFolder, read_json, write_json
 from stratalign.training import TrainingSettings
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
@@ -38,6 +38,8 @@ class Execution:
     bytes_per_token: int | None = None  # of activations, as measured when memory was planned
     batches: str = "packed"  # where the model takes packed rows; the manifest says what it came to
     reference: str = "pass"  # reference log-probabilities: from every base pass, or stored
+    answers: int | None = None  # made at once, where memory ran out; None: as many as a batch has
+    out_of_memory: Sequence[Mapping[str, Any]] = ()  # each time that it ran out: where, and what was halved
 
     @property
     def torch_device(self) -> torch.device:
@@ -61,6 +63,8 @@ class Execution:
 def resolve_execution(folder: StudyFolder, settings: TrainingSettings) -> Execution:
     """The stored execution of a study that has begun, or a fresh one for this machine. Writes nothing.
 
+    Where the recipe now asks for recomputation, or no longer does, memory is planned anew.
+
     Raises:
         UserError: the study began on a device that is not here.
     """
@@ -71,7 +75,10 @@ def resolve_execution(folder: StudyFolder, settings: TrainingSettings) -> Execut
                 f"The study in {folder.path} began on {stored.device}, which is not here. Continue it where a "
                 "GPU is, or name another folder with --out."
             )
-        return stored
+        asked = settings.checkpointing
+        if asked == "auto" or asked == stored.checkpointing:
+            return stored
+        return replace(stored, checkpointing=asked, pack_tokens=None, bytes_per_token=None)
     on_gpu = torch.cuda.is_available()
     precision = settings.precision if settings.precision != "auto" else ("bfloat16" if on_gpu else "float32")
     return Execution(
@@ -104,13 +111,12 @@ def begin_execution(folder: StudyFolder, execution: Execution) -> None:
 
 
 def settle_memory(
-    folder: StudyFolder, execution: Execution, anatomy: Anatomy, trees: Sequence[Tree], *, packed: bool
+    folder: StudyFolder, execution: Execution, engine: JointEngine, trees: Sequence[Tree]
 ) -> Execution:
-    """The execution with its memory planned: as stored, or measured on the loaded model and stored."""
+    """The execution with its memory planned: as stored, or measured on the engine's runs and stored."""
     if execution.pack_tokens is not None:
         return execution
-    size = packed_length if packed else padded_size
-    found = plan_memory(anatomy, [size(tree) for tree in trees], execution.checkpointing)
+    found = plan_memory(engine, trees, execution.checkpointing)
     settled = replace(
         execution,
         checkpointing=found.checkpointing,
@@ -119,6 +125,31 @@ def settle_memory(
     )
     write_json(folder.execution, asdict(settled))
     return settled
+
+
+def stored_execution(folder: StudyFolder) -> Execution:
+    """The execution of a study that has begun, with what it has learnt since."""
+    return Execution(**read_json(folder.execution))
+
+
+def note_out_of_memory(
+    folder: StudyFolder, progress: Progress, where: str, what: Literal["pack_tokens", "answers"]
+) -> Callable[[int, int], None]:
+    """What records and says that `what` is halved, given how many did not fit and how many there are from now on."""
+    units = {"pack_tokens": "tokens in a pack", "answers": "answers made at once"}[what]
+
+    def note(failed: int, smaller: int) -> None:
+        before = stored_execution(folder)
+        entry = {"during": where, "failed": failed, what: smaller}
+        events = [*before.out_of_memory, entry]
+        write_json(folder.execution, asdict(before) | {what: smaller, "out_of_memory": events})
+        progress(
+            f"Memory ran out during {where} with {failed:,} {units}. From here on there are at most {smaller:,}.",
+            0,
+            0,
+        )
+
+    return note
 
 
 def _environment() -> dict[str, Any]:

@@ -54,7 +54,8 @@ def significance(bench: Bench, settings: SignificanceSettings, progress: Progres
     training = difference = None
     if not bench.subject.given:
         run = plan.runs[0].id
-        engine = bench.engine(run, 0)
+        bench.bank.attach(plan.runs[0].adapter)
+        engine = bench.engine(run, 0, training=True)
         training = train_everywhere(plan, engine, settings, progress)
         modules = set(plan.runs[0].condition.modules)
     else:

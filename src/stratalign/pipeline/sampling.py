@@ -11,9 +11,9 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from stratalign.generation import GenerationSettings, Prompt, answer, batches
+from stratalign.generation import Answer, AnswerLimit, GenerationSettings, Prompt, answer, batches
 from stratalign.models import base_files, load_model
-from stratalign.pipeline.execution import begin_execution, resolve_execution
+from stratalign.pipeline.execution import begin_execution, note_out_of_memory, resolve_execution
 from stratalign.pipeline.fingerprints import add_fingerprints, check_fresh
 from stratalign.recipe import Recipe
 from stratalign.records import Progress, Response, StudyFolder, append_jsonl, digest, keep_jsonl, read_jsonl
@@ -81,9 +81,14 @@ def _sample(
     loaded = load_model(
         recipe.model, dtype=execution.dtype, device=execution.torch_device, attention=execution.attention
     )
+    limit = AnswerLimit(execution.answers, note_out_of_memory(work, progress, "sampling", "answers"))
     for left, (number, group) in zip(range(len(missing) - 1, -1, -1), missing, strict=True):
         key = ("pairs", recipe.pairs.seed, number)
-        answers = answer(loaded.model, tokenizer, group, generation, key=key, stop=stop)
+
+        def make(_base: Sequence[str], prompts: Sequence[Prompt], key: object = key) -> list[Answer]:
+            return answer(loaded.model, tokenizer, prompts, generation, key=key, stop=stop)
+
+        answers = limit.make(make, [BASE], group)
         append_jsonl(
             work.responses,
             [

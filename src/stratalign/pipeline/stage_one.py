@@ -54,7 +54,7 @@ PAIRS = 3
 def train_everywhere(
     plan: Plan, engine: JointEngine, settings: SignificanceSettings, progress: Progress
 ) -> dict[str, Any]:
-    """Train the plan's only run, or load it; leaves it attached to the engine, as trained to the end.
+    """Train the plan's only run, which is attached to the engine, or load it; leaves it as trained to the end.
 
     Returns:
         Validation loss by step, and `stable_from`: the first of these steps from which on the loss is stable; None if
@@ -73,7 +73,6 @@ def train_everywhere(
         with told(folder):
             shutil.rmtree(folder, ignore_errors=True)
         write_json(folder / "stage.json", notes)
-    engine.bank.attach(run.adapter)
     if last.is_dir():
         engine.bank.load(run.id, last)
     else:

@@ -16,6 +16,7 @@ from stratalign.records.kinds import (
     Response,
     Score,
     StepRecord,
+    duration,
     silent,
 )
 from stratalign.records.lines import append_jsonl, keep_jsonl, read_jsonl
@@ -37,6 +38,7 @@ __all__ = [
     "StudyFolder",
     "append_jsonl",
     "digest",
+    "duration",
     "file_digest",
     "guarded_cell",
     "keep_jsonl",

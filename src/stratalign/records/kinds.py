@@ -6,12 +6,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-Progress = Callable[[str, int, int], None]
-"""How a stage tells how far it is: what it does, how many are done, how many there are."""
+Progress = Callable[[str, float, int], None]
+"""How a stage says how far it is: what it does, how many are done, how many there are.
+
+Where begun ones count in part, how many are done is a float. What it does may be followed by ": " and how it goes,
+which changes. Where there are 0, it is a sentence to show once.
+"""
 
 
-def silent(_what: str, _done: int, _total: int) -> None:
+def silent(_what: str, _done: float, _total: int) -> None:
     """Progress that nobody watches."""
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 @dataclass(frozen=True)

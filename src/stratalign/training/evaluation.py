@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from stratalign.engine import JointEngine
+from stratalign.engine import JointEngine, for_each_pack
 from stratalign.preferences import Tree
 from stratalign.records import LogProbRecord, Progress, silent
 
@@ -23,7 +23,8 @@ def evaluate(
     Rows are all pairs or all demonstrations.
     """
     found: dict[tuple[str, int], LogProbRecord] = {}
-    for part in engine.cut(trees):
+
+    def record(_number: int, part: list[int]) -> None:
         batch = engine.collate([trees[i] for i in part])
         passed = engine.base(batch)
         for run in runs:
@@ -32,6 +33,8 @@ def evaluate(
             for i, own, base in zip(part, policy.tolist(), passed.reference.tolist(), strict=True):
                 found[run, i] = _record(run, trees[i], own, base)
         progress("held-out log-probabilities", len(found) // len(runs), len(trees))
+
+    for_each_pack(engine, trees, record)
     yield from (found[run, i] for run in runs for i in range(len(trees)))
 
 

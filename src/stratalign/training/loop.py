@@ -16,7 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from stratalign.engine import BasePass, Batch, JointEngine
+from stratalign.engine import BasePass, Batch, JointEngine, for_each_pack
 from stratalign.errors import StudyFailure
 from stratalign.losses import PairLoss, preference_loss, swap_labels
 from stratalign.preferences import Tree
@@ -139,10 +139,11 @@ def train(
 
     for number, micro_batches in enumerate(steps[first:], start=first):
         sums = joint.accumulate(number, micro_batches)
-        append_jsonl(log, joint.apply(number, sums))
+        records = joint.apply(number, sums)
+        append_jsonl(log, records)
         if after_step is not None:
             after_step(number + 1)
-        progress("training", number + 1, len(steps))
+        progress(f"training: {_mean_loss(records)}", number + 1, len(steps))
         if number + 1 < len(steps) and saves.due(number + 1):
             joint.clock.start()
             write_checkpoint(checkpoint, joint.state(number + 1))
@@ -180,9 +181,16 @@ class _JointTraining:
         """Every run's gradient over the pairs of step `number` (from 0), and its weighted sums.
 
         Micro-batches say only what each pair weighs: the pairs of the whole step go through the engine together, in
-        as few batches as memory allows, which leaves the gradient as it is.
+        as few batches as memory allows, which leaves the gradient as it is. Where memory runs out, the step begins
+        again from zero gradients, in smaller batches.
         """
         sums = {name: _Sums() for name in self.trainers}
+
+        def undo() -> None:
+            for name, trainer in self.trainers.items():
+                trainer.forget()
+                sums[name] = _Sums()
+
         for trainer in self.trainers.values():
             trainer.begin(number)
         pairs = [i for micro in micro_batches for i in micro.pairs]
@@ -190,7 +198,8 @@ class _JointTraining:
         weights = torch.tensor(
             [micro.weight for micro in micro_batches for _ in micro.pairs], dtype=torch.float64
         )
-        for part, picked in enumerate(self.engine.cut(trees)):
+
+        def add(part: int, picked: list[int]) -> None:
             self.clock.start()
             batch = self.engine.collate([trees[i] for i in picked])
             weight = weights[picked].to(self.device)
@@ -208,6 +217,8 @@ class _JointTraining:
                     torch.autograd.backward(pair.loss @ weight)
                 sums[name].add(pair, weight, batch.tokens)
                 self.clock.charge(name)
+
+        for_each_pack(self.engine, trees, add, undo=undo)
         return sums
 
     def apply(self, number: int, sums: Mapping[str, _Sums]) -> list[StepRecord]:
@@ -249,10 +260,16 @@ class _JointTraining:
         return preference_loss(policy, reference, tokens, run.settings.objective)
 
     def _dropout(self, run: Run, number: int, part: int) -> AbstractContextManager[None]:
-        """LoRA dropout drawn from (seed, step, batch), so that other runs in the pass make no difference."""
+        """LoRA dropout drawn from (seed, step, batch), so that other runs in the pass make no difference. Another cut
+        into batches draws other noise: dropout is the one thing that changes where memory runs out."""
         if not run.settings.dropout:
             return nullcontext()
         return self.engine.bank.dropout(run.id, keyed_seed("dropout", run.seed_of("init"), number, part))
+
+
+def _mean_loss(records: Sequence[StepRecord]) -> str:
+    mean = sum(record.loss for record in records) / len(records)
+    return f"loss {mean:.3f}" + (f" (mean of {len(records)} runs)" if len(records) > 1 else "")
 
 
 def _check_finite(loss: Tensor, batch: Batch, run: str, step: int) -> None:

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from stratalign.engine import JointEngine
+from stratalign.engine import JointEngine, for_each_pack
 from stratalign.preferences import Tree
 from stratalign.records import Progress, digest, silent, write_bytes
 
@@ -37,8 +37,10 @@ def stored_references(
         return stored
     except (FileNotFoundError, SafetensorError, KeyError):
         pass  # not there, or cut off while it was written
+    planned = engine.pack_tokens
     found = compute_references(engine, trees, progress)
-    write_bytes(file, save({"reference": found}))
+    if engine.pack_tokens == planned:  # else the key does not say how they were computed
+        write_bytes(file, save({"reference": found}))
     return found
 
 
@@ -46,10 +48,13 @@ def stored_references(
 def compute_references(engine: JointEngine, trees: Sequence[Tree], progress: Progress = silent) -> Tensor:
     """The same, computed; batches are cut from the trees alone, whatever runs the engine has."""
     rows: dict[int, Tensor] = {}
-    for part in engine.cut(trees):
+
+    def compute(_number: int, part: list[int]) -> None:
         reference = engine.base(engine.collate([trees[i] for i in part])).reference.cpu()
-        rows |= dict(zip(part, reference, strict=True))
+        rows.update(zip(part, reference, strict=True))
         progress("reference log-probabilities", len(rows), len(trees))
+
+    for_each_pack(engine, trees, compute)
     return torch.stack([rows[i] for i in range(len(trees))])
 
 

@@ -142,6 +142,11 @@ class RunTrainer:
         """Apply the gradients and forget them."""
         assert self.optimizer is not None
         self.optimizer.step()
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget the gradients."""
+        assert self.optimizer is not None
         self.optimizer.zero_grad(set_to_none=True)
 
     def state(self) -> dict[str, Tensor]:

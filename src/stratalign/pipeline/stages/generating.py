@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import torch
+from itertools import groupby
 
 from stratalign.engine import JointEngine
-from stratalign.generation import Answer, Prompt, answer_mixed, batches, divergence_from_base
+from stratalign.generation import Answer, AnswerLimit, Prompt, answer_mixed, batches, divergence_from_base
 from stratalign.models import AdapterBank
 from stratalign.pipeline.answering import AnswerBatch, answered, begin_batches, end_batches
+from stratalign.pipeline.execution import note_out_of_memory, stored_execution
 from stratalign.pipeline.fingerprints import add_fingerprints
 from stratalign.pipeline.planned import Plan
 from stratalign.pipeline.stages.loading import attach_trained, load_base, make_engine, release
@@ -17,6 +17,8 @@ from stratalign.pipeline.stages.timings import timed
 from stratalign.preferences import Branch, Tree
 from stratalign.records import Progress, Response, append_jsonl
 from stratalign.training import Run
+
+GENERATING, MEASURING = "generation", "divergence from the base"
 
 
 def generate_stage(plan: Plan, progress: Progress) -> None:
@@ -36,61 +38,89 @@ def generate_stage(plan: Plan, progress: Progress) -> None:
         behind = {run.id for batch in missing for run in batch.runs}
         runs = [run for run in plan.runs if run.id in behind]
         attach_trained(plan, bank, runs)
-        engine = make_engine(plan, loaded, bank, runs)
-        progress("generation", total - left, total)
+        engine = make_engine(plan, loaded, bank, runs, MEASURING, progress)
+        answering = _Answering(plan, engine, progress, total - left, total)
         for batch in missing:
-            made = _answers(plan, engine, batch)
-            append_jsonl(folder.responses, made)
-            left -= len(made)
-            progress("generation", total - left, total)
+            append_jsonl(folder.responses, answering.of(batch))
         end_batches(folder)
-        del loaded, bank, engine
+        del loaded, bank, engine, answering
         release()
 
 
-def _answers(plan: Plan, engine: JointEngine, batch: AnswerBatch) -> list[Response]:
-    """One batch of answers, with their divergence from the base; in halves if a GPU's memory is too small for it."""
-    settings = plan.recipe.generation
-    keys = {
-        run.id: (settings.seed, run.condition.sampling_seed, run.seed_of("sampling")) for run in batch.runs
-    }
-    try:
-        made = answer_mixed(engine.bank, plan.tokenizer, batch.prompts, keys, settings, stop=plan.stop)
-    except torch.OutOfMemoryError:
-        if len(batch.runs) == 1:
-            raise
-        made = None
-    if made is None:  # outside the handler, which holds what did not fit
-        half = len(batch.runs) // 2
+class _Answering:
+    """Answers batch by batch, with their divergence from the base; both are stages in what is said of the progress."""
+
+    def __init__(self, plan: Plan, engine: JointEngine, progress: Progress, done: int, total: int) -> None:
+        self.plan = plan
+        self.engine = engine
+        self.progress = progress
+        self.made = self.measured = done
+        self.total = total
+        note = note_out_of_memory(plan.folder, progress, GENERATING, "answers")
+        self.limit = AnswerLimit(stored_execution(plan.folder).answers, note)
+        progress(GENERATING, done, total)
+        progress(MEASURING, done, total)
+
+    def of(self, batch: AnswerBatch) -> list[Response]:
+        """The batch's answers, run by run."""
+        runs = {run.id: run for run in batch.runs}
+        settings = self.plan.recipe.generation
+
+        def make(names: Sequence[str], prompts: Sequence[Prompt]) -> list[tuple[Run, Prompt, Answer]]:
+            keys = {
+                name: (settings.seed, runs[name].condition.sampling_seed, runs[name].seed_of("sampling"))
+                for name in names
+            }
+            found = answer_mixed(
+                self.engine.bank,
+                self.plan.tokenizer,
+                prompts,
+                keys,
+                settings,
+                stop=self.plan.stop,
+                watch=self._watch,
+            )
+            self.made += len(names) * len(prompts)
+            self.progress(GENERATING, self.made, self.total)
+            pairs = ((name, zip(prompts, found[name], strict=True)) for name in names)
+            return [(runs[name], prompt, own) for name, answers in pairs for prompt, own in answers]
+
+        made = self.limit.make(make, list(runs), batch.prompts)
         return [
             response
-            for runs in (batch.runs[:half], batch.runs[half:])
-            for response in _answers(plan, engine, batch._replace(runs=runs))
+            for run, rows in groupby(made, key=lambda row: row[0])
+            for response in self._measured(run, [(prompt, own) for _, prompt, own in rows])
         ]
-    return [one for run in batch.runs for one in _responses(engine, run, batch.prompts, made[run.id])]
 
+    def _watch(self, token: int, ended: int, going: int) -> None:
+        """Rows that have ended count as answers, the others by their share of the tokens that they may have."""
+        most = self.plan.recipe.generation.max_new_tokens
+        if not going or token == most:
+            return  # the batch is over, which `make` says
+        done = self.made + ended + going * token / most
+        self.progress(f"{GENERATING}: token {token:,} of at most {most:,}", done, self.total)
 
-def _responses(
-    engine: JointEngine, run: Run, prompts: Sequence[Prompt], answers: Sequence[Answer]
-) -> list[Response]:
-    trees = [
-        Tree(prompt.prompt_id, prompt.cluster, prompt.ids, (Branch(own.tokens, 0),))
-        for prompt, own in zip(prompts, answers, strict=True)
-        if own.tokens
-    ]
-    measured = divergence_from_base(engine, run.id, trees)
-    divergences = dict(zip((tree.row_id for tree in trees), measured, strict=True))
-    return [
-        Response(
-            run=run.id,
-            prompt_id=prompt.prompt_id,
-            cluster=prompt.cluster,
-            prompt=prompt.text,
-            response=own.text,
-            tokens=len(own.tokens),
-            finish=own.finish,
-            sampling_seed=run.condition.sampling_seed,
-            kl_to_base=divergences.get(prompt.prompt_id),
-        )
-        for prompt, own in zip(prompts, answers, strict=True)
-    ]
+    def _measured(self, run: Run, answers: Sequence[tuple[Prompt, Answer]]) -> list[Response]:
+        trees = [
+            Tree(prompt.prompt_id, prompt.cluster, prompt.ids, (Branch(own.tokens, 0),))
+            for prompt, own in answers
+            if own.tokens
+        ]
+        found = divergence_from_base(self.engine, run.id, trees)
+        self.measured += len(answers)
+        self.progress(MEASURING, self.measured, self.total)
+        divergences = dict(zip((tree.row_id for tree in trees), found, strict=True))
+        return [
+            Response(
+                run=run.id,
+                prompt_id=prompt.prompt_id,
+                cluster=prompt.cluster,
+                prompt=prompt.text,
+                response=own.text,
+                tokens=len(own.tokens),
+                finish=own.finish,
+                sampling_seed=run.condition.sampling_seed,
+                kl_to_base=divergences.get(prompt.prompt_id),
+            )
+            for prompt, own in answers
+        ]

@@ -10,9 +10,10 @@ import torch
 from stratalign.engine import UNPLANNED_TOKENS, JointEngine
 from stratalign.errors import StudyFailure
 from stratalign.models import AdapterBank, LoadedModel, load_model
+from stratalign.pipeline.execution import note_out_of_memory, stored_execution
 from stratalign.pipeline.manifest import Manifest
 from stratalign.pipeline.planned import Plan
-from stratalign.records import file_digest
+from stratalign.records import Progress, file_digest
 from stratalign.training import Run
 
 
@@ -27,16 +28,19 @@ def load_base(plan: Plan) -> LoadedModel:
     return loaded if plan.execution.batches == "packed" else loaded.padded()
 
 
-def make_engine(plan: Plan, loaded: LoadedModel, bank: AdapterBank, runs: Sequence[Run]) -> JointEngine:
-    """An engine for these runs, which are attached."""
+def make_engine(
+    plan: Plan, loaded: LoadedModel, bank: AdapterBank, runs: Sequence[Run], what: str, progress: Progress
+) -> JointEngine:
+    """An engine for these runs, which are attached; `what` it is for is said and recorded where memory runs out."""
     firsts = {run.id: run.first_layer(plan.shape.n_layers) for run in runs}
-    execution = plan.execution
+    execution = stored_execution(plan.folder)
     return JointEngine(
         loaded.anatomy,
         bank,
         firsts,
         checkpointing=bool(execution.checkpointing),
         pack_tokens=execution.pack_tokens or UNPLANNED_TOKENS,
+        halved=note_out_of_memory(plan.folder, progress, what, "pack_tokens"),
     )
 
 

@@ -66,12 +66,15 @@ def train_stage(plan: Plan, progress: Progress) -> None:
         loaded = load_base(plan)
         manifest.enter_batches("packed" if loaded.packs else "padded")
         trees = [*plan.train_trees, *plan.held_out_trees]
-        settled = settle_memory(plan.folder, plan.execution, loaded.anatomy, trees, packed=loaded.packs)
-        plan = replace(plan, execution=settled)
         bank = AdapterBank(loaded.model)
         tuned = {one.condition for one in plan.tuned}
         own = [run for run in pending if run.condition.name not in tuned]
         passes = _passes(plan, manifest, [*own, *candidates])
+        training = [run for runs in passes for run in runs]
+        for run in training:
+            bank.attach(run.adapter)
+        engine = make_engine(plan, loaded, bank, training, "training", progress)
+        plan = replace(plan, execution=settle_memory(plan.folder, plan.execution, engine, trees))
         for number, runs in enumerate(passes, start=1):
             what = "training" if len(passes) == 1 else f"training, pass {number} of {len(passes)}"
             _train_together(plan, manifest, loaded, bank, runs, what, progress)
@@ -137,9 +140,7 @@ def _train_together(
 ) -> None:
     folder = plan.folder
     (order,) = {run.seed_of("order") for run in runs}
-    for run in runs:
-        bank.attach(run.adapter)
-    engine = make_engine(plan, loaded, bank, runs)
+    engine = make_engine(plan, loaded, bank, runs, "training", progress)
     reference = None
     if plan.execution.reference == "stored":
         circumstances = {
@@ -148,8 +149,8 @@ def _train_together(
         }
         reference = stored_references(engine, plan.train_trees, circumstances, progress)
 
-    def told(_what: str, done: int, total: int) -> None:
-        progress(what, done, total)
+    def named(said: str, done: float, total: int) -> None:
+        progress(said.replace("training", what, 1), done, total)
 
     trained = train(
         engine,
@@ -160,7 +161,7 @@ def _train_together(
         checkpoint=folder.checkpoint,
         checkpoint_every=plan.recipe.training.checkpoint_every,
         reference=reference,
-        progress=told,
+        progress=named,
     )
     for run in runs:
         notes = {
@@ -195,10 +196,11 @@ def _record(
     disk."""
     attach_trained(plan, bank, [run for run in runs if run.id not in bank.specs])
     names = [run.id for run in runs]
-    engine = make_engine(plan, loaded, bank, runs)
+    stage = f"{what} log-probabilities"
+    engine = make_engine(plan, loaded, bank, runs, stage, progress)
 
-    def told(_what: str, done: int, total: int) -> None:
-        progress(f"{what} log-probabilities", done, total)
+    def told(_what: str, done: float, total: int) -> None:
+        progress(stage, done, total)
 
     records = list(evaluate(engine, names, trees, told))
     keep_jsonl(file, lambda row: row["run"] not in names)
