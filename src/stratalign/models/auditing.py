@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from stratalign.models.adapters import PREFIX, load_tensors, module_names, read_adapter_config
+from stratalign.models.adapter_files import PREFIX, load_tensors, module_names, read_adapter_config
 from stratalign.models.loading import ModelSettings, inspect_model
 
 

@@ -13,7 +13,7 @@ from peft import PeftModel
 from safetensors import SafetensorError
 
 from stratalign.errors import UserError
-from stratalign.models.adapters import load_tensors, read_adapter_config
+from stratalign.models.adapter_files import load_tensors, read_adapter_config
 from stratalign.models.hushing import hushed
 from stratalign.models.loading import ModelSettings, load_stock, load_tokenizer, resolve_folder
 from stratalign.models.quantized import dequantize

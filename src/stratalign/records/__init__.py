@@ -19,21 +19,33 @@ from stratalign.records.kinds import (
     silent,
 )
 from stratalign.records.lines import append_jsonl, keep_jsonl, read_jsonl
+from stratalign.records.proofs import (
+    STANDINGS,
+    Standing,
+    adapter_digests,
+    changed_files,
+    refuse_changed,
+    standing_of,
+)
 from stratalign.records.strict_yaml import StrictLoader, read_mapping
 from stratalign.records.table import read_scores, write_scores
 
 __all__ = [
     "SAFE_NAME",
     "SCHEMA",
+    "STANDINGS",
     "Dimension",
     "LogProbRecord",
     "Progress",
     "Response",
     "Score",
+    "Standing",
     "StepRecord",
     "StrictLoader",
     "StudyFolder",
+    "adapter_digests",
     "append_jsonl",
+    "changed_files",
     "digest",
     "file_digest",
     "guarded_cell",
@@ -44,8 +56,10 @@ __all__ = [
     "read_jsonl",
     "read_mapping",
     "read_scores",
+    "refuse_changed",
     "restored_cell",
     "silent",
+    "standing_of",
     "told",
     "unwritable",
     "write_bytes",
