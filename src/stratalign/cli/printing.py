@@ -3,30 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stratalign.blocks import describe_layers
 from stratalign.cli.tabling import table
 from stratalign.cli.terminal import console, say
+from stratalign.records import (
+    STANDINGS,
+    Outcome,
+    StudyFolder,
+    changed_files,
+    outcome_of,
+    read_json,
+    standing_of,
+)
 
 if TYPE_CHECKING:
     from stratalign.pipeline import PairsMade
 
 
-def proofs(manifest: Mapping[str, Any], path: Path) -> None:
-    """Which runs are proven, and how."""
-    for name, run in manifest["runs"].items():
+MARKS: dict[Outcome | None, str] = {"holds": "yes", "fails": "NO ", "cannot tell": " ? ", None: " - "}
+
+
+def proofs(folder: StudyFolder) -> None:
+    """Which runs are proven, and how; of an adapter that has changed since, that it has."""
+    for name, run in read_json(folder.manifest)["runs"].items():
         if "candidate_of" in run:
             continue
         proof = run.get("proof")
-        if proof is None:
+        standing = standing_of(proof, changed=bool(changed_files(folder, name, run)))
+        if standing is None:
             say(f"{name}: not trained yet")
             continue
-        say(f"{name}: {'proven' if proof['proven'] else 'NOT proven'}")
-        for check, found in proof["checks"].items():
-            say(f"  {'yes' if found['holds'] else 'NO '}  {check}: {found['detail']}")
-    say(f"Manifest: {path}")
+        say(f"{name}: {STANDINGS[standing]}")
+        for check, found in proof["checks"].items() if standing != "changed" else ():
+            say(f"  {MARKS[outcome_of(found)]}  {check}: {found['detail']}")
+    say(f"Manifest: {folder.manifest}")
 
 
 def audit(found: Mapping[str, Any]) -> None:

@@ -124,7 +124,7 @@ def train(recipe: RecipeFile, changes: Changes = [], out: Out = None) -> None:  
     """Train every condition in one pass, and prove what was trained."""
     with terminal.progress() as progress:
         folder = sa.train(recipe, changes, out, progress)
-    printing.proofs(json.loads(folder.manifest.read_text()), folder.manifest)
+    printing.proofs(folder)
 
 
 @app.command()
@@ -301,9 +301,12 @@ def audit(
 def merge(
     adapter: Annotated[Path, typer.Argument(metavar="ADAPTER_DIR", help="A PEFT adapter folder.")],
     out: Annotated[Path, typer.Option("--out", help="A new folder for the model.")],
+    base: Annotated[
+        str | None, typer.Option(help="Folder or hub id of the base. [default: the one the adapter names]")
+    ] = None,
 ) -> None:
     """Write base plus adapter as a plain Hugging Face model."""
-    terminal.say(f"Model: {sa.merge(adapter, out)}")
+    terminal.say(f"Model: {sa.merge(adapter, out, base)}")
 
 
 @app.command()

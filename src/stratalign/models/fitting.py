@@ -108,7 +108,11 @@ def with_adapter(model: nn.Module, folder: Path, base: str, name: str = "default
             f"The adapter {folder} does not fit its base model {base}: {' '.join(str(error).split())[:300]}. "
             f"`stratalign audit {folder} --base {base}` shows where they differ."
         ) from error
-    _refuse_strangers(folder, base, found.unexpected_keys, _plain(found.missing_keys, name))
+    try:
+        _refuse_strangers(folder, base, found.unexpected_keys, _plain(found.missing_keys, name))
+    except UserError:
+        adapted.delete_adapter(name)  # PEFT puts it into the model that it was given
+        raise
     return adapted
 
 

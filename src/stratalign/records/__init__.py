@@ -21,9 +21,11 @@ from stratalign.records.kinds import (
 from stratalign.records.lines import append_jsonl, keep_jsonl, read_jsonl
 from stratalign.records.proofs import (
     STANDINGS,
+    Outcome,
     Standing,
     adapter_digests,
     changed_files,
+    outcome_of,
     refuse_changed,
     standing_of,
 )
@@ -36,6 +38,7 @@ __all__ = [
     "STANDINGS",
     "Dimension",
     "LogProbRecord",
+    "Outcome",
     "Progress",
     "Response",
     "Score",
@@ -52,6 +55,7 @@ __all__ = [
     "keep_jsonl",
     "keyed_seed",
     "locked",
+    "outcome_of",
     "read_json",
     "read_jsonl",
     "read_mapping",

@@ -15,13 +15,14 @@ from stratalign.records.files import read_json
 from stratalign.records.folder import StudyFolder
 from stratalign.records.keys import file_digest
 
+Outcome = Literal["holds", "fails", "cannot tell"]
 Standing = Literal["proven", "cannot tell", "failed", "changed"]
 
 STANDINGS: dict[Standing, str] = {
     "proven": "proven",
-    "cannot tell": "NOT proven: cannot be told in this precision",
-    "failed": "NOT proven: a check failed",
-    "changed": "NOT proven: changed since it was proven",
+    "cannot tell": "not proven: cannot be told in this precision",
+    "failed": "not proven: a check failed",
+    "changed": "not proven: changed since it was proven",
 }
 """Each standing as a person reads it."""
 
@@ -44,9 +45,17 @@ def standing_of(proof: object, *, changed: bool) -> Standing | None:
     if proof.get("proven"):
         return "proven"
     checks = proof.get("checks")
-    found = [one.get("holds") for one in (checks or {}).values() if isinstance(one, Mapping)]
-    # `holds` is null where a check could not tell; a proof that is not proven for no stated reason has failed
-    return "cannot tell" if None in found and False not in found else "failed"
+    found = {outcome_of(check) for check in checks.values()} if isinstance(checks, Mapping) else set()
+    # what is not proven although nothing says why has failed
+    return "cannot tell" if "cannot tell" in found and "fails" not in found else "failed"
+
+
+def outcome_of(check: object) -> Outcome | None:
+    """What one check of a manifest's proof came to; None where it was not made. "Cannot tell" is stored as null."""
+    if not isinstance(check, Mapping):
+        return None
+    held = check.get("holds", False)
+    return "cannot tell" if held is None else "holds" if held else "fails"
 
 
 def changed_files(folder: StudyFolder, run: str, entry: Mapping[str, Any]) -> tuple[str, ...]:
