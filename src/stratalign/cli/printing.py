@@ -41,18 +41,39 @@ def proofs(folder: StudyFolder) -> None:
     say(f"Manifest: {folder.manifest}")
 
 
+KINDS = {
+    "lora": "",
+    "embedding": "LoRA on an embedding",
+    "tokens": "rows of some tokens",
+    "whole": "saved whole",
+}
+"""What stands behind a module that is changed in another way than by plain LoRA."""
+
+
 def audit(found: Mapping[str, Any]) -> None:
-    """What an adapter touches."""
-    by_layer: dict[int | None, list[str]] = {}
+    """What an adapter touches: layers in which it is on the same modules stand together."""
+    by_layer: dict[int, list[str]] = {}
+    elsewhere: list[str] = []
     for module in found["modules"]:
-        mark = "" if module["trained"] else " (B = 0)"
-        by_layer.setdefault(module["layer"], []).append(f"{module['module'].rsplit('.', 1)[-1]}{mark}")
+        idle = "" if module["trained"] else "B = 0"
+        notes = [note for note in (KINDS[module["kind"]], idle) if note]
+        mark = f" ({', '.join(notes)})" if notes else ""
+        if module["layer"] is None:
+            elsewhere.append(f"{module['module']}{mark}")
+        else:
+            by_layer.setdefault(module["layer"], []).append(f"{module['module'].rsplit('.', 1)[-1]}{mark}")
+    alike: dict[tuple[str, ...], list[int]] = {}
     for layer, names in by_layer.items():
-        say(f"layer {'?' if layer is None else layer}: {', '.join(names)}")
-    ranks = sorted({module["rank"] for module in found["modules"]})
+        alike.setdefault(tuple(names), []).append(layer)
+    for shown, layers in alike.items():
+        say(f"layer{'s' if len(layers) > 1 else ''} {describe_layers(layers)}: {', '.join(shown)}")
+    if elsewhere:
+        say(f"outside of the layers: {', '.join(elsewhere)}")
+    ranks = sorted({module["rank"] for module in found["modules"] if module["rank"]})
     say(
         f"{len(found['modules'])} modules in {len(found['layers'])} layers ({describe_layers(found['layers'])}), "
-        f"rank {', '.join(map(str, ranks))}, {found['parameters']:,} parameters"
+        f"rank {', '.join(map(str, ranks)) or 'none'}, {found['parameters']:,} parameters; "
+        + (f"checked against {found['base']}" if found["base"] else "not checked against a base (--base)")
     )
     for name in found["other_tensors"]:
         say(f"also holds: {name}")

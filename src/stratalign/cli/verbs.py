@@ -288,18 +288,29 @@ def verify(
 
 @app.command()
 def audit(
-    adapter: Annotated[Path, typer.Argument(metavar="ADAPTER_DIR", help="Any PEFT adapter folder.")],
-    base: Annotated[str | None, typer.Option(help="Its base model, to check the modules against.")] = None,
+    adapters: Annotated[
+        list[str], typer.Argument(metavar="ADAPTER...", help="PEFT adapter folders or hub ids.")
+    ],
+    base: Annotated[
+        str | None,
+        typer.Option(help="Their base model, to check against. [default: the one named, if it is a folder]"),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List what an existing adapter touches, by layer and module."""
-    found = sa.audit(adapter, base).to_json()
-    terminal.json_out(found) if as_json else printing.audit(found)
+    """List what existing adapters touch, by layer and module, and where their configuration says otherwise."""
+    found = [sa.audit(adapter, base).to_json() for adapter in adapters]
+    if as_json:
+        terminal.json_out(found[0] if len(found) == 1 else found)
+        return
+    for one in found:
+        if len(found) > 1:
+            terminal.say(f"{one['adapter']}:")
+        printing.audit(one)
 
 
 @app.command()
 def merge(
-    adapter: Annotated[Path, typer.Argument(metavar="ADAPTER_DIR", help="A PEFT adapter folder.")],
+    adapter: Annotated[str, typer.Argument(metavar="ADAPTER", help="A PEFT adapter folder, or a hub id.")],
     out: Annotated[Path, typer.Option("--out", help="A new folder for the model.")],
     base: Annotated[
         str | None, typer.Option(help="Folder or hub id of the base. [default: the one the adapter names]")

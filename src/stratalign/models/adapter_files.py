@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from stratalign.errors import UserError
 
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 PREFIX = "base_model.model."
 """What PEFT writes before a module's name in an adapter's file."""
 
@@ -30,6 +32,26 @@ def load_tensors(folder: Path) -> dict[str, Tensor]:
         return dict(load_file(file))
     except SafetensorError as error:
         raise UserError(f"{file} is damaged or incomplete ({error}). Copy it again.") from error
+
+
+def resolve_adapter(name: str | Path) -> Path:
+    """A local folder as it is, or the local snapshot of a hub id (owner/name), downloaded if the hub can be reached."""
+    folder = Path(name).expanduser()
+    if folder.exists() or not HUB_ID.fullmatch(str(name)):
+        return folder
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(str(name), allow_patterns=["adapter_*.json", "adapter_*.safetensors"]))
+    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
+        reason = next(
+            (line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__
+        )
+        raise UserError(
+            f"The adapter {str(name)!r} is not a local folder, and was not found on the Hub ({reason.rstrip('.')}). Check "
+            "the path, your network and HF_HUB_OFFLINE, or give a local PEFT folder."
+        ) from error
 
 
 def read_adapter_config(folder: Path) -> dict[str, Any]:

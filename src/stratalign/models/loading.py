@@ -114,8 +114,7 @@ def inspect_model(settings: ModelSettings) -> ModelShape:
     if here:
         _check_safetensors(folder)
     config = _config(folder)
-    with torch.device("meta"):
-        model = _from_config(config, folder)
+    model = _from_config(config, folder)
     layers = find_anatomy(model).layers
     refuse_structure(model, layers, folder)
     if here:
@@ -376,9 +375,20 @@ def read_config(folder: Path) -> Any:
         ) from error
 
 
+def empty_model(settings: ModelSettings) -> PreTrainedModel:
+    """The model of a configuration without weights (meta device), of any type that transformers knows.
+
+    Raises:
+        UserError: no such model, or of an unknown type.
+    """
+    folder = resolve_folder(settings.base, settings.revision, WITHOUT_WEIGHTS)
+    return _from_config(read_config(folder), folder)
+
+
 def _from_config(config: Any, folder: Path) -> PreTrainedModel:
     try:
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+        with torch.device("meta"):
+            model: PreTrainedModel = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     except (ValueError, KeyError, ImportError, AssertionError, AttributeError, TypeError) as error:
         raise UserError(
             f"The model in {folder} has the model type {config.model_type!r}, of which this version of transformers "

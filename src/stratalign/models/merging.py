@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
 from stratalign.errors import UserError
-from stratalign.models.adapter_files import read_adapter_config
+from stratalign.models.adapter_files import read_adapter_config, resolve_adapter
 from stratalign.models.fitting import refuse_unusable, with_adapter
 from stratalign.models.hushing import hushed
 from stratalign.models.loading import ModelSettings, load_stock, load_tokenizer, resolve_folder
@@ -41,8 +41,8 @@ def merge(adapter: str | Path, out: str | Path, base: str | None = None) -> Path
     """Write base plus adapter into `out`, in the base's own precision; the sum is formed in float32.
 
     Args:
-        adapter: a PEFT adapter folder; where a study wrote it, the SFT adapter of its base is merged first, and a base
-            in 4 bits is taken as the weights that its codes stand for: those that the adapter was trained on.
+        adapter: a PEFT adapter folder, or a hub id; where a study wrote it, the SFT adapter of its base is merged
+            first, and a base in 4 bits is taken as the weights that its codes stand for: those that it was trained on.
         out: a folder that does not exist yet, or is empty.
         base: folder or hub id of the base, where it is not the one that adapter_config.json names.
 
@@ -51,7 +51,7 @@ def merge(adapter: str | Path, out: str | Path, base: str | None = None) -> Path
             or the base takes images or sound and the merged model would not.
         StudyFailure: the adapter is a study's and has changed since it was trained.
     """
-    folder, target = Path(adapter), Path(out)
+    folder, target = resolve_adapter(adapter), Path(out)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UserError(f"{target} exists already. Nothing was overwritten; name a new folder with --out.")
     config = read_adapter_config(folder)
@@ -69,8 +69,8 @@ def merge(adapter: str | Path, out: str | Path, base: str | None = None) -> Path
     if _digests(model, stored) == before:
         precision = str(stored).removeprefix("torch.")
         raise UserError(
-            f"The adapter {folder} changes no weight of {settings.base} in {precision}, in which the base is stored, so "
-            f"the merged model would be the base. `stratalign audit {folder}` shows what it holds."
+            f"The adapter {folder} changes no weight of {settings.base} in {precision}, in which the base is stored, "
+            f"so the merged model would be the base. `stratalign audit {folder}` shows what it holds."
         )
     temporary = target.absolute().with_name(f".{target.absolute().name}.tmp")
     with told(target), hushed():
