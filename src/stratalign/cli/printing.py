@@ -85,16 +85,22 @@ def parity(found: Mapping[str, Any]) -> None:
     """Differences between TRL's training and ours."""
     keys = ("max_loss_difference", "max_log_ratio_difference", "relative_update_difference", "loss_moved")
     shown = table(
-        "condition", *(key.replace("_", " ") for key in keys), "same modules", "same tokens", "agrees"
+        "condition", *(key.replace("_", " ") for key in keys), "same modules", "same tokens", "outcome"
     )
     for name, row in found["conditions"].items():
-        flags = ["yes" if row[key] else "NO" for key in ("same_modules", "same_tokens", "agrees")]
-        shown.add_row(name, *(f"{row[key]:.1e}" for key in keys), *flags)
+        flags = ["yes" if row[key] else "NO" for key in ("same_modules", "same_tokens")]
+        shown.add_row(name, *(f"{row[key]:.1e}" for key in keys), *flags, row["outcome"])
     console.print(shown)
     for name, why in found["skipped"].items():
         say(f"{name}: not compared, {why}")
-    verdict = "Both trainings agree" if found["agrees"] else "The trainings DIFFER"
+    verdict = {
+        "agrees": "Both trainings agree",
+        "differs": "The trainings DIFFER",
+        "moved too little to tell": "Cannot tell whether the trainings agree: some moved too little",
+    }[found["outcome"]]
     say(f"{verdict} over {found['steps']} steps at learning rate {found['learning_rate']:g}.")
+    if found["outcome"] == "moved too little to tell":
+        say(f"Try more: --learning-rate {10 * found['learning_rate']:g} or --steps {4 * found['steps']}.")
 
 
 def pairs(made: PairsMade) -> None:

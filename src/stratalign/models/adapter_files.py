@@ -49,8 +49,8 @@ def resolve_adapter(name: str | Path) -> Path:
             (line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__
         )
         raise UserError(
-            f"The adapter {str(name)!r} is not a local folder, and was not found on the Hub ({reason.rstrip('.')}). Check "
-            "the path, your network and HF_HUB_OFFLINE, or give a local PEFT folder."
+            f"The adapter {str(name)!r} is not a local folder, and was not found on the Hub ({reason.rstrip('.')}). "
+            "Check the path, your network and HF_HUB_OFFLINE, or give a local PEFT folder."
         ) from error
 
 
