@@ -18,6 +18,7 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 from safetensors import SafetensorError, safe_open
+from torch import Tensor
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -118,7 +119,7 @@ def inspect_model(settings: ModelSettings) -> ModelShape:
     layers = find_anatomy(model).layers
     refuse_structure(model, layers, folder)
     if here:
-        _check_use(folder)
+        _check_use(folder, model)
     if settings.quantization is not None:
         _check_in_4_bits(settings, model)
     sites = tuple(list_sites(model))
@@ -325,11 +326,34 @@ def _check_safetensors(folder: Path) -> None:
     raise UserError(f"{folder} holds no weights: no *.safetensors file is there. Download the whole model.")
 
 
-def _check_use(folder: Path) -> None:
-    """The files fill the model, and the model uses all of them, from their headers; without accelerate, which reading
-    headers alone takes, this is found when weights are loaded."""
-    if find_spec("accelerate") is not None:
-        read_weights(AutoModelForCausalLM, folder, dtype="auto", device_map="meta")
+def _check_use(folder: Path, empty: PreTrainedModel) -> None:
+    """The files fill the model, and the model uses all of them: told from their headers, no tensor is read.
+
+    Without accelerate, which transformers wants for that, it is found when weights are loaded.
+
+    Args:
+        folder: the model's.
+        empty: the model without weights.
+    """
+    if find_spec("accelerate") is None:
+        return
+    stored: dict[str, Tensor] = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as header:
+            stored |= {
+                name: torch.empty(header.get_slice(name).get_shape(), device="meta")
+                for name in header.keys()  # noqa: SIM118
+            }
+    with hushed():
+        filled, found = type(empty).from_pretrained(
+            None,
+            config=empty.config,
+            state_dict=stored,
+            device_map="meta",
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+    refuse_misfit(folder, filled, found)
 
 
 def _check_in_4_bits(settings: ModelSettings, model: PreTrainedModel) -> None:
