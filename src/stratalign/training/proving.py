@@ -121,7 +121,7 @@ def reload_and_compare(
         adapters: run -> its folder; None for a run that is the base itself.
         trees: held-out pairs or demonstrations, of which the first `PROBE_PAIRS` are used.
         recorded: run -> records in the order of `trees`, also of runs that are not reloaded.
-        rivals: run -> the other runs that it must be told from, as well as from the base.
+        rivals: for every run that trained, the others that it must be told from, as well as from the base.
     """
     model = load_stock(settings, dtype=dtype, device=device)
     model.eval()
@@ -134,8 +134,9 @@ def reload_and_compare(
     for run, folder in adapters.items():
         base = _rows([(row.base_chosen, row.base_rejected) for row in records[run]])
         noise = max(_distance(as_base, base), _rounding(probe, dtype))
+        others = {"base": base} | {other: values[other] for other in rivals[run]} if run in rivals else {}
         if folder is None:
-            checks[run] = compare(as_base, values[run], {}, noise, dtype)
+            checks[run] = compare(as_base, values[run], others, noise, dtype)
             continue
         try:
             adapted = with_adapter(adapted, folder, settings.base, "proof")
@@ -143,7 +144,6 @@ def reload_and_compare(
             checks[run] = Check(False, str(error))
             continue
         adapted.set_adapter("proof", inference_mode=True)
-        others = {"base": base} | {other: values[other] for other in rivals.get(run, ())}
         stock = _stock_log_probabilities(adapted, probe, device)
         checks[run] = compare(stock, values[run], others, noise, dtype)
         adapted.delete_adapter("proof")
@@ -185,7 +185,7 @@ def compare(
     if distance > explained:
         return Check(False, f"{detail}; rounding explains {explained:.1e}")
     precision = str(dtype).removeprefix("torch.")
-    return Check(None, f"cannot be told in {precision}: {detail}; told from a factor of {NEARER} on")
+    return Check(None, f"cannot be told in {precision}: {detail}; a factor of {NEARER} is needed")
 
 
 @torch.no_grad()
