@@ -313,7 +313,7 @@ def _run(name: str) -> RunResult:
 _RUN = RunResult(
     run="", condition="", seed=0, labels="given", layers=(), targets=(), rank=16, alpha=32.0, parameters=None, steps=1,
     final_loss=None, final_margin=None, final_accuracy=None, held_out_accuracy=None, kl_to_base=None, same_as_base=None,
-    proven=True, means=(),
+    proven=True, proof="proven", means=(),
 )  # fmt: skip
 
 if __name__ == "__main__":

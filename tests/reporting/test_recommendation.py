@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from hashlib import sha256
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,14 @@ import pytest
 from answered_studies import ALL, FEW, HALF, MOST, NONE, answered_study
 from fake_studies import score
 
-from stratalign.records import StudyFolder, read_json, read_scores, write_json, write_scores
+from stratalign.records import (
+    StudyFolder,
+    read_json,
+    read_scores,
+    write_bytes,
+    write_json,
+    write_scores,
+)
 from stratalign.reporting import report
 
 
@@ -451,6 +459,20 @@ def test_a_condition_whose_proof_failed_is_not_recommended(tmp_path: Path) -> No
     found = json.loads(StudyFolder(folder).manifest.read_text())
     found["runs"]["mid"]["proof"]["proven"] = False
     write_json(StudyFolder(folder).manifest, found)
+    assert answer_of(folder)["train"]["condition"] == "full"
+
+
+def test_a_condition_whose_adapter_changed_is_not_recommended_and_one_that_cannot_be_told_is(
+    tmp_path: Path,
+) -> None:
+    folder = answered_study(tmp_path, {"mid": {"fluency": ALL}, "full": {"fluency": ALL}})
+    study = StudyFolder(folder)
+    found = json.loads(study.manifest.read_text())
+    found["runs"]["mid"]["proof"] = {"proven": False, "checks": {"reproduced": {"holds": None, "detail": ""}}}
+    found["runs"]["mid"]["trained"] = {"adapter_sha256": sha256(b"trained").hexdigest()}
+    write_json(study.manifest, found)
+    assert answer_of(folder)["train"]["condition"] == "mid"
+    write_bytes(study.adapters / "mid" / "adapter_model.safetensors", b"another")
     assert answer_of(folder)["train"]["condition"] == "full"
 
 

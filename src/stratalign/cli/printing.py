@@ -3,45 +3,78 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stratalign.blocks import describe_layers
 from stratalign.cli.tabling import table
 from stratalign.cli.terminal import console, say
+from stratalign.records import (
+    STANDINGS,
+    Outcome,
+    StudyFolder,
+    changed_files,
+    outcome_of,
+    read_json,
+    standing_of,
+)
 from stratalign.reporting.judge_replies import judge_replies
 
 if TYPE_CHECKING:
     from stratalign.pipeline import PairsMade
 
 
-def proofs(manifest: Mapping[str, Any], path: Path) -> None:
-    """Which runs are proven, and how."""
-    for name, run in manifest["runs"].items():
+MARKS: dict[Outcome | None, str] = {"holds": "yes", "fails": "NO ", "cannot tell": " ? ", None: " - "}
+
+
+def proofs(folder: StudyFolder) -> None:
+    """Which runs are proven, and how; of an adapter that has changed since, that it has."""
+    for name, run in read_json(folder.manifest)["runs"].items():
         if "candidate_of" in run:
             continue
         proof = run.get("proof")
-        if proof is None:
+        standing = standing_of(proof, changed=bool(changed_files(folder, name, run)))
+        if standing is None:
             say(f"{name}: not trained yet")
             continue
-        say(f"{name}: {'proven' if proof['proven'] else 'NOT proven'}")
-        for check, found in proof["checks"].items():
-            say(f"  {'yes' if found['holds'] else 'NO '}  {check}: {found['detail']}")
-    say(f"Manifest: {path}")
+        say(f"{name}: {STANDINGS[standing]}")
+        for check, found in proof["checks"].items() if standing != "changed" else ():
+            say(f"  {MARKS[outcome_of(found)]}  {check}: {found['detail']}")
+    say(f"Manifest: {folder.manifest}")
+
+
+KINDS = {
+    "lora": "",
+    "embedding": "LoRA on an embedding",
+    "tokens": "rows of some tokens",
+    "whole": "saved whole",
+}
+"""What stands behind a module that is changed in another way than by plain LoRA."""
 
 
 def audit(found: Mapping[str, Any]) -> None:
-    """What an adapter touches."""
-    by_layer: dict[int | None, list[str]] = {}
+    """What an adapter touches: layers in which it is on the same modules stand together."""
+    by_layer: dict[int, list[str]] = {}
+    elsewhere: list[str] = []
     for module in found["modules"]:
-        mark = "" if module["trained"] else " (B = 0)"
-        by_layer.setdefault(module["layer"], []).append(f"{module['module'].rsplit('.', 1)[-1]}{mark}")
+        idle = "" if module["trained"] else "B = 0"
+        notes = [note for note in (KINDS[module["kind"]], idle) if note]
+        mark = f" ({', '.join(notes)})" if notes else ""
+        if module["layer"] is None:
+            elsewhere.append(f"{module['module']}{mark}")
+        else:
+            by_layer.setdefault(module["layer"], []).append(f"{module['module'].rsplit('.', 1)[-1]}{mark}")
+    alike: dict[tuple[str, ...], list[int]] = {}
     for layer, names in by_layer.items():
-        say(f"layer {'?' if layer is None else layer}: {', '.join(names)}")
-    ranks = sorted({module["rank"] for module in found["modules"]})
+        alike.setdefault(tuple(names), []).append(layer)
+    for shown, layers in alike.items():
+        say(f"layer{'s' if len(layers) > 1 else ''} {describe_layers(layers)}: {', '.join(shown)}")
+    if elsewhere:
+        say(f"outside of the layers: {', '.join(elsewhere)}")
+    ranks = sorted({module["rank"] for module in found["modules"] if module["rank"]})
     say(
         f"{len(found['modules'])} modules in {len(found['layers'])} layers ({describe_layers(found['layers'])}), "
-        f"rank {', '.join(map(str, ranks))}, {found['parameters']:,} parameters"
+        f"rank {', '.join(map(str, ranks)) or 'none'}, {found['parameters']:,} parameters; "
+        + (f"checked against {found['base']}" if found["base"] else "not checked against a base (--base)")
     )
     for name in found["other_tensors"]:
         say(f"also holds: {name}")
@@ -53,16 +86,22 @@ def parity(found: Mapping[str, Any]) -> None:
     """Differences between TRL's training and ours."""
     keys = ("max_loss_difference", "max_log_ratio_difference", "relative_update_difference", "loss_moved")
     shown = table(
-        "condition", *(key.replace("_", " ") for key in keys), "same modules", "same tokens", "agrees"
+        "condition", *(key.replace("_", " ") for key in keys), "same modules", "same tokens", "outcome"
     )
     for name, row in found["conditions"].items():
-        flags = ["yes" if row[key] else "NO" for key in ("same_modules", "same_tokens", "agrees")]
-        shown.add_row(name, *(f"{row[key]:.1e}" for key in keys), *flags)
+        flags = ["yes" if row[key] else "NO" for key in ("same_modules", "same_tokens")]
+        shown.add_row(name, *(f"{row[key]:.1e}" for key in keys), *flags, row["outcome"])
     console.print(shown)
     for name, why in found["skipped"].items():
         say(f"{name}: not compared, {why}")
-    verdict = "Both trainings agree" if found["agrees"] else "The trainings DIFFER"
+    verdict = {
+        "agrees": "Both trainings agree",
+        "differs": "The trainings DIFFER",
+        "moved too little to tell": "Cannot tell whether the trainings agree: some moved too little",
+    }[found["outcome"]]
     say(f"{verdict} over {found['steps']} steps at learning rate {found['learning_rate']:g}.")
+    if found["outcome"] == "moved too little to tell":
+        say(f"Try more: --learning-rate {10 * found['learning_rate']:g} or --steps {4 * found['steps']}.")
 
 
 def pairs(made: PairsMade) -> None:

@@ -124,7 +124,7 @@ def train(recipe: RecipeFile, changes: Changes = [], out: Out = None) -> None:  
     """Train every condition in one pass, and prove what was trained."""
     with terminal.progress() as progress:
         folder = sa.train(recipe, changes, out, progress)
-    printing.proofs(json.loads(folder.manifest.read_text()), folder.manifest)
+    printing.proofs(folder)
 
 
 @app.command()
@@ -278,32 +278,49 @@ def verify(
     learning_rate: Annotated[float, typer.Option(help="High enough for the loss to move.")] = 1e-3,
     as_json: AsJson = False,
 ) -> None:
-    """Train a few steps with stock TRL + PEFT and with ours on your model, and print the differences."""
+    """Train a few steps with stock TRL + PEFT and with ours on your model, and print the differences.
+
+    Exit code 0 where they agree, 1 where they differ or moved too little to tell.
+    """
     with terminal.progress(quiet=as_json) as progress:
         parity = sa.verify(recipe, changes, steps=steps, learning_rate=learning_rate, progress=progress)
     terminal.json_out(parity.to_json()) if as_json else printing.parity(parity.to_json())
-    if not parity.agrees:
+    if parity.outcome != "agrees":
         raise typer.Exit(1)
 
 
 @app.command()
 def audit(
-    adapter: Annotated[Path, typer.Argument(metavar="ADAPTER_DIR", help="Any PEFT adapter folder.")],
-    base: Annotated[str | None, typer.Option(help="Its base model, to check the modules against.")] = None,
+    adapters: Annotated[
+        list[str], typer.Argument(metavar="ADAPTER...", help="PEFT adapter folders or hub ids.")
+    ],
+    base: Annotated[
+        str | None,
+        typer.Option(help="Their base model, to check against. [default: the one named, if it is a folder]"),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List what an existing adapter touches, by layer and module."""
-    found = sa.audit(adapter, base).to_json()
-    terminal.json_out(found) if as_json else printing.audit(found)
+    """List what existing adapters touch, by layer and module, and where their configuration says otherwise."""
+    found = [sa.audit(adapter, base).to_json() for adapter in adapters]
+    if as_json:
+        terminal.json_out(found[0] if len(found) == 1 else found)
+        return
+    for one in found:
+        if len(found) > 1:
+            terminal.say(f"{one['adapter']}:")
+        printing.audit(one)
 
 
 @app.command()
 def merge(
-    adapter: Annotated[Path, typer.Argument(metavar="ADAPTER_DIR", help="A PEFT adapter folder.")],
+    adapter: Annotated[str, typer.Argument(metavar="ADAPTER", help="A PEFT adapter folder, or a hub id.")],
     out: Annotated[Path, typer.Option("--out", help="A new folder for the model.")],
+    base: Annotated[
+        str | None, typer.Option(help="Folder or hub id of the base. [default: the one the adapter names]")
+    ] = None,
 ) -> None:
     """Write base plus adapter as a plain Hugging Face model."""
-    terminal.say(f"Model: {sa.merge(adapter, out)}")
+    terminal.say(f"Model: {sa.merge(adapter, out, base)}")
 
 
 @app.command()

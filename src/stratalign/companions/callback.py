@@ -20,7 +20,7 @@ from stratalign.blocks import PartitionSettings, describe_layers
 from stratalign.companions.confining import Block, confine, transformers_model
 from stratalign.errors import StudyFailure, UserError
 from stratalign.models import find_anatomy
-from stratalign.models.adapters import PREFIX
+from stratalign.models.adapter_files import PREFIX
 from stratalign.records import write_json
 
 FILE = "targeting.json"

@@ -1,14 +1,7 @@
 """Base models: loading, finding their parts, attaching adapters, proving what was trained, merging."""
 
-from stratalign.models.adapters import (
-    PREFIX,
-    AdapterBank,
-    AdapterSpec,
-    draw_a,
-    load_tensors,
-    module_names,
-    read_adapter_config,
-)
+from stratalign.models.adapter_files import PREFIX, load_tensors, module_names, read_adapter_config
+from stratalign.models.adapters import AdapterBank, AdapterSpec, draw_a
 from stratalign.models.anatomy import (
     Anatomy,
     Captured,
@@ -29,6 +22,7 @@ from stratalign.models.classifying import (
     load_classifier,
 )
 from stratalign.models.digesting import weights_digest
+from stratalign.models.fitting import with_adapter
 from stratalign.models.hushing import hushed
 from stratalign.models.linears import list_sites
 from stratalign.models.loading import (
@@ -107,4 +101,5 @@ __all__ = [
     "to_logits",
     "weight_norm",
     "weights_digest",
+    "with_adapter",
 ]

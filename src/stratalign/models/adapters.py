@@ -7,7 +7,6 @@ bytes every time. Knows nothing of optimizers, losses or data.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import shutil
@@ -20,21 +19,18 @@ from typing import Any
 import torch
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from stratalign.errors import StudyFailure, UserError
+from stratalign.errors import StudyFailure
+from stratalign.models.adapter_files import PREFIX, load_tensors, module_of
 from stratalign.models.hushing import hushed
 from stratalign.models.lora import LoraLinear
 from stratalign.models.mixing import Delta, Mixture
 from stratalign.models.updates import Gate, WholeUpdates
 from stratalign.records import keyed_seed, told, write_bytes, write_json
-
-PREFIX = "base_model.model."
-"""What PEFT writes before a module's name in an adapter's file."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +136,7 @@ class AdapterBank:
         if trainable is not None:
             wanted = set(trainable)
             for tensor, parameter in self._parameters[run].items():
-                parameter.requires_grad_(_module_of(tensor) in wanted)
+                parameter.requires_grad_(module_of(tensor) in wanted)
         try:
             with self._whole[run].hooked() if run in self._whole else nullcontext():
                 yield
@@ -280,49 +276,6 @@ def draw_a(seed: int, module: str, rank: int, in_features: int) -> Tensor:
     return (torch.rand(rank, in_features, generator=generator, dtype=torch.float64) * 2 - 1) * bound
 
 
-def load_tensors(folder: Path) -> dict[str, Tensor]:
-    """The tensors of an adapter folder, keyed as in PEFT's file.
-
-    Raises:
-        UserError: no safetensors adapter is there.
-    """
-    file = folder / "adapter_model.safetensors"
-    if not file.is_file():
-        raise UserError(f"{folder} is no adapter in safetensors: {file.name} is missing.")
-    try:
-        return dict(load_file(file))
-    except SafetensorError as error:
-        raise UserError(f"{file} is damaged or incomplete ({error}). Copy it again.") from error
-
-
-def read_adapter_config(folder: Path) -> dict[str, Any]:
-    """adapter_config.json of an adapter folder.
-
-    Raises:
-        UserError: it is missing or unreadable.
-    """
-    file = folder / "adapter_config.json"
-    try:
-        settings: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(
-            f"{folder} is no PEFT adapter: {file.name} is missing. Give the folder that holds it, such as "
-            "studies/<name>/adapters/<run>."
-        ) from None
-    except ValueError as error:
-        raise UserError(f"{file} is not JSON: {error}. Copy the adapter again.") from None
-    if not isinstance(settings, dict):
-        raise UserError(f"{file} must be a mapping, got {type(settings).__name__}. Copy the adapter again.")
-    return settings
-
-
-def module_names(tensors: Iterable[str]) -> list[str]:
-    """The modules that an adapter file's keys name, without PEFT's prefix, in order of appearance."""
-    return list(
-        dict.fromkeys(_module_of(tensor.removeprefix(PREFIX)) for tensor in tensors if ".lora_" in tensor)
-    )
-
-
 def _plain(value: Any) -> Any:
     """Sets sorted, everything else as JSON has it: PEFT's own file lists sets in the order of the day."""
     if isinstance(value, (set, frozenset)):
@@ -341,10 +294,6 @@ def _plain(value: Any) -> Any:
 def _base_of(module: nn.Module) -> nn.Module:
     base: nn.Module = module.get_base_layer() if isinstance(module, LoraLayer) else module
     return base
-
-
-def _module_of(tensor: str) -> str:
-    return tensor.split(".lora_", 1)[0]
 
 
 def _peft_name(run: str) -> str:

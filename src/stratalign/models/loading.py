@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 from safetensors import SafetensorError, safe_open
+from torch import Tensor
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -30,6 +32,7 @@ from stratalign.errors import UserError
 from stratalign.microworld import BASE, NAME
 from stratalign.models.anatomy import Anatomy, can_stop, find_anatomy
 from stratalign.models.families import is_proven, longest_exact, may_pack, refuse_config, refuse_structure
+from stratalign.models.fitting import refuse_misfit, refuse_unusable, with_adapter
 from stratalign.models.hushing import hushed
 from stratalign.models.linears import list_sites
 from stratalign.models.packing import check_packing, fuses
@@ -108,19 +111,22 @@ def inspect_model(settings: ModelSettings) -> ModelShape:
         UserError: no such model, no safetensors, an unknown or unsupported architecture.
     """
     folder = resolve_folder(settings.base, settings.revision, WITHOUT_WEIGHTS)
-    if settings.base == NAME or Path(settings.base).is_dir():
+    here = settings.base == NAME or Path(settings.base).is_dir()
+    if here:
         _check_safetensors(folder)
-    if settings.adapter is not None:
-        _check_adapter(Path(settings.adapter))
     config = _config(folder)
-    with torch.device("meta"):
-        model = _from_config(config, folder)
+    model = _from_config(config, folder)
     layers = find_anatomy(model).layers
     refuse_structure(model, layers, folder)
+    if here:
+        _check_use(folder, model)
     if settings.quantization is not None:
         _check_in_4_bits(settings, model)
     sites = tuple(list_sites(model))
     parameters = sum(parameter.numel() for parameter in model.parameters())
+    if settings.adapter is not None:
+        refuse_unusable(Path(settings.adapter))
+        with_adapter(model, Path(settings.adapter), settings.base)
     return ModelShape(
         folder=folder,
         model_type=config.model_type,
@@ -177,11 +183,8 @@ def load_stock(
         return model
     model = read_weights(AutoModelForCausalLM, folder, dtype=dtype, attention=attention)
     if settings.adapter is not None:
-        from peft import PeftModel
-
-        _check_adapter(Path(settings.adapter))
-        with hushed():
-            model = PeftModel.from_pretrained(model, settings.adapter).merge_and_unload()
+        refuse_unusable(Path(settings.adapter))
+        model = with_adapter(model, Path(settings.adapter), settings.base).merge_and_unload()
     if dtype == torch.float64:  # the grouped products that are transformers' default know no float64
         model.set_experts_implementation("eager")
     placed: PreTrainedModel = model.to(device)
@@ -189,15 +192,20 @@ def load_stock(
 
 
 def read_weights(
-    kind: Any, folder: Path, *, dtype: torch.dtype, attention: str | None = None, **options: Any
+    kind: Any,
+    folder: Path,
+    *,
+    dtype: torch.dtype | Literal["auto"],
+    attention: str | None = None,
+    **options: Any,
 ) -> PreTrainedModel:
-    """The model of a folder, as the transformers class `kind` loads it; every tensor comes from the files.
+    """The model of a folder, as the transformers class `kind` loads it: files and model fit (`refuse_misfit`).
 
     Args:
         options: more arguments of transformers' `from_pretrained`.
 
     Raises:
-        UserError: there are no safetensors, they cannot be read, or they do not fill the model.
+        UserError: there are no safetensors, they cannot be read, or files and model do not fit.
     """
     _check_safetensors(folder)
     try:
@@ -215,13 +223,7 @@ def read_weights(
             )
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         raise UserError(f"Cannot load the model in {folder}: {_short(error)}") from error
-    random = sorted({*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])})
-    if random:
-        raise UserError(
-            f"The weights in {folder} do not fill the model that its config.json describes: {len(random)} tensors are "
-            f"missing or have another shape ({', '.join(random[:3])}{', ...' if len(random) > 3 else ''}). "
-            "Download the model again, or correct config.json."
-        )
+    refuse_misfit(folder, model, found)
     filled: PreTrainedModel = model
     return filled
 
@@ -324,12 +326,34 @@ def _check_safetensors(folder: Path) -> None:
     raise UserError(f"{folder} holds no weights: no *.safetensors file is there. Download the whole model.")
 
 
-def _check_adapter(folder: Path) -> None:
-    for name in ("adapter_config.json", "adapter_model.safetensors"):
-        if not (folder / name).is_file():
-            raise UserError(
-                f"The SFT adapter {folder} has no {name}. Give a PEFT adapter folder in safetensors."
-            )
+def _check_use(folder: Path, empty: PreTrainedModel) -> None:
+    """The files fill the model, and the model uses all of them: told from their headers, no tensor is read.
+
+    Without accelerate, which transformers wants for that, it is found when weights are loaded.
+
+    Args:
+        folder: the model's.
+        empty: the model without weights.
+    """
+    if find_spec("accelerate") is None:
+        return
+    stored: dict[str, Tensor] = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as header:
+            stored |= {
+                name: torch.empty(header.get_slice(name).get_shape(), device="meta")
+                for name in header.keys()  # noqa: SIM118
+            }
+    with hushed():
+        filled, found = type(empty).from_pretrained(
+            None,
+            config=empty.config,
+            state_dict=stored,
+            device_map="meta",
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+    refuse_misfit(folder, filled, found)
 
 
 def _check_in_4_bits(settings: ModelSettings, model: PreTrainedModel) -> None:
@@ -375,9 +399,20 @@ def read_config(folder: Path) -> Any:
         ) from error
 
 
+def empty_model(settings: ModelSettings) -> PreTrainedModel:
+    """The model of a configuration without weights (meta device), of any type that transformers knows.
+
+    Raises:
+        UserError: no such model, or of an unknown type.
+    """
+    folder = resolve_folder(settings.base, settings.revision, WITHOUT_WEIGHTS)
+    return _from_config(read_config(folder), folder)
+
+
 def _from_config(config: Any, folder: Path) -> PreTrainedModel:
     try:
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+        with torch.device("meta"):
+            model: PreTrainedModel = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     except (ValueError, KeyError, ImportError, AssertionError, AttributeError, TypeError) as error:
         raise UserError(
             f"The model in {folder} has the model type {config.model_type!r}, of which this version of transformers "

@@ -54,7 +54,7 @@ def adopt(plan: Plan, manifest: Manifest) -> None:
         append_jsonl(plan.folder.training, [row | {"run": run.id} for row in steps])
         _copy_adapter(plan.folder, candidate, run)
         _copy_times(plan.folder, candidate, run)
-        manifest.enter_trained(run.id, manifest.digest(candidate.id), manifest.witnessed(candidate.id))
+        manifest.enter_trained(run.id, manifest.witnessed(candidate.id))
 
 
 def _drop(file: Path, run: str) -> None:

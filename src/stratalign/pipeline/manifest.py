@@ -7,7 +7,14 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from stratalign.errors import StudyFailure
-from stratalign.records import StudyFolder, read_json, write_json
+from stratalign.records import (
+    StudyFolder,
+    adapter_digests,
+    read_json,
+    refuse_changed,
+    standing_of,
+    write_json,
+)
 from stratalign.training import Check, Proof, Run, phase_bounds
 
 if TYPE_CHECKING:
@@ -92,10 +99,20 @@ class Manifest:
     def trained(self, run: str) -> bool:
         return "trained" in self._content["runs"][run] and self._adapter_exists(run)
 
-    def proven(self, run: str) -> bool:
+    def settled(self, run: str) -> bool:
+        """Whether the run is proven, or its proof said that it cannot be told; and its adapter is there."""
         entry = self._content["runs"][run]
-        proven: bool = entry.get("proof", {}).get("proven", False)
-        return proven and (not entry["modules"] or self._adapter_exists(run))
+        standing = standing_of(entry.get("proof"), changed=False)
+        return standing in ("proven", "cannot tell") and (not entry["modules"] or self._adapter_exists(run))
+
+    def refuse_changed(self) -> None:
+        """Refuse to go on with adapters that are not those that were trained.
+
+        Raises:
+            StudyFailure: a file of one of them has changed.
+        """
+        for run in self._content["runs"]:
+            refuse_changed(self._folder.adapters / run)
 
     def digest(self, run: str) -> str:
         """SHA-256 of the adapter's file as it was saved."""
@@ -114,9 +131,10 @@ class Manifest:
             self._content["runs"][run].pop(key, None)
         self._write()
 
-    def enter_trained(self, run: str, digest: str, checks: Mapping[str, Check]) -> None:
+    def enter_trained(self, run: str, checks: Mapping[str, Check]) -> None:
+        """Enter what the witness saw while the run trained, and the digests of the adapter that was just saved."""
         self._content["runs"][run]["trained"] = {
-            "adapter_sha256": digest,
+            **adapter_digests(self._folder.adapters / run),
             "witnessed": {name: asdict(check) for name, check in checks.items()},
         }
         self._write()

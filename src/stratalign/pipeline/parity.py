@@ -1,6 +1,7 @@
 """verify: a few steps with stock TRL + PEFT and with ours, on the user's own model and data, and the differences.
 
-Both run in float32 at a learning rate at which the loss moves, because at 1e-5 a wrong rate passes unseen. What
+Both run in float32 at a learning rate at which the loss moves, because at 1e-5 a wrong rate passes unseen; where it
+does not move, verify says that it cannot tell. What
 TRL is given, and what it does itself, stands in stock_trl.py.
 """
 
@@ -11,7 +12,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -32,6 +33,10 @@ LOG_RATIO_TOLERANCE = 1e-4
 UPDATE_TOLERANCE = 1e-3
 LOSS_MUST_MOVE = 5e-3
 
+ParityOutcome = Literal["differs", "moved too little to tell", "agrees"]
+OUTCOMES: tuple[ParityOutcome, ...] = get_args(ParityOutcome)
+"""The worst first."""
+
 
 @dataclass(frozen=True)
 class Agreement:
@@ -39,34 +44,38 @@ class Agreement:
 
     Losses are compared step by step. Log-ratios, in nats summed over a response, are those of every pair after
     the last step. Updates are compared by the norm of the difference of B A alpha / rank over the norm of
-    TRL's. `loss_moved` is the largest distance of TRL's loss from that of its first step, which for DPO is log 2:
-    without movement the comparison would say little. `loss_scale` is the largest of TRL's losses or 1, whichever is
-    more: IPO's begin at 25, where float32 is no finer than 2e-6.
+    TRL's. `loss_moved` is the largest distance of TRL's loss from that of its first step, which for DPO is log 2, and
+    `update_norm` the norm of TRL's update: without movement agreement would say nothing. `loss_scale` is the largest
+    of TRL's losses or 1, whichever is more: IPO's begin at 25, where float32 is no finer than 2e-6.
     """
 
     max_loss_difference: float
     max_log_ratio_difference: float
     relative_update_difference: float
     loss_moved: float
+    update_norm: float
     loss_scale: float
     same_modules: bool
     same_tokens: bool
 
     @property
-    def agrees(self) -> bool:
-        return (
+    def outcome(self) -> ParityOutcome:
+        alike = (
             self.max_loss_difference <= LOSS_TOLERANCE * self.loss_scale
             and self.max_log_ratio_difference <= LOG_RATIO_TOLERANCE
             and self.relative_update_difference <= UPDATE_TOLERANCE
-            and self.loss_moved >= LOSS_MUST_MOVE
             and self.same_modules
             and self.same_tokens
         )
+        if not alike:
+            return "differs"
+        moved = self.loss_moved >= LOSS_MUST_MOVE and self.update_norm > 0
+        return "agrees" if moved else "moved too little to tell"
 
 
 @dataclass(frozen=True)
 class Parity:
-    """The result of `verify`; `skipped` names conditions that stock TRL cannot express, and why."""
+    """The result of `verify`, on one condition or more; `skipped` says which stock TRL cannot express, and why."""
 
     steps: int
     learning_rate: float
@@ -74,19 +83,21 @@ class Parity:
     skipped: Mapping[str, str]
 
     @property
-    def agrees(self) -> bool:
-        return bool(self.conditions) and all(agreement.agrees for agreement in self.conditions.values())
+    def outcome(self) -> ParityOutcome:
+        """The worst of the conditions'."""
+        found = {agreement.outcome for agreement in self.conditions.values()}
+        return next(one for one in OUTCOMES if one in found)
 
     def to_json(self) -> dict[str, Any]:
         return {
             "steps": self.steps,
             "learning_rate": self.learning_rate,
             "conditions": {
-                name: asdict(agreement) | {"agrees": agreement.agrees}
+                name: asdict(agreement) | {"outcome": agreement.outcome}
                 for name, agreement in self.conditions.items()
             },
             "skipped": dict(self.skipped),
-            "agrees": self.agrees,
+            "outcome": self.outcome,
         }
 
 
@@ -230,9 +241,17 @@ def _compare(run: Run, ours: Outcome, theirs: Outcome, trees: Sequence[Tree]) ->
     return Agreement(
         max_loss_difference=max(abs(a - b) for a, b in zip(ours.losses, theirs.losses, strict=True)),
         max_log_ratio_difference=float((ours.log_ratios - theirs.log_ratios).abs().max()),
-        relative_update_difference=math.sqrt(difference / norm) if norm else math.inf,
+        relative_update_difference=_relative(difference, norm),
         loss_moved=max(abs(loss - theirs.losses[0]) for loss in theirs.losses),
+        update_norm=math.sqrt(norm),
         loss_scale=max(1.0, *map(abs, theirs.losses)),
         same_modules=same_modules,
         same_tokens=all(own == pair[: len(own)] for own, pair in zip(tokens, theirs.tokens, strict=True)),
     )
+
+
+def _relative(difference: float, norm: float) -> float:
+    """Square root of their ratio; two updates that are both zero do not differ."""
+    if norm == 0:
+        return math.inf if difference else 0.0
+    return math.sqrt(difference / norm)

@@ -20,7 +20,7 @@ from stratalign.models import (
 from stratalign.pipeline.fingerprints import as_stored, diagnosed_from
 from stratalign.pipeline.planned import Plan
 from stratalign.pipeline.stage_one import KEPT, stage_folder
-from stratalign.records import SAFE_NAME, digest, file_digest, read_json
+from stratalign.records import SAFE_NAME, digest, file_digest, read_json, refuse_changed
 
 
 @dataclass(frozen=True)
@@ -139,11 +139,13 @@ def _of_run(plan: Plan, run: str) -> Subject:
             "`stratalign train` trains the others.",
         )
     entry = stored[run]
+    refuse_changed(folder)
     spec = AdapterSpec(run, tuple(entry["modules"]), entry["rank"], entry["alpha"])
     return Subject(run, run, spec, folder, _digest(folder))
 
 
 def _of_folder(sites: tuple[Site, ...], folder: Path) -> Subject:
+    refuse_changed(folder)
     config, tensors = read_adapter_config(folder), load_tensors(folder)
     modules = module_names(tensors)
     known = {site.name for site in sites if site.frozen is None}

@@ -23,13 +23,25 @@ from stratalign.blocks import (
     expand_conditions,
 )
 from stratalign.errors import UserError
-from stratalign.records import SEEDS_VARY, VARIES, Score, StudyFolder, read_json, read_jsonl, read_scores
+from stratalign.records import (
+    SEEDS_VARY,
+    VARIES,
+    Score,
+    Standing,
+    StudyFolder,
+    changed_files,
+    read_json,
+    read_jsonl,
+    read_scores,
+    standing_of,
+)
 
 
 @dataclass(frozen=True)
 class StudyRecords:
     """Everything that the report reads of one study. `missing` has one sentence per record that is not there; `added`
-    are the conditions that the recipe's profile and boundaries stand for, none while the model's depth is unknown."""
+    are the conditions that the recipe's profile and boundaries stand for, none while the model's depth is unknown;
+    `changed` are the runs whose adapter has other bytes now than when it was trained."""
 
     recipe: Mapping[str, Any] = field(default_factory=dict)
     manifest: Mapping[str, Any] = field(default_factory=dict)
@@ -47,6 +59,13 @@ class StudyRecords:
     diagnoses: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     tuning: Mapping[str, Any] = field(default_factory=dict)
     added: tuple[Added, ...] = ()
+    changed: frozenset[str] = frozenset()
+
+    def standing(self, run: str) -> Standing | None:
+        """Where a run's proof stands today; None where none has been made."""
+        entry = (self.manifest.get("runs") or {}).get(run)
+        proof = entry.get("proof") if isinstance(entry, Mapping) else None
+        return standing_of(proof, changed=run in self.changed)
 
     @property
     def seeds_vary(self) -> tuple[str, ...]:
@@ -95,6 +114,16 @@ def read_study(folder: Path) -> StudyRecords:
         )
     judges = _mapping(study.judges).get("judges", ())
     manifest = _mapping(study.manifest)
+    changed = {
+        run: files
+        for run, entry in (manifest.get("runs") or {}).items()
+        if isinstance(entry, Mapping) and (files := changed_files(study, run, entry))
+    }
+    absent += [
+        f"{run}: {files[0]} has changed since it was trained. Restore it, or delete {study.adapters.name}/{run} and "
+        "run the study again."
+        for run, files in changed.items()
+    ]
     read = StudyRecords(
         recipe=recipe,
         manifest=manifest,
@@ -112,6 +141,7 @@ def read_study(folder: Path) -> StudyRecords:
         tuning=_mapping(study.tuning),
         diagnoses={path.stem: _mapping(path) for path in sorted(study.diagnostics.glob("*.json"))},
         added=_added(recipe, manifest),
+        changed=frozenset(changed),
     )
     return of_recipe(read)
 

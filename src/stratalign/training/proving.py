@@ -2,22 +2,24 @@
 
 Three parts. While training, the witness saw gradients and steps. After, the files are compared with what was
 resolved. At last the base is loaded anew with transformers and PEFT alone, the saved adapter put on it, and the
-held-out log-probabilities recorded by our engine must come out again.
+held-out log-probabilities recorded by our engine must come out again: nearer to the run's own records than to those of
+the base and of every other run. Where a precision's rounding hides the difference, the proof says that it cannot tell.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
 from torch import Tensor, nn
 
 from stratalign.engine import Batch, collate, cut_by_tokens, padded_size
-from stratalign.models import ModelSettings, base_files, hushed, load_stock, load_tensors, module_names
+from stratalign.errors import UserError
+from stratalign.models import ModelSettings, base_files, load_stock, load_tensors, module_names, with_adapter
 from stratalign.preferences import Tree
 from stratalign.records import LogProbRecord, file_digest
 from stratalign.training.witness import Witness
@@ -25,12 +27,25 @@ from stratalign.training.witness import Witness
 PROBE_PAIRS = 32
 """How many held-out rows the reloaded model must reproduce."""
 
+NEARER = 4
+"""How many times nearer a reloaded adapter must be to its own records than to any others. Where an adapter is loaded in
+place of another, the ratio is the inverse: between 4 and 1/4 lies what is not decided."""
+
+FAR = 8
+"""More than this many times the noise of the base is no rounding: adapters add products of their own, but few."""
+
+EXACT: dict[torch.dtype, tuple[float, float]] = {torch.float64: (1e-9, 1e-11), torch.float32: (1e-4, 2e-6)}
+"""Precisions in which every row must come out: allowed difference in nats, and as a share of the log-probability."""
+
+COARSE = (0.1, 1e-2)
+"""The same for all others. It excludes little; `NEARER` is what decides there."""
+
 
 @dataclass(frozen=True)
 class Check:
-    """One statement of a proof: whether it holds, and the numbers behind it."""
+    """One statement of a proof: whether it holds (None: it cannot be told), and the numbers behind it."""
 
-    holds: bool
+    holds: bool | None
     detail: str
 
 
@@ -42,7 +57,7 @@ class Proof:
 
     @property
     def proven(self) -> bool:
-        return all(check.holds for check in self.checks.values())
+        return all(check.holds is True for check in self.checks.values())
 
     def to_json(self) -> dict[str, Any]:
         return {"proven": self.proven, "checks": {name: asdict(check) for name, check in self.checks.items()}}
@@ -95,38 +110,82 @@ def reload_and_compare(
     adapters: Mapping[str, Path | None],
     trees: Sequence[Tree],
     recorded: Mapping[str, Sequence[LogProbRecord]],
+    rivals: Mapping[str, Collection[str]],
     *,
     dtype: torch.dtype,
     device: torch.device,
 ) -> dict[str, Check]:
-    """Reload base and adapters with stock transformers and PEFT; run -> whether the records come out again.
+    """Reload base and adapters with stock transformers and PEFT; run -> whether its records come out again.
 
     Args:
         adapters: run -> its folder; None for a run that is the base itself.
         trees: held-out pairs or demonstrations, of which the first `PROBE_PAIRS` are used.
-        recorded: run -> records in the order of `trees`.
+        recorded: run -> records in the order of `trees`, also of runs that are not reloaded.
+        rivals: for every run that trained, the others that it must be told from, as well as from the base.
     """
-    model: nn.Module = load_stock(settings, dtype=dtype, device=device)
+    model = load_stock(settings, dtype=dtype, device=device)
     model.eval()
     probe = trees[:PROBE_PAIRS]
+    records = {run: rows[: len(probe)] for run, rows in recorded.items()}
+    values = {run: _rows([(row.chosen, row.rejected) for row in rows]) for run, rows in records.items()}
+    as_base = _stock_log_probabilities(model, probe, device)
     checks: dict[str, Check] = {}
-    wrapped: PeftModel | None = None
+    adapted: Any = model
     for run, folder in adapters.items():
-        own = model
-        if folder is not None:
-            with hushed():
-                if wrapped is None:
-                    wrapped = PeftModel.from_pretrained(model, str(folder), adapter_name="proof")
-                else:
-                    wrapped.load_adapter(str(folder), adapter_name="proof")
-            wrapped.set_adapter("proof", inference_mode=True)
-            own = wrapped
-        checks[run] = _compare(
-            _stock_log_probabilities(own, probe, device), recorded[run][: len(probe)], dtype
-        )
-        if wrapped is not None and folder is not None:
-            wrapped.delete_adapter("proof")
+        base = _rows([(row.base_chosen, row.base_rejected) for row in records[run]])
+        noise = max(_distance(as_base, base), _rounding(probe, dtype))
+        others = {"base": base} | {other: values[other] for other in rivals[run]} if run in rivals else {}
+        if folder is None:
+            checks[run] = compare(as_base, values[run], others, noise, dtype)
+            continue
+        try:
+            adapted = with_adapter(adapted, folder, settings.base, "proof")
+        except UserError as error:
+            checks[run] = Check(False, str(error))
+            continue
+        adapted.set_adapter("proof", inference_mode=True)
+        stock = _stock_log_probabilities(adapted, probe, device)
+        checks[run] = compare(stock, values[run], others, noise, dtype)
+        adapted.delete_adapter("proof")
     return checks
+
+
+def compare(
+    stock: Tensor, own: Tensor, others: Mapping[str, Tensor], noise: float, dtype: torch.dtype
+) -> Check:
+    """Whether reloaded log-probabilities are those that were recorded: near them, and `NEARER` times nearer than to the
+    records of the base and of other runs.
+
+    A correct adapter is as far from its own records as rounding makes it, and from others by what they differ in. Where
+    that is not `NEARER` times as much, the numbers cannot say which adapter was loaded. It has failed, however, if it
+    is further away than rounding explains.
+
+    Args:
+        stock: what the reloaded model gives [rows, branches], nats.
+        own: what was recorded under this run.
+        others: what was recorded under the base and other runs.
+        noise: how far a base without an adapter comes out from its own records, root mean square.
+        dtype: of the model.
+    """
+    absolute, relative = EXACT.get(dtype, COARSE)
+    allowed = absolute + relative * own.abs()
+    difference = (stock - own).abs()
+    distance = _distance(stock, own)
+    apart = {name: _distance(stock, values) for name, values in others.items()}
+    detail = f"{len(own)} rows within {difference.max().item():.0e} nats (allowed {allowed.min().item():.0e})"
+    if not bool((difference <= allowed).all()):
+        return Check(False, detail.replace(" within ", " differ by up to "))
+    if not apart:
+        return Check(True, detail)
+    nearest = min(apart, key=lambda name: apart[name])
+    detail += f"; RMS distance {distance:.1e} to its own records, {apart[nearest]:.1e} to those of {nearest}, the next"
+    if distance <= apart[nearest] / NEARER:
+        return Check(True, detail)
+    explained = max(FAR * noise, float(allowed.square().mean().sqrt()) if dtype in EXACT else 0.0)
+    if distance > explained:
+        return Check(False, f"{detail}; rounding explains {explained:.1e}")
+    precision = str(dtype).removeprefix("torch.")
+    return Check(None, f"cannot be told in {precision}: {detail}; a factor of {NEARER} is needed")
 
 
 @torch.no_grad()
@@ -147,18 +206,16 @@ def _stock_log_probabilities(model: nn.Module, trees: Sequence[Tree], device: to
     return found
 
 
-def _compare(stock: Tensor, records: Sequence[LogProbRecord], dtype: torch.dtype) -> Check:
-    recorded = _rows([(record.chosen, record.rejected) for record in records])
-    base = _rows([(record.base_chosen, record.base_rejected) for record in records])
-    absolute, relative = {torch.float64: (1e-9, 1e-11), torch.float32: (1e-4, 2e-6)}.get(dtype, (0.1, 1e-2))
-    difference = (stock - recorded).abs()
-    allowed = absolute + relative * recorded.abs()
-    effect = (recorded - base).abs().max().item()
-    return Check(
-        bool((difference <= allowed).all()),
-        f"{len(records)} rows within {difference.max().item():.0e} nats (allowed {allowed.min().item():.0e}); "
-        f"the adapter moves them by up to {effect:.2g}",
-    )
+def _distance(one: Tensor, other: Tensor) -> float:
+    """Root mean square of the differences, nats."""
+    return float((one - other).square().mean().sqrt())
+
+
+def _rounding(trees: Sequence[Tree], dtype: torch.dtype) -> float:
+    """What rounding alone does to a sum of log-probabilities at least: one unit in the last place of each token's, in
+    random directions."""
+    tokens = [len(branch.ids) - branch.first_label for tree in trees for branch in tree.branches]
+    return float(torch.finfo(dtype).eps) * math.sqrt(sum(tokens) / len(tokens))
 
 
 def _rows(values: Sequence[tuple[float, float | None]]) -> Tensor:

@@ -8,12 +8,10 @@ from collections.abc import Sequence
 import torch
 
 from stratalign.engine import UNPLANNED_TOKENS, JointEngine
-from stratalign.errors import StudyFailure
 from stratalign.models import AdapterBank, LoadedModel, load_model
 from stratalign.pipeline.execution import note_out_of_memory, stored_execution
-from stratalign.pipeline.manifest import Manifest
 from stratalign.pipeline.planned import Plan
-from stratalign.records import Progress, file_digest
+from stratalign.records import Progress, refuse_changed
 from stratalign.training import Run
 
 
@@ -50,17 +48,13 @@ def attach_trained(plan: Plan, bank: AdapterBank, runs: Sequence[Run]) -> None:
     Raises:
         StudyFailure: an adapter's file is not the one that training saved.
     """
-    manifest = Manifest.open(plan.folder, plan)
     for run in runs:
         bank.attach(run.adapter)
         if not run.condition.trains:
             continue
-        file = plan.folder.adapters / run.id / "adapter_model.safetensors"
-        if file_digest(file) != manifest.digest(run.id):
-            raise StudyFailure(
-                f"{file} has changed since it was trained. Restore it, or delete its folder to train anew."
-            )
-        bank.load(run.id, file.parent)
+        folder = plan.folder.adapters / run.id
+        refuse_changed(folder)
+        bank.load(run.id, folder)
 
 
 def release() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from stratalign.errors import StudyFailure
@@ -21,7 +21,7 @@ def prove(plan: Plan, manifest: Manifest, pending: Sequence[Run], progress: Prog
     """
     folder = plan.folder
     progress("proof", 0, 1)
-    recorded: dict[str, list[LogProbRecord]] = {run.id: [] for run in pending}
+    recorded: dict[str, list[LogProbRecord]] = {run.id: [] for run in plan.runs}
     for row in read_jsonl(folder.logprobs):
         if row["run"] in recorded:
             recorded[row["run"]].append(LogProbRecord(**row))
@@ -33,6 +33,7 @@ def prove(plan: Plan, manifest: Manifest, pending: Sequence[Run], progress: Prog
         folders,
         plan.held_out_trees,
         recorded,
+        _rivals(plan, manifest, recorded),
         dtype=plan.execution.dtype,
         device=plan.execution.torch_device,
     )
@@ -47,7 +48,9 @@ def prove(plan: Plan, manifest: Manifest, pending: Sequence[Run], progress: Prog
         checks |= {"reproduced": reproduced[run.id], "base_unchanged": unchanged}
         proof = Proof(checks)
         manifest.enter_proof(run.id, proof)
-        failed += [f"{run.id}: {name}: {check.detail}" for name, check in checks.items() if not check.holds]
+        failed += [
+            f"{run.id}: {name}: {check.detail}" for name, check in checks.items() if check.holds is False
+        ]
     release()
     progress("proof", 1, 1)
     if failed:
@@ -55,3 +58,14 @@ def prove(plan: Plan, manifest: Manifest, pending: Sequence[Run], progress: Prog
             f"{len(failed)} of the checks that prove what was trained do not hold; see {folder.manifest}.\n  "
             + "\n  ".join(failed[:10])
         )
+
+
+def _rivals(plan: Plan, manifest: Manifest, recorded: Mapping[str, Sequence[object]]) -> dict[str, list[str]]:
+    """Run -> the other runs that it must be told from: all that trained, but for those whose adapter has the very same
+    bytes, where nothing can be mistaken."""
+    trained = [
+        run.id for run in plan.runs if run.condition.trains and recorded[run.id] and manifest.trained(run.id)
+    ]
+    return {
+        one: [other for other in trained if manifest.digest(other) != manifest.digest(one)] for one in trained
+    }

@@ -26,7 +26,6 @@ from stratalign.preferences import Tree
 from stratalign.records import (
     Progress,
     append_jsonl,
-    file_digest,
     keep_jsonl,
     read_jsonl,
     write_json,
@@ -52,10 +51,11 @@ def begin(plan: Plan) -> Manifest:
 def train_stage(plan: Plan, progress: Progress) -> None:
     """Train what has no adapter, choose between candidates, record held-out log-probabilities, prove.
 
-    Done: a run whose manifest entry holds a proof and whose held-out records are there; a candidate whose validation
-    records are there. Trained: one whose adapter is saved and entered.
+    Done: a run whose proof in the manifest holds or cannot tell, and whose held-out records are there; a candidate
+    whose validation records are there. Trained: one whose adapter is saved and entered.
     """
     manifest = begin(plan)
+    manifest.refuse_changed()
     pending, candidates = _pending(plan, manifest), _unmeasured(plan, manifest)
     if not pending and not candidates and not plan.waiting:
         return
@@ -103,7 +103,7 @@ def _pending(plan: Plan, manifest: Manifest) -> list[Run]:
         run
         for run in plan.runs
         if run.condition.name not in plan.waiting
-        and not (manifest.proven(run.id) and recorded[run.id] == complete)
+        and not (manifest.settled(run.id) and recorded[run.id] == complete)
     ]
 
 
@@ -174,10 +174,7 @@ def _train_together(
         }
         target = folder.adapters / run.id
         bank.save(run.id, target, plan.recipe.model.base, plan.recipe.model.revision, notes)
-        saved_as = file_digest(target / "adapter_model.safetensors")
-        manifest.enter_trained(
-            run.id, saved_as, witnessed(trained.witness, run.id, len(bank.parameters(run.id)))
-        )
+        manifest.enter_trained(run.id, witnessed(trained.witness, run.id, len(bank.parameters(run.id))))
     folder.checkpoint.unlink(missing_ok=True)
     note_training_time(folder, [run.id for run in runs], trained.seconds)
 

@@ -46,8 +46,9 @@ class Choice:
 
 
 def choose(evidence: Evidence, runs: Sequence[RunResult]) -> Choice:
-    """The choice among the trained conditions that are no controls; one whose proof failed is left out."""
-    unsound = {run.condition for run in runs if run.proven is False}
+    """The choice among the trained conditions that are no controls; one whose proof failed, or whose adapter has
+    changed since, is left out."""
+    unsound = {run.condition for run in runs if run.unsound}
     judged = [
         role.condition
         for role in evidence.roles

@@ -34,7 +34,10 @@ def verdict_of(
         return "no judge", ()
     if not results.conclusions.winner or choice.strongest is None or behind:
         note = results.conclusions.note if not results.conclusions.winner else None
+        unsound = [run.run for run in results.runs if run.unsound]
         none = "No trained condition has been judged on the objective yet." if not (behind or note) else None
+        if none and unsound:
+            none = f"The proof of {listed(unsound)} failed, or the adapter has changed since: nothing is recommended."
         return "unfinished", tuple(one for one in (note, none, *behind) if one)
     failed = failed_controls(evidence, results.conclusions.controls, choice.chosen)
     if failed:

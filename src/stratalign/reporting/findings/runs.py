@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from stratalign import stats
-from stratalign.records import Score
+from stratalign.records import Score, Standing
 from stratalign.reporting.comparisons.comparing import valid
 from stratalign.reporting.comparisons.contrasts import BASE, Measure
 from stratalign.reporting.inputs import StudyRecords
@@ -54,7 +54,8 @@ class RunResult:
     `final_*` are means over the last tenth of the recorded steps. `held_out_accuracy` is the share of held-out
     pairs on which log pi - log pi_base is greater for the chosen answer. Demonstrations have no margin and neither
     accuracy. `kl_to_base` is KL(run || base) along the run's own answers, in nats per answer; `same_as_base` the share
-    of the answers that equal base's to the same prompt, letter by letter.
+    of the answers that equal base's to the same prompt, letter by letter. `proof` is where the proof stands today: made
+    and holding, failed, unable to tell, or made of an adapter that has changed since.
     """
 
     run: str
@@ -74,7 +75,13 @@ class RunResult:
     kl_to_base: Estimate | None
     same_as_base: float | None
     proven: bool | None
+    proof: Standing | None
     means: tuple[MeanScore, ...]
+
+    @property
+    def unsound(self) -> bool:
+        """Whether what is recorded of the run need not be of the adapter that lies in its folder."""
+        return self.proof in ("failed", "changed")
 
     def mean_of(self, measure: Measure) -> MeanScore | None:
         return next((mean for mean in self.means if mean.key == measure.key), None)
@@ -112,7 +119,7 @@ def run_result(
     entry = _entries(records).get(run, {})
     steps = sorted((row for row in records.training if row["run"] == run), key=lambda row: int(row["step"]))
     tail = steps[-math.ceil(len(steps) / 10) :] if steps else []
-    proof = entry.get("proof")
+    proof = records.standing(run)
 
     def final(name: str) -> float | None:
         values = [row[name] for row in tail if row[name] is not None]
@@ -135,7 +142,8 @@ def run_result(
         held_out_accuracy=_held_out_accuracy(run, records) if steps else None,
         kl_to_base=_kl_to_base(run, records) if steps else None,
         same_as_base=_same_as_base(run, seed, records) if steps else None,
-        proven=bool(proof.get("proven")) if isinstance(proof, Mapping) else None,
+        proven=None if proof is None else proof == "proven",
+        proof=proof,
         means=means,
     )
 

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from stratalign.blocks import single_modules
+from stratalign.records import STANDINGS, Outcome, Standing, outcome_of
 from stratalign.reporting.comparisons.contrasts import Contrast
 from stratalign.reporting.findings.evidence import objective_measures
 from stratalign.reporting.findings.runs import RunResult
@@ -26,6 +27,7 @@ from stratalign.reporting.results import Results
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 TAGS = ("lora", "preference-training", "layer-targeted", "stratalign")
 LONGEST = 160
+OUTCOMES: dict[Outcome, str] = {"holds": "holds", "fails": "**fails**", "cannot tell": "**cannot tell**"}
 
 
 def model_card(records: StudyRecords, results: Results, run: RunResult) -> str:
@@ -50,7 +52,7 @@ def model_card(records: StudyRecords, results: Results, run: RunResult) -> str:
         "",
         "## Proof of targeting",
         "",
-        *_proof(entry.get("proof")),
+        *_proof(entry.get("proof"), run.proof),
         "",
         "## Results against the base",
         "",
@@ -117,13 +119,16 @@ def _trained(results: Results, run: RunResult, entry: Mapping[str, Any]) -> list
     return lines
 
 
-def _proof(proof: object) -> list[str]:
-    if not isinstance(proof, Mapping):
+def _proof(proof: object, standing: Standing | None) -> list[str]:
+    if standing is None or not isinstance(proof, Mapping):
         return ["Not made yet."]
-    verdict = "Proven." if proof.get("proven") else "**Not proven.**"
+    words = STANDINGS[standing].capitalize()
+    verdict = f"{words}." if standing == "proven" else f"**{words}.**"
+    if standing == "changed":
+        return [verdict]
     checks = proof.get("checks")
     lines = [
-        f"- {inert(str(name).replace('_', ' '))}: {'holds' if one.get('holds') else '**fails**'}"
+        f"- {inert(str(name).replace('_', ' '))}: {OUTCOMES[outcome_of(one) or 'fails']}"
         + (f" ({inert(one['detail'])})" if one.get("detail") else "")
         for name, one in (checks.items() if isinstance(checks, Mapping) else ())
         if isinstance(one, Mapping)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from stratalign.records import digest
+from stratalign.records import STANDINGS, Outcome, Standing, digest, outcome_of
 from stratalign.reporting.comparisons.contrasts import Contrast, Measure
 from stratalign.reporting.comparisons.grids import score_grid
 from stratalign.reporting.diagnosed.diagnoses import DiagnosisView, diagnosis_views
@@ -73,16 +73,17 @@ class ProtocolView(NamedTuple):
 
 
 class Check(NamedTuple):
-    """One part of a run's proof; `holds` is None where it has not been made."""
+    """One part of a run's proof; `outcome` is None where it has not been made."""
 
     name: str
-    holds: bool | None
+    outcome: Outcome | None
     detail: str
 
 
 class ProofRow(NamedTuple):
     run: str
-    proven: bool | None
+    standing: Standing | None
+    words: str
     checks: tuple[Check, ...]
 
 
@@ -256,7 +257,8 @@ def _means(results: Results, measures: Sequence[Measure]) -> tuple[MeanRow, ...]
 
 
 def _proof(records: StudyRecords, results: Results) -> tuple[ProofRow, ...]:
-    """Every run with every check that any run has; empty before the first proof."""
+    """Every run with every check that any run has; empty before the first proof. Of an adapter that has changed since,
+    nothing that its checks said holds any more."""
     entries = records.manifest.get("runs") or {}
     proofs = {run.run: (entries.get(run.run) or {}).get("proof") or {} for run in results.runs}
     names = list(dict.fromkeys(name for proof in proofs.values() for name in proof.get("checks") or ()))
@@ -265,8 +267,14 @@ def _proof(records: StudyRecords, results: Results) -> tuple[ProofRow, ...]:
     return tuple(
         ProofRow(
             run.run,
-            run.proven,
-            tuple(_check(name, (proofs[run.run].get("checks") or {}).get(name)) for name in names),
+            run.proof,
+            STANDINGS[run.proof] if run.proof else "not yet",
+            tuple(
+                _check(
+                    name, (proofs[run.run].get("checks") or {}).get(name) if run.proof != "changed" else None
+                )
+                for name in names
+            ),
         )
         for run in results.runs
     )
@@ -274,9 +282,8 @@ def _proof(records: StudyRecords, results: Results) -> tuple[ProofRow, ...]:
 
 def _check(name: str, found: Any) -> Check:
     shown = name.replace("_", " ")
-    if not isinstance(found, Mapping):
-        return Check(shown, None, "")
-    return Check(shown, bool(found.get("holds")), str(found.get("detail") or ""))
+    detail = found.get("detail") if isinstance(found, Mapping) else None
+    return Check(shown, outcome_of(found), str(detail or ""))
 
 
 def _stages(timings: Mapping[str, Any]) -> tuple[tuple[str, float], ...]:

@@ -92,7 +92,7 @@ def _correlations(found: Correlations | None) -> str:
 
 def _runs(results: Results) -> str:
     names = ["run", "condition", "seed", "labels", "rank", "alpha", "parameters", "steps"]
-    names += ["final_loss", "final_margin", "final_accuracy", "same_as_base", "proven"]
+    names += ["final_loss", "final_margin", "final_accuracy", "same_as_base", "proven", "proof"]
     estimates = ["held_out_accuracy", "kl_to_base"]
     header = [*names, "layers", "targets"]
     header += [f"{name}{part}" for name in estimates for part in ("", "_standard_error", "_n")]

@@ -1,0 +1,87 @@
+"""What lies in an adapter's folder: PEFT's configuration and tensors, read strictly; and what the tensors say alone."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from stratalign.errors import UserError
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+PREFIX = "base_model.model."
+"""What PEFT writes before a module's name in an adapter's file."""
+
+
+def load_tensors(folder: Path) -> dict[str, Tensor]:
+    """The tensors of an adapter folder, keyed as in PEFT's file.
+
+    Raises:
+        UserError: no safetensors adapter is there.
+    """
+    file = folder / "adapter_model.safetensors"
+    if not file.is_file():
+        raise UserError(f"{folder} is no adapter in safetensors: {file.name} is missing.")
+    try:
+        return dict(load_file(file))
+    except SafetensorError as error:
+        raise UserError(f"{file} is damaged or incomplete ({error}). Copy it again.") from error
+
+
+def resolve_adapter(name: str | Path) -> Path:
+    """A local folder as it is, or the local snapshot of a hub id (owner/name), downloaded if the hub can be reached."""
+    folder = Path(name).expanduser()
+    if folder.exists() or not HUB_ID.fullmatch(str(name)):
+        return folder
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(str(name), allow_patterns=["adapter_*.json", "adapter_*.safetensors"]))
+    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
+        reason = next(
+            (line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__
+        )
+        raise UserError(
+            f"The adapter {str(name)!r} is not a local folder, and was not found on the Hub ({reason.rstrip('.')}). "
+            "Check the path, your network and HF_HUB_OFFLINE, or give a local PEFT folder."
+        ) from error
+
+
+def read_adapter_config(folder: Path) -> dict[str, Any]:
+    """adapter_config.json of an adapter folder.
+
+    Raises:
+        UserError: it is missing or unreadable.
+    """
+    file = folder / "adapter_config.json"
+    try:
+        settings: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(
+            f"{folder} is no PEFT adapter: {file.name} is missing. Give the folder that holds it, such as "
+            "studies/<name>/adapters/<run>."
+        ) from None
+    except ValueError as error:
+        raise UserError(f"{file} is not JSON: {error}. Copy the adapter again.") from None
+    if not isinstance(settings, dict):
+        raise UserError(f"{file} must be a mapping, got {type(settings).__name__}. Copy the adapter again.")
+    return settings
+
+
+def module_names(tensors: Iterable[str]) -> list[str]:
+    """The modules that an adapter file's keys name, without PEFT's prefix, in order of appearance."""
+    return list(
+        dict.fromkeys(module_of(tensor.removeprefix(PREFIX)) for tensor in tensors if ".lora_" in tensor)
+    )
+
+
+def module_of(tensor: str) -> str:
+    """The module that a tensor of LoRA belongs to."""
+    return tensor.split(".lora_", 1)[0]
