@@ -27,7 +27,7 @@ FOUND = {
         contrast("mid", "reward_accuracy", judge="text", protocol="text"),
         contrast("mid", "topic", seed=1),
     ],
-    "controls_in_words": ["base_again (the base, sampled anew) moves nothing, as it should."],
+    "controls_in_words": ["base_again (the base, sampled anew) shows no significant change."],
     "tax_in_words": [f"mid: {'no tax ' * 9}; unsure: \u22120.15 [\u22120.29, \u22120.01]."],
     "conclusions": {
         "note": None,
@@ -79,7 +79,7 @@ def test_the_conclusions_follow_in_short_lines(capsys):
     assert lines[8].startswith("  ")
     # Up to "-0.15" the line has 88 columns: the first half of the interval would fit, but it stays whole.
     assert "  [-0.29, -0.01]." in lines
-    assert lines[-1] == "Control: base_again (the base, sampled anew) moves nothing, as it should."
+    assert lines[-1] == "Control: base_again (the base, sampled anew) shows no significant change."
 
 
 def test_other_dimensions_stand_beside_each_other_marked_by_how_sure_they_are(capsys):

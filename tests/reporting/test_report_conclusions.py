@@ -106,7 +106,7 @@ def test_a_loss_that_does_not_survive_cannot_be_told(tmp_path: Path) -> None:
 def test_null_controls_that_move_nothing_say_so(tmp_path: Path) -> None:
     base_again = {"base_again": {"layers": [], "targets": []}}
     words = control(signed_study(tmp_path, {"mid": {}, "base_again": {}}, written=base_again))
-    assert words == "base_again (the base, sampled anew) moves nothing, as it should."
+    assert words == "base_again (the base, sampled anew) shows no significant change."
 
 
 def test_what_a_null_control_moves_is_no_evidence(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def _null(role: Role, evidence: Evidence) -> Control:
         )
     else:
         seen = largest_unseen(rows)
-        words = f"{who} moves nothing, as it should"
+        words = f"{who} shows no significant change"
         words += "" if seen is None else f"; {would_have_been_seen(seen, 'a shift')}"
     if unsure:
         words += f"; unsure: {', '.join(f'{one.dimension} {size(one)}' for one in unsure)}"

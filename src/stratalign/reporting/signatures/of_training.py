@@ -135,7 +135,7 @@ def reward_without_answers(case: Case) -> Finding | None:
     return Finding(
         name="reward up, answers not",
         title="The implicit reward ranks held-out pairs right, but answers are not shown to be better",
-        seen=f"{'; '.join(seen.values())}; no gain on {objective}, not even before correction.",
+        seen=f"{'; '.join(seen.values())}; no gain is shown on {objective}, even before correction.",
         cause="The pairs may be far from what this model writes: telling them apart then does not change its answers.",
         guess="Or the update is too small to change answers.",
         check="Answers side by side in the report; length and style of chosen against the model's own answers.",
