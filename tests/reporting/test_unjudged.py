@@ -59,7 +59,8 @@ def measured_study(
     responses = [Response(**row) for row in read_jsonl(study.responses)]
     logprobs = [LogProbRecord(**row) for row in read_jsonl(study.logprobs)]
     write_scores(study.scores, score_text(responses, logprobs, seeds))
-    write_json(study.judges, {"schema": 1, "judges": describe_judges(JudgeSettings())})
+    entries = describe_judges(JudgeSettings(), responses, {}, folder)
+    write_json(study.judges, {"schema": 1, "judges": entries})
     return folder
 
 
