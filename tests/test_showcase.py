@@ -76,7 +76,9 @@ def test_the_command_prints_answers_tables_conclusions_and_the_report(shown, mon
     for part in ("== fluency preferences", "== mixed preferences", "> tell ", "95 % interval", "elsewhere",
                  "Tax: ", "Control: base_again", "Control: shuffled", "Control: random", "Control: thin"):  # fmt: skip
         assert part in printed, part
-    first = [line for line in printed.splitlines() if not re.match(r"(fluency|mixed): [\w ]+[:,] [\d,]+ of", line)]
+    first = [
+        line for line in printed.splitlines() if not re.match(r"(fluency|mixed): [\w ]+[:,] [\d,]+ of", line)
+    ]
     assert first[0].startswith(f"fluency: {shown.exhibits['fluency'].recommendation['line'][:30]}")
     assert printed.rstrip().splitlines()[-1].startswith("Report: ")
     assert max(map(len, printed.splitlines()[:-1])) <= 100

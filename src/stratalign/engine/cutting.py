@@ -7,6 +7,12 @@ from collections.abc import Sequence
 from stratalign.models import packed_length
 from stratalign.preferences import Tree
 
+PACK_TOKENS = {"cpu": 2048, "cuda": 16384}
+"""Tokens in a pass where memory allows it: from about a thousand on, matrix products on a CPU get no faster."""
+
+UNPLANNED_TOKENS = PACK_TOKENS["cpu"]
+"""Tokens in a pass of an engine that was given no plan."""
+
 
 def padded_size(tree: Tree) -> int:
     """Tokens that a tree takes in the padded layout by itself: its longest branch, for every branch."""

@@ -21,9 +21,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from stratalign.engine.batches import Batch, collate
-from stratalign.engine.cutting import cut_by_tokens, tokens_in
+from stratalign.engine.cutting import UNPLANNED_TOKENS, cut_by_tokens, tokens_in
 from stratalign.engine.labels import label_log_probabilities
-from stratalign.engine.memory import UNPLANNED_TOKENS
 from stratalign.errors import StudyFailure, UserError
 from stratalign.models import (
     AdapterBank,

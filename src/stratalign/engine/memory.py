@@ -16,25 +16,18 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import psutil
 import torch
 from torch import Tensor, nn
 
 from stratalign.engine.batches import Batch
+from stratalign.engine.cutting import PACK_TOKENS
+from stratalign.engine.joint import JointEngine
 from stratalign.engine.labels import CHUNK
 from stratalign.models import SEGMENT, TreeMask, packed_length, segment_sizes
 from stratalign.preferences import Branch, Tree
-
-if TYPE_CHECKING:
-    from stratalign.engine.joint import JointEngine
-
-PACK_TOKENS = {"cpu": 2048, "cuda": 16384}
-"""Tokens in a pass where memory allows it: from about a thousand on, matrix products on a CPU get no faster."""
-
-UNPLANNED_TOKENS = PACK_TOKENS["cpu"]
-"""Tokens in a pass of an engine that was given no plan."""
 
 FEWEST_TOKENS = {"cpu": 1024, "cuda": 4096}
 """With fewer than these, recomputing activations in larger passes is the better use of memory."""
