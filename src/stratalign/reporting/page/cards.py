@@ -150,7 +150,8 @@ def _results(results: Results, run: RunResult) -> list[str]:
         else ""
     )
     lines = [
-        f"{protocol}Net win rate against base on the same prompts, with 95 % intervals by clusters of prompts.",
+        f"{protocol}Net win rate against base on the same prompts, with 95 % intervals by clusters of prompts, "
+        f"{results.seeds.scope}.",
         "",
         "| dimension | better | net win rate | 95 % interval | Holm p | mean difference | verdict |",
         "|---|---|---:|---|---:|---:|---|",
