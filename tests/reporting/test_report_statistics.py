@@ -308,6 +308,36 @@ def test_seeds_are_a_level_of_their_own(tmp_path: Path) -> None:
     assert "vary" not in alone.seeds.words
 
 
+def test_null_controls_are_tested_for_their_own_seeds_which_sees_more(tmp_path: Path) -> None:
+    # Under seeds 0 and 1 the conditions win all 12 prompts, under seed 2 they win four and lose four. Effects 1, 1, 0:
+    # over seeds t = 2/3 / (sqrt(1/3) / sqrt(3)) = 2 with two degrees of freedom, p = 0.18. For these seeds every one of
+    # the 12 clusters is ahead: 2 / 2^12.
+    study = StudyFolder(tmp_path)
+    names = ["base", "mid", "shuffled"]
+    found = manifest(names, seeds=[0, 1, 2])
+    for run, entry in found["runs"].items():
+        entry["labels"] = "shuffled" if run.startswith("shuffled") else "given"
+    write_json(study.manifest, found)
+    conditions = "{base: , mid: , shuffled: {block: full, labels: shuffled}}"
+    write_text(study.recipe, f"preferences: {{objective: [Overall]}}\nconditions: {conditions}\n")
+    write_json(
+        study.judges,
+        {"judges": [{"judge": "rubric", "protocol": "rubric", "dimensions": [dimension("Overall")]}]},
+    )
+    gains = {0: (1.0,) * 12, 1: (1.0,) * 12, 2: (0.0, 1.0, -1.0) * 4}
+    write_scores(study.scores, [
+        row(f"{name}@{seed}", n, 3.0 + (values[n] if name != "base" else 0), "Overall", seed=seed)
+        for name in names for seed, values in gains.items() for n in range(12)
+    ])  # fmt: skip
+    results = summarise(read_study(tmp_path))
+    by_name = {one.condition: one for one in results.comparisons if one.seed is None}
+    assert (by_name["mid"].over_seeds, by_name["mid"].sure) == (True, False)
+    control = by_name["shuffled"]
+    assert (control.over_seeds, control.seeds, control.p_value) == (False, 3, 2 / 2**12)
+    (said,) = [words for words in results.controls_in_words if words.startswith("shuffled")]
+    assert "tested for these seeds alone" in said
+
+
 def test_what_seems_to_disagree_has_a_note(tmp_path: Path) -> None:
     results = signed_study(
         tmp_path,

@@ -118,7 +118,7 @@ def test_verdicts_come_first_and_the_warning_stands_before_the_scores(tmp_path: 
     text = " ".join(Parsed(page).text.split())
     order = [
         "Who moved what the preferences are meant to move?", "Does a part match the whole?", "What does it cost?",
-        "Which layers were trained", "Against base", WARNING, "What this sample could see", "How sure",
+        "Which layers were trained", "Against base", WARNING, "four times out of five", "How sure",
         "Gain against the worst loss elsewhere",
     ]  # fmt: skip
     places = [text.index(part) for part in order]
@@ -140,11 +140,12 @@ def test_what_a_sample_could_see_is_told_by_family_and_after_the_correction(tmp_
         replace(rows[0], family="against base", smallest_detectable_holm=1.2),
     ]
     assert could_see(two) == (
-        "What this sample could see: a true net win rate, up or down, of 0.14 to 0.21 (primary) and no size at all "
-        "(against base), found four times out of five after the correction. A smaller one may be there and go unseen."
+        "This sample finds a true net win rate, up or down, of 0.14 to 0.21 (primary) four times out of five, after "
+        "the correction. A smaller one may be there and go unseen. This sample is too small for the tests against base to "
+        "find any net win rate four times out of five, after the correction."
     )
     alone = [replace(rows[0], family=None, smallest_detectable_holm=None, smallest_detectable=0.1)]
-    assert "of 0.10, found four times out of five each tested alone" in str(could_see(alone))
+    assert "of 0.10 four times out of five, each test taken alone" in str(could_see(alone))
     assert could_see([]) is None
 
 

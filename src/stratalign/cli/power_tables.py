@@ -65,16 +65,17 @@ def _observed(rows: Sequence[Mapping[str, Any]], power: str) -> None:
             f"{row['observed']:+.3f}{'*' if row['sure'] else ' '}",
             f"{row['ties']:.0%}".replace("%", " %"),
             str(row["tests"]),
-            "undefined" if smallest is None else f"{smallest:.3f}",
+            _detectable(smallest),
             _prompts(row["prompts_needed"]),
         ]
-        lines.add_row(*cells, *["undefined" if at_full is None else f"{at_full:.3f}"] * larger)
+        lines.add_row(*cells, *[_detectable(at_full)] * larger)
     console.print(lines)
     others = [row["smallest_detectable"] for row in rates if row not in shown]
     worst = max((one for one in others if one is not None), default=None)
     if worst is not None:
         say(
-            f"{len(others)} further contrasts could see {worst:.3f} at worst; --json lists them, and mean differences."
+            f"{len(others)} further contrasts could see {_detectable(worst)} at worst; --json lists them, and mean "
+            "differences."
         )
     paragraph(
         '* survives Holm\'s correction. "Prompts to decide" takes what was seen for the truth, which a small pilot '
@@ -84,3 +85,8 @@ def _observed(rows: Sequence[Mapping[str, Any]], power: str) -> None:
 
 def _prompts(needed: int | None) -> str:
     return "undefined" if needed is None else f"{needed:,}"
+
+
+def _detectable(rate: float | None) -> str:
+    """No net win rate is above 1: where one would have to be, none is detectable."""
+    return "undefined" if rate is None else "none" if rate >= 1 else f"{rate:.3f}"

@@ -24,6 +24,11 @@ def plain(value: float | None, digits: int = 3) -> str:
     return f"{value:,.{digits}f}".replace("-", "−")
 
 
+def detectable(rate: float | None) -> str:
+    """A smallest detectable net win rate: '0.14'; 'none' where it would have to be above 1, which no rate is."""
+    return "none" if rate is not None and rate >= 1 else plain(rate, 2)
+
+
 def signed(value: float | None, digits: int = 3) -> str:
     """0.25 -> '+0.250', -0.25 -> '−0.250', 0 -> '0'; what rounds to 0 has no sign."""
     if value is None:

@@ -181,7 +181,7 @@ def summarise(records: StudyRecords) -> Results:
     main = [condition for condition in order if condition not in aside]
     of_judge = [one for one in measures if one.key[:2] == judged]
     compared_on = with_a_sign_of_their_own(measures)
-    against_base = compare_with_base(table, order, compared_on)
+    against_base = compare_with_base(table, order, compared_on, nulls)
     found, _ = primary_measures(measures, judged, study.objective, against_base)
     meant = found or tuple(
         objective_measures(of_judge, study.objective)
@@ -324,7 +324,8 @@ def as_json(results: Results) -> dict[str, Any]:
             "alpha": ALPHA,
             "primary": "what the recipe's objective names or what stands in, of the judged protocol; where nothing is "
             "judged, what took_hold names; a family of its own",
-            "difference_p": "two-sided sign flips of clusters, of the mean difference; uncorrected",
+            "difference_p": "two-sided sign flips of clusters, of the mean difference (from three seeds on the larger "
+            "one of that and of a t test over seeds and clusters); uncorrected",
             "wilcoxon_p": "two-sided signed ranks, zeros left out, normal approximation; rows as if independent, "
             "uncorrected",
         },

@@ -125,7 +125,8 @@ def matched_gains(
         low, high, _ = clustered_interval(first - second, float(a - b), count, level)
         by_seed = None if seeds is None else cluster_codes(seeds, len(columns[0]))[kept]
         ends = bounds_over_seeds(float(a - b), (rows - means) @ _slopes(means), codes, by_seed, level)
-        low, high = ends or (low, high)
+        if ends is not None:
+            low, high = ends.low, ends.high
     return MatchedGains(*reached, min(k_a, k_b), float(a), float(b), float(a - b), low, high, level=level)
 
 

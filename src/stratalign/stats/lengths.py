@@ -151,7 +151,8 @@ def _at_zero(
         errors = _standard_errors(residuals, z, codes, clusters)
         low, high = (bounds.low, bounds.high) if bounds else (None, None)
         ends = bounds_over_seeds(value, _influence(residuals, z), codes, seeds, level) if bounds else None
-        low, high = ends or (low, high)
+        if ends is not None:  # the slope's error takes the seeds as given
+            low, high, errors = ends.low, ends.high, (ends.standard_error, errors[1])
         found.append(AtEqualLength(value, low, high, errors[0], slope, errors[1]))
     return found
 

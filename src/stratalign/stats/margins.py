@@ -150,7 +150,7 @@ def _test(
         p = None if effect is None else 1.0
         return MarginTest(margin, column.n, column.clusters, column.missing, effect, None, None, level, p, p)
     least = (1 - margin / largest) ** column.clusters
-    low, high = found.bounds(level)
+    low, high, _ = found.bounds(level)
     return MarginTest(
         margin, column.n, column.clusters, column.missing, effect, low, high, level,
         p_not_below=max(least, found.p_at_most(-margin)),

@@ -184,8 +184,8 @@ def _comparison(
     """Put the sample's own numbers and the intervals together."""
     n = column.n
     wins, losses = int((column.values > 0).sum()), int((column.values < 0).sum())
-    low, high = (None, None) if rate is None else rate.bounds(level)
-    difference_low, difference_high = (None, None) if mean is None else mean.bounds(level)
+    low, high, _ = (None, None, None) if rate is None else rate.bounds(level)
+    difference_low, difference_high, _ = (None, None, None) if mean is None else mean.bounds(level)
     return Comparison(
         n=n,
         clusters=column.clusters,

@@ -107,7 +107,7 @@ def _ratio(rows: Differences, below: Floats, resamples: int, seed: int, level: f
         if bottom.replicates is None:
             (linear,) = uncertainties([(rows, (rows.values - ratio * below) / y)], resamples, seed)
             assert linear is not None
-            low, high = (ratio + end for end in linear.bounds(level))
+            low, high = (ratio + end for end in linear.bounds(level)[:2])
         else:
             low, high = _resampled(rows, below, under.low > 0, resamples, seed, level)
     return MeanRatio(

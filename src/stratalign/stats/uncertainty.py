@@ -33,10 +33,11 @@ ROUNDING = 1e-12
 
 
 class Ends(NamedTuple):
-    """The ends of an interval, in the estimate's unit."""
+    """The ends of an interval and the standard error behind it, in the estimate's unit."""
 
     low: float
     high: float
+    standard_error: float
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,9 @@ class Uncertainty:
         from scipy.special import stdtrit
 
         if self.replicates is not None:
-            return Ends(*percentile_bounds(self.replicates, level))
+            return Ends(*percentile_bounds(self.replicates, level), self.standard_error)
         half = float(stdtrit(self.freedom, (1 + level) / 2)) * self.standard_error
-        return Ends(self.estimate - half, self.estimate + half)
+        return Ends(self.estimate - half, self.estimate + half, self.standard_error)
 
     def p_at_most(self, value: float) -> float:
         """One-sided p value of the hypothesis that the true mean is at most `value`."""
@@ -120,7 +121,7 @@ def selected_bounds(
     from scipy.special import stdtrit
 
     half = float(stdtrit(freedom, 1 - (1 - level) / (2 * candidates))) * standard_error
-    return Ends(estimate - half, estimate + half)
+    return Ends(estimate - half, estimate + half, standard_error)
 
 
 def mean_uncertainty(values: object, clusters: Clusters, seeds: Clusters | None = None) -> Uncertainty | None:

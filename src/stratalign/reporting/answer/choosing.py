@@ -24,7 +24,7 @@ RULE = (
     "Of the conditions that no other beats head to head, the one with the largest gain over base, if that survives "
     f"correction; or the cheapest of those that do better than base and are shown to lose less than {MARGIN:.2f} of a "
     "net win rate to it. Cheapest: without a tax that survives correction first, then the fewest trained parameters, "
-    "then the highest first layer."
+    "then the highest first layer. Where the protocol has a scale, the mean difference has a margin of its own, too."
 )
 
 
@@ -47,22 +47,22 @@ class Choice:
 
 def choose(evidence: Evidence, runs: Sequence[RunResult]) -> Choice:
     """The choice among the trained conditions that are no controls; one whose proof failed, or whose adapter has
-    changed since, is left out."""
+    changed since, is left out, and so is one that was not judged on the whole objective."""
     unsound = {run.condition for run in runs if run.unsound}
     judged = [
         role.condition
         for role in evidence.roles
         if role.eligible
         and role.condition not in unsound
-        and evidence.against_base(role.condition, evidence.objective)
+        and len(evidence.against_base(role.condition, evidence.objective)) == len(evidence.objective) > 0
     ]
     if not judged:
         return Choice(None, None, (), {}, (), {}, ())
-    strength = {name: _strength(evidence, name) for name in judged}
+    strength = {name: _strength(evidence, name, judged) for name in judged}
     cost = {name: _cost(evidence, runs, name) for name in judged}
     losing = [name for name in judged if _loses(evidence, name)]
     gaining = [name for name in judged if name not in losing and _gains(evidence, name)]
-    beaten = {name: by for name in judged if (by := _beaten_by(evidence, name))}
+    beaten = {name: by for name in judged if (by := _beaten_by(evidence, name, judged))}
     free = [name for name in judged if name not in beaten and name not in losing]
     strongest = max(free or gaining or judged, key=lambda name: strength[name])
     rivals = [name for name in gaining if name in free and name != strongest]
@@ -133,21 +133,19 @@ def _loses(evidence: Evidence, condition: str) -> bool:
     return any(one.sure and one.gain < 0 for one in objective_gains(evidence, condition))
 
 
-def _strength(evidence: Evidence, condition: str) -> tuple[float, ...]:
+def _strength(evidence: Evidence, condition: str, judged: Sequence[str]) -> tuple[float, ...]:
     """The gains over base in the order of the objective's dimensions; net win rates of 1 tie easily, then direct wins
     decide."""
-    others = [role.condition for role in evidence.roles if role.eligible]
-    wins = sum(len(evidence.head_to_head(condition, others, measure).wins) for measure in evidence.objective)
+    wins = sum(len(evidence.head_to_head(condition, judged, measure).wins) for measure in evidence.objective)
     return (*(one.gain for one in objective_gains(evidence, condition)), float(wins))
 
 
-def _beaten_by(evidence: Evidence, condition: str) -> tuple[str, ...]:
-    """The trained conditions that beat this one head to head on any measure of the objective, after correction."""
-    others = [role.condition for role in evidence.roles if role.eligible and role.condition != condition]
+def _beaten_by(evidence: Evidence, condition: str, judged: Sequence[str]) -> tuple[str, ...]:
+    """Those of `judged` that beat this one head to head on any measure of the objective, after correction."""
     found = [
         one.against
         for measure in evidence.objective
-        for one in evidence.head_to_head(condition, others, measure).losses
+        for one in evidence.head_to_head(condition, judged, measure).losses
     ]
     return tuple(dict.fromkeys(found))
 

@@ -50,6 +50,7 @@ class Question:
     needed: int | None
     larger: tuple[Size, ...]
     words: str
+    over_seeds: bool = False
 
 
 @dataclass(frozen=True)
@@ -120,11 +121,11 @@ def question(one: Contrast, prompts: int, tests: int, sizes: Sequence[int]) -> Q
         for found in [now * stats.error_at(size, error, prompts, one.seed_error) / error]
     )
     what = f"{one.condition} against {one.against} on {one.dimension}"
-    seen = f"a net win rate of about {now:.2f} or more"
+    seen = f"a net win rate of about {now:.2f} or more (80 % power)" if now < 1 else "no net win rate surely"
     words = (
-        f"{what}: the observed {signed(one.gain, 2)} is decided; {prompts:,} new prompts would find {seen} (80 % power)"
+        f"{what}: the observed {signed(one.gain, 2)} is decided; {prompts:,} new prompts would find {seen}"
         if one.sure
-        else f"{what}: {prompts:,} prompts see {seen} (80 % power)"
+        else f"{what}: {prompts:,} prompts see {seen}"
     )
     for size in () if one.sure else larger:
         kind = (
@@ -133,7 +134,8 @@ def question(one: Contrast, prompts: int, tests: int, sizes: Sequence[int]) -> Q
             else "the study as the recipe has it"
         )
         would = "would" if size.decided else "would not"
-        words += f"; {kind} ({size.prompts:,} prompts) could see {size.detectable:.2f}"
+        found = f"{size.detectable:.2f}" if size.detectable < 1 else "none"
+        words += f"; {kind} ({size.prompts:,} prompts) could see {found}"
         words += f", and the observed {signed(one.gain, 2)} {would} be decided"
     needed = prompts_needed(one, prompts, tests)
     if one.sure and needed is not None:
@@ -149,6 +151,7 @@ def question(one: Contrast, prompts: int, tests: int, sizes: Sequence[int]) -> Q
         needed,
         larger,
         f"{words}.",
+        one.over_seeds,
     )
 
 

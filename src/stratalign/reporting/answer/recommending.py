@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,8 +23,14 @@ from stratalign.reporting.answer.recommendation import (
 from stratalign.reporting.answer.rivals import held_against
 from stratalign.reporting.answer.unjudged import unjudged
 from stratalign.reporting.answer.withholding import MOST_PROMPTS, about, prompts_needed, verdict_of, withheld
-from stratalign.reporting.comparisons.contrasts import ALPHA, Contrast
-from stratalign.reporting.comparisons.equivalences import CANNOT_TELL, MARGIN, NO_LARGER, tax_clauses
+from stratalign.reporting.comparisons.contrasts import ALPHA, Contrast, Measure
+from stratalign.reporting.comparisons.equivalences import (
+    CANNOT_TELL,
+    MARGIN,
+    NO_LARGER,
+    SCALE_SHARE,
+    tax_clauses,
+)
 from stratalign.reporting.findings.draws import ENOUGH
 from stratalign.reporting.findings.evidence import Evidence, size, size_and_p
 from stratalign.reporting.findings.runs import RunResult
@@ -103,7 +110,7 @@ def _recommended(
         words=(
             *_words(condition, choice, held, any_layers, untested, evidence, records),
             *_selected(gains, candidates),
-            *_scope(gains),
+            *_scope(condition, gains, evidence),
             *_which(training),
         ),
         model=str(results.study.model.get("name") or ""),
@@ -202,7 +209,10 @@ def _words(
             else f"{choice.strongest} has a larger gain so far, which is not shown to be above base; {shown}."
         )
     else:
-        found += [_may_do(name, condition, evidence, records) for name in choice.open]
+        found += [
+            _may_do(name, condition, len(choice.open) + len(choice.as_good), evidence, records)
+            for name in choice.open
+        ]
     found += [f"{condition} {one.words}." for one in held]
     if any_layers:
         found.append("It is not shown to beat layers drawn at random: others may do as well.")
@@ -229,31 +239,62 @@ def _which(training: Training) -> tuple[str, ...]:
     return (f"Its modules: {by_kind(training.by_kind)}.",) if training.by_kind else ()
 
 
-def _may_do(name: str, condition: str, evidence: Evidence, records: StudyRecords) -> str:
-    """That a cheaper condition may be as good, which was not shown, and how many prompts could show it."""
+def _may_do(name: str, condition: str, rivals: int, evidence: Evidence, records: StudyRecords) -> str:
+    """That a cheaper condition, one of `rivals`, may be as good, which was not shown; and how many prompts could show
+    it, where that follows from what was seen."""
     rows = [
-        one
+        (one, measure)
         for measure in evidence.objective
         for one in evidence.head_to_head(name, [condition], measure).unsure
     ]
     if not rows:
         return f"{name} is cheaper, and was not compared with {condition} head to head."
-    one = min(rows, key=lambda row: row.gain)
-    so_far = f"{size_and_p(one)} on {one.dimension} against {condition}"
-    room = MARGIN + min(one.gain, 0.0)
-    if room <= 0:
+    worst, _ = min(rows, key=lambda row: row[0].gain)
+    so_far = f"{size_and_p(worst)} on {worst.dimension} against {condition}"
+    if worst.gain <= -MARGIN:
         return f"{name} is cheaper and behind so far ({so_far}), but not surely worse after correction."
     words = f"{name} is cheaper and may do as well ({so_far})"
-    prompts = judged_prompts(records, one)
-    needed = stats.prompts_needed(
-        room, one.standard_error, prompts, alpha=2 * ALPHA, freedom=one.freedom, seed_error=one.seed_error
-    )
-    if not prompts or needed is None or needed > MOST_PROMPTS:
-        return f"{words}; a loss of less than {MARGIN:.2f} is not shown."
+    needed = [_prompts_to_match(one, measure, judged_prompts(records, one), rivals) for one, measure in rows]
+    known = [one for one in needed if one is not None]
+    if len(known) < len(needed) or max(known) > MOST_PROMPTS:
+        return f"{words}; a loss of less than the margin is not shown."
     return (
-        f"{words}; about {about(max(needed, prompts + 1)):,} prompts would show a loss of less than {MARGIN:.2f}, if "
-        "the true difference is no worse than that."
+        f"{words}; about {about(max(known)):,} prompts would show a loss of less than the margin, if the true "
+        "difference is no worse than that."
     )
+
+
+def _prompts_to_match(one: Contrast, measure: Measure, prompts: int, rivals: int) -> int | None:
+    """The prompts with which all that non-inferiority asks for would hold with 80 % power: of the net win rate, of the
+    mean difference where there is a scale, and of the number of clusters; at the first step of Holm's procedure. None
+    where no number follows."""
+    if not prompts or not one.clusters:
+        return None
+    asked = [(MARGIN + min(one.gain, 0.0), one.standard_error)]
+    low, high = one.difference_low, one.difference_high
+    if measure.scale is not None and low is not None and high is not None:
+        difference = (one.mean_difference or 0.0) * (-1 if one.better == "lower" else 1)
+        asked.append(
+            (SCALE_SHARE * (measure.scale[1] - measure.scale[0]) + min(difference, 0.0), (high - low) / 3.92)
+        )
+    found = [prompts + 1, math.ceil(prompts / one.clusters * math.log(ALPHA / rivals) / math.log(1 - MARGIN))]
+    for room, error in asked:
+        if room <= 0:
+            return None
+        if error:
+            more = stats.prompts_needed(
+                room,
+                error,
+                prompts,
+                alpha=2 * ALPHA,
+                tests=rivals,
+                freedom=one.freedom,
+                seed_error=one.seed_error,
+            )
+            if more is None:
+                return None
+            found.append(more)
+    return max(found)
 
 
 def _selected(gains: Sequence[Contrast], candidates: int) -> tuple[str, ...]:
@@ -268,12 +309,20 @@ def _selected(gains: Sequence[Contrast], candidates: int) -> tuple[str, ...]:
     )
 
 
-def _scope(gains: Sequence[Contrast]) -> tuple[str, ...]:
-    """Which seeds all of this holds for."""
-    seeds = max((one.seeds for one in gains), default=1)
-    if any(one.over_seeds for one in gains):
-        return (f"Intervals and verdicts treat the {seeds} training seeds as a sample of all seeds.",)
+def _scope(condition: str, gains: Sequence[Contrast], evidence: Evidence) -> tuple[str, ...]:
+    """Which seeds all of this holds for: the fewest of any contrast that the recommendation rests on."""
+    mine = [one for one in evidence.pairs if condition in (one.condition, one.against)]
+    used = [one for one in (*gains, *mine) if one.n]
+    if used and all(one.over_seeds for one in used):
+        return (
+            f"Intervals and verdicts treat the {min(one.seeds for one in used)} training seeds as a sample of all.",
+        )
+    seeds = min((one.seeds for one in used), default=1)
     which = "this training seed" if seeds == 1 else f"these {seeds} training seeds"
+    if any(one.over_seeds for one in used):
+        return (
+            f"Some of these comparisons have {seeds} training seed{'s' * (seeds > 1)} only, and hold for these.",
+        )
     return (f"All of this is for {which}; other seeds may differ (from three seeds on that is tested).",)
 
 

@@ -171,12 +171,14 @@ def withheld(
 
 def _why_no_number(first: Question | None, strongest: str | None) -> str:
     if first is None:
-        return "how many prompts would cannot be said from so few clusters, or where no prompt differs"
+        return "no number of prompts follows from so few clusters, or where no prompt differs"
     if first.observed <= 0:
         so_far = f"{strongest} {signed(first.observed, 2)} with {first.prompts:,} prompts"
         return f"no condition is above base so far ({so_far})"
     if first.needed is not None and first.needed > MOST_PROMPTS:
         return "no number of prompts worth having would"
+    if first.needed is None and first.over_seeds:
+        return "seeds differ too much for any number of prompts to decide it; more seeds may"
     return f"the effect is large enough for {first.prompts:,} prompts, but too few clusters agree on it"
 
 

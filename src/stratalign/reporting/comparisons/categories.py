@@ -17,7 +17,7 @@ import numpy as np
 from stratalign import stats
 from stratalign.reporting.comparisons.comparing import Cells, ScoreTable, compare_with_base
 from stratalign.reporting.comparisons.contrasts import Contrast, Measure
-from stratalign.reporting.comparisons.families import ALL_BUT_OVERALL, CATEGORIES, corrected
+from stratalign.reporting.comparisons.families import ALL_BUT_OVERALL, CATEGORIES, NULL_CONTROLS, corrected
 
 OVERALL = "overall"
 REST = "all but Overall"
@@ -97,7 +97,8 @@ def _contrasts(
         Measure(*first.key[:2], name, group[0].unit, _direction(group), f"mean of {len(group)}", name)
         for name, group in groups.items()
     ]
-    compared = compare_with_base(ScoreTable(derived, table.cluster), order, named)
+    nulls = [condition for condition, family_of in apart.items() if family_of == NULL_CONTROLS]
+    compared = compare_with_base(ScoreTable(derived, table.cluster), order, named, nulls)
     stacked = [one for one in compared if one.seed is None]
     return tuple(corrected(stacked, lambda one: ", ".join(filter(None, (family, apart.get(one.condition))))))
 

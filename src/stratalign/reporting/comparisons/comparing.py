@@ -91,18 +91,22 @@ def score_table(scores: Iterable[Score], conditions: Mapping[str, str]) -> Score
     return ScoreTable(cells, cluster)
 
 
-def compare_with_base(table: ScoreTable, order: Sequence[str], measures: Sequence[Measure]) -> list[Contrast]:
+def compare_with_base(
+    table: ScoreTable, order: Sequence[str], measures: Sequence[Measure], nulls: Collection[str] = ()
+) -> list[Contrast]:
     """Every condition against base on every measure: all seeds stacked, then each seed where there are several.
 
     Args:
         table: the scores.
         order: the conditions, in the order to report them.
         measures: the measures, in the order to report them.
+        nulls: controls that should move nothing. Their seeds are taken as given however many there are: a test over
+            seeds sees less, and a control that fails must be seen.
     """
     return [
         found
         for sides in sides_with_base(table, order, measures, by_seed=True)
-        for found in _compared(sides, table.cluster)
+        for found in _compared(sides, table.cluster, over_seeds=sides[0].condition not in nulls)
     ]
 
 
@@ -221,16 +225,18 @@ def _grouped(measures: Sequence[Measure]) -> dict[tuple[str, str], list[Measure]
     return groups
 
 
-def _compared(sides: Sequence[Side], cluster: Mapping[str, str]) -> list[Contrast]:
-    """One contrast for each side that has rows; all share their resamples and flips."""
+def _compared(
+    sides: Sequence[Side], cluster: Mapping[str, str], *, over_seeds: bool = True
+) -> list[Contrast]:
+    """One contrast for each side that has rows; all share their resamples and flips. With `over_seeds`, three seeds or
+    more are a random level."""
     if not sides:
         return []
     found = aligned(sides, cluster)
     rows, a, b, names = found
-    compared = stats.compare_dimensions(
-        a, b, names, seeds=found.seeds, resamples=RESAMPLES, seed=SEED, level=LEVEL
-    )
-    tested = stats.difference_tests(a, b, names, seeds=found.seeds, draws=RESAMPLES, seed=SEED)
+    seeds = found.seeds if over_seeds else None
+    compared = stats.compare_dimensions(a, b, names, seeds=seeds, resamples=RESAMPLES, seed=SEED, level=LEVEL)
+    tested = stats.difference_tests(a, b, names, seeds=seeds, draws=RESAMPLES, seed=SEED)
     listed = [
         sum(
             side.measure.dimension in side.first.get(row, {})
@@ -285,7 +291,7 @@ def _contrast(
         difference_p=tests.flip_p,
         missing_low=bounds.worst if bounds else None,
         missing_high=bounds.best if bounds else None,
-        seeds=comparison.seeds,
+        seeds=len({row.seed for row in side.first}),
         over_seeds=comparison.over_seeds,
         freedom=comparison.freedom,
         seed_error=comparison.seed_error,

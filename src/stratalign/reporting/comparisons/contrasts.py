@@ -107,7 +107,7 @@ class Contrast:
         none."""
         if self.low is None or self.high is None or self.net_win_rate is None or not self.standard_error:
             return None
-        low, high = stats.selected_bounds(
+        low, high, _ = stats.selected_bounds(
             self.net_win_rate, self.standard_error, self.freedom or self.clusters - 1, candidates, LEVEL
         )
         return max(-1.0, min(low, self.low)), min(1.0, max(high, self.high))

@@ -2,9 +2,9 @@
 
 A row's outcome for a condition is +1, 0 or -1: it scores better than base, the same, or worse; its mean is the net win
 rate. The difference to the draws is the mean of the condition's outcome less the mean outcome of the draws on the same
-row, with the clustered paired bootstrap and sign flips of clusters. Interval and test are over prompts: they hold for
-these draws. How far other draws would differ is seen in the draws themselves; that one more draw is better than all R
-of them has probability 1 / (R + 1).
+row, with the clustered paired bootstrap and sign flips of clusters. Interval and test are over prompts (from three
+seeds on over seeds too): they hold for these draws. How far other draws would differ is seen in the draws themselves;
+that one more draw is better than all R of them has probability 1 / (R + 1).
 """
 
 from __future__ import annotations

@@ -336,6 +336,8 @@ def _concluded(one: Equivalence, p_holm: float | None, pairs: Sequence[Contrast]
         )
     else:
         words = f"This sample cannot tell whether {who} within {within} ({numbers})."
+        if one.clusters and (1 - one.margin) ** one.clusters > ALPHA:
+            words += f" {one.clusters} clusters are too few for that, whatever they show."
     return replace(one, p_holm=p_holm, verdict=verdict, words=words)
 
 

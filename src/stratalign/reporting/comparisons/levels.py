@@ -68,7 +68,8 @@ def seed_levels(
     sides = list(sides_with_base(table, order, measures))
     sides += [sides_of_pairs(table, pairs, measure) for measure in meant]
     effects = [found for group in sides if group for found in _effects(group, table)]
-    most = max((len(found.seeds) for found in effects), default=1)
+    counts = {len(found.seeds) for found in effects} or {1}
+    most = max(counts)
     if most == 1:
         scope = "for this seed"
         words = "One seed was trained: every result is for this seed; what another would give is not known."
@@ -84,6 +85,8 @@ def seed_levels(
             f"{most} seeds were trained and are treated as a sample of all seeds: intervals, p values and verdicts "
             "are for other seeds and other prompts."
         )
+        if min(counts) < stats.RANDOM_SEEDS:
+            words += " Some conditions have fewer seeds: what is said of these is for their seeds alone."
     if most > 1 and varied:
         words += f" {_what_varies(varied)}"
     return SeedLevels(scope, words, tuple(found for found in effects if len(found.seeds) > 1))

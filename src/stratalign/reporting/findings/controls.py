@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from stratalign import stats
 from stratalign.reporting.comparisons.contrasts import Contrast, Measure
 from stratalign.reporting.findings.draws import AgainstDraws, Draws, groups_of_draws
 from stratalign.reporting.findings.evidence import (
@@ -106,6 +107,8 @@ def _null(role: Role, evidence: Evidence) -> Control:
         seen = largest_unseen(rows)
         words = f"{who} shows no significant change"
         words += "" if seen is None else f"; {would_have_been_seen(seen, 'a shift')}"
+    if any(one.seeds >= stats.RANDOM_SEEDS for one in rows):
+        words += "; tested for these seeds alone, which sees more"
     if unsure:
         words += f"; unsure: {', '.join(f'{one.dimension} {size(one)}' for one in unsure)}"
     return Control(role.condition, role.kind, names, f"{words}.")

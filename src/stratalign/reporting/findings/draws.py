@@ -38,8 +38,8 @@ class Draws(NamedTuple):
 @dataclass(frozen=True)
 class AgainstDraws:
     """One candidate beside the mean of `draws` on one dimension: the difference in net win rate against base, above 0
-    being better, with its 95 % interval; p by sign flips of clusters, Holm over all of these of a study; how many of
-    the draws gain less."""
+    being better, with its 95 % interval; p by `stats.difference_tests`, Holm over all of these of a study; how many
+    of the draws gain less."""
 
     condition: str
     draws: tuple[str, ...]

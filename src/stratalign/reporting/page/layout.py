@@ -89,6 +89,7 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters.update(
         plain=numbers.plain,
+        detectable=numbers.detectable,
         signed=numbers.signed,
         percent=numbers.percent,
         seconds=numbers.seconds,

@@ -65,21 +65,30 @@ def could_see(contrasts: Iterable[Contrast]) -> str | None:
             seen[one.family or ""].append(effect)
     if not seen:
         return None
+    how = "after the correction" if corrected else "each test taken alone"
+    small = [family for family, effects in seen.items() if min(effects) >= 1]
     sizes = [
-        _between(effects) + (f" ({family})" if len(seen) > 1 else "") for family, effects in seen.items()
+        _between(effects) + (f" ({family})" if len(seen) > 1 else "")
+        for family, effects in seen.items()
+        if family not in small
     ]
-    how = "after the correction" if corrected else "each tested alone"
-    return (
-        f"What this sample could see: a true net win rate, up or down, of {listed(sizes)}, found four times out of "
-        f"five {how}. A smaller one may be there and go unseen."
-    )
+    words = []
+    if sizes:
+        words.append(
+            f"This sample finds a true net win rate, up or down, of {listed(sizes)} four times out of five, {how}. A "
+            "smaller one may be there and go unseen."
+        )
+    if small:
+        tests = f" for the tests {listed(small)}" if len(seen) > 1 else ""
+        words.append(
+            f"This sample is too small{tests} to find any net win rate four times out of five, {how}."
+        )
+    return " ".join(words)
 
 
 def _between(effects: Sequence[float]) -> str:
     """'0.14', or '0.14 to 0.21' where rows differ; no net win rate is above 1."""
     low, high = (plain(min(value, 1.0), 2) for value in (min(effects), max(effects)))
-    if min(effects) >= 1:
-        return "no size at all"
     return low if low == high else f"{low} to {high}"
 
 

@@ -54,7 +54,18 @@ def pool(studies: Sequence[Judging]) -> Pooling:
             continue
         first, second = (np.concatenate([part[at] for part in stacked]) for at in (0, 1))
         clusters = [name for part in stacked for name in part[2]]
-        comparison = stats.compare(first, second, clusters, resamples=RESAMPLES, seed=SEED, level=LEVEL)
+        # Seeds of different models are different seeds; they are a random level where every model has enough of them.
+        seeds = [f"{at} {seed}" for at, part in enumerate(stacked) for seed in part[3]]
+        many = all(len(set(part[3])) >= stats.RANDOM_SEEDS for part in stacked)
+        comparison = stats.compare(
+            first,
+            second,
+            clusters,
+            seeds=seeds if many else None,
+            resamples=RESAMPLES,
+            seed=SEED,
+            level=LEVEL,
+        )
         each = tuple(_own(one, condition, measure) for one in studies)
         rows.append(
             PooledRow(
@@ -97,22 +108,23 @@ def _meant(one: Judging) -> Measure | None:
 
 def _rows(
     one: Judging, condition: str, measure: Measure, shared: set[str]
-) -> tuple[Floats, Floats, list[str]] | None:
-    """The condition's and base's scores on the shared prompts, all seeds stacked, and each row's cluster."""
+) -> tuple[Floats, Floats, list[str], list[int]] | None:
+    """The condition's and base's scores on the shared prompts, all seeds stacked; each row's cluster and seed."""
     runs = [run for run in one.results.runs if run.condition == condition and run.run in one.grid.values]
     bases = {
         run.seed: run.run for run in one.results.runs if run.condition == BASE and run.run in one.grid.values
     }
     kept = [at for at, (prompt, _) in enumerate(one.grid.rows) if prompt in shared]
     column = one.grid.column(measure)
-    first, second, clusters = [], [], []
+    first, second, clusters, seeds = [], [], [], []
     for run in runs:
         base = bases.get(run.seed) or (next(iter(bases.values())) if len(bases) == 1 else None)
         if base is not None:
             first.append(one.grid.values[run.run][kept, column])
             second.append(one.grid.values[base][kept, column])
             clusters += [one.grid.clusters[at] for at in kept]
-    return (np.concatenate(first), np.concatenate(second), clusters) if first else None
+            seeds += [run.seed] * len(kept)
+    return (np.concatenate(first), np.concatenate(second), clusters, seeds) if first else None
 
 
 def _own(one: Judging, condition: str, measure: Measure) -> Contrast | None:
