@@ -141,8 +141,8 @@ def test_what_a_sample_could_see_is_told_by_family_and_after_the_correction(tmp_
     ]
     assert could_see(two) == (
         "This sample finds a true net win rate, up or down, of 0.14 to 0.21 (primary) four times out of five, after "
-        "the correction. A smaller one may be there and go unseen. This sample is too small for the tests against base to "
-        "find any net win rate four times out of five, after the correction."
+        "the correction. A smaller one may be there and go unseen. This sample is too small for the tests against base "
+        "to find any net win rate four times out of five, after the correction."
     )
     alone = [replace(rows[0], family=None, smallest_detectable_holm=None, smallest_detectable=0.1)]
     assert "of 0.10 four times out of five, each test taken alone" in str(could_see(alone))

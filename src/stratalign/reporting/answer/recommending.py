@@ -54,7 +54,7 @@ def recommend(records: StudyRecords, results: Results) -> Recommendation:
     if verdict == "no judge" and results.took_hold is not None:
         line, words, after = unjudged(records, results.took_hold)
     else:
-        line, words, after = withheld(verdict, reasons, reached, needed, evidence, choice)
+        line, words, after = withheld(verdict, reasons, reached, needed, evidence, choice, records)
     return Recommendation(
         verdict=verdict,
         line=line,

@@ -144,6 +144,7 @@ def withheld(
     needed: int | None,
     evidence: Evidence,
     choice: Choice,
+    records: StudyRecords,
 ) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
     """Line, sentences and next commands of an answer that recommends nothing."""
     if verdict == "unfinished":
@@ -165,6 +166,9 @@ def withheld(
         f"Cannot tell whether training helps on {objective}; about {prompts:,} prompts would "
         f"({first.condition} {signed(first.observed, 2)} so far, with {first.prompts:,})."
     )
+    rows = (records.preferences.get("rows") or {}).get("kept")
+    if isinstance(rows, int) and rows <= prompts:
+        return line, (*words, f"The source has {rows:,} usable rows, so that takes more data."), ()
     more = study_command({"preferences.held_out": prompts}, f"-{prompts}")
     return line, words, (more,)
 

@@ -158,9 +158,15 @@ def _results(results: Results, run: RunResult) -> list[str]:
     ]
     return lines + [
         f"| {inert(one.dimension)} | {one.better or 'neither'} | {signed(one.net_win_rate)} | "
-        f"{interval(one.low, one.high)} | {p_value(one.p_holm)} | {signed(one.mean_difference)} | {one.verdict} |"
+        f"{interval(one.low, one.high)} | {p_value(one.p_holm)} | {signed(one.mean_difference)} | {_verdict(one)} |"
         for one in rows
     ]
+
+
+def _verdict(one: Contrast) -> str:
+    """By the interval; where correction takes it away, that is said."""
+    taken_away = one.family is not None and one.verdict != "cannot tell" and not one.sure
+    return f"{one.verdict}, uncorrected" if taken_away else one.verdict
 
 
 def _measured(one: Contrast) -> str:

@@ -93,8 +93,12 @@ def _between(effects: Sequence[float]) -> str:
 
 
 def _judged(results: Results) -> list[Contrast]:
-    """Contrasts with base over all seeds, of the judge and protocol that decide."""
-    return [one for one in results.comparisons if one.seed is None and one.key[:2] == results.judged]
+    """Contrasts with base over all seeds, of the judge and protocol that decide; where nothing is judged, those that
+    are tested."""
+    rows = [one for one in results.comparisons if one.seed is None]
+    if results.judged is None:
+        return [one for one in rows if one.family is not None]
+    return [one for one in rows if one.key[:2] == results.judged]
 
 
 def _first(sentences: Sequence[str], what: str) -> tuple[tuple[str, ...], tuple[str, ...], str]:
