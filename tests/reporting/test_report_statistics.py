@@ -84,9 +84,7 @@ def test_matches_is_claimed_only_after_a_test(tmp_path: Path) -> None:
     assert mid.p == pytest.approx(0.975**120)
     assert mid.p_holm == pytest.approx(2 * 0.975**120)
     assert mid.verdict == "cannot tell"
-    assert mid.words.startswith(
-        "This sample cannot tell whether mid matches full (all layers and the highest gain"
-    )
+    assert mid.words.startswith("This sample cannot tell whether mid matches full (all layers) on Overall")
     assert (local.verdict, local.effect) == ("worse", -1.0)
     assert "local is worse than full" in local.words
 
@@ -99,7 +97,7 @@ def test_without_a_scale_the_net_win_rate_alone_decides(tmp_path: Path) -> None:
     assert mid.p_holm == pytest.approx(2 / 10001)
     assert mid.verdict == "matches"
     assert mid.words == (
-        "mid matches full (all layers and the highest gain over base) on Overall within 0.10 of a net win rate "
+        "mid matches full (all layers) on Overall within 0.10 of a net win rate "
         "(0, 90 % interval [0, 0]; two one-sided tests, Holm p <0.001)."
     )
     assert {one.name: one.tests for one in results.families}["matches"] == 2

@@ -105,7 +105,7 @@ def _reason(
     if name in losing:
         return "does worse than base on the objective"
     if name not in gaining:
-        largest = "; its gain is the largest so far" if name == strongest else ""
+        largest = "; its gain is the largest so far" if name == strongest and gaining else ""
         return f"cannot be told from base{largest}"
     if name in beaten:
         return f"does better than base, but loses to {listed(beaten[name])} head to head"

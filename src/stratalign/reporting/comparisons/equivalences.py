@@ -128,8 +128,9 @@ def claims(
         if one.key == measure.key and one.seed is None and one.n and one.condition in trained
     }
     why: dict[str, list[str]] = {} if full is None else {full: [ALL_LAYERS]}
-    if gains:
-        why.setdefault(max(gains, key=lambda name: gains[name]), []).append(HIGHEST)
+    best = [name for name, gain in gains.items() if gain == max(gains.values())]
+    if len(best) == 1:
+        why.setdefault(best[0], []).append(HIGHEST)
     found: dict[frozenset[str], Claim] = {}
     for against, reasons in why.items():
         for condition in trained:

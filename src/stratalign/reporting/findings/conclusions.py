@@ -141,10 +141,17 @@ def _no_winner(dimension: str, group: Sequence[Contrast]) -> str:
         return f"No condition does better than base on {dimension}: {'; '.join(worse)}."
     best = max(unsure, key=lambda one: one.gain)
     seen = largest_unseen(unsure)
+    alike = len({one.gain for one in unsure}) == 1
+    leader = (
+        f"the highest is {best.condition} with"
+        if not alike
+        else "each"
+        if len(unsure) > 1
+        else "net win rate"
+    )
     clauses = [
         f"On {dimension}, this sample cannot tell whether training {several([one.condition for one in unsure], 'or')} "
-        f"differs from base; {'the highest is' if len(unsure) > 1 else 'net win rate'} "
-        f"{best.condition + ' with ' if len(unsure) > 1 else ''}{size_and_p(best)}",
+        f"differs from base; {leader} {size_and_p(best)}",
         *worse,
     ]
     if seen is not None:
