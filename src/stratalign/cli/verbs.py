@@ -282,9 +282,9 @@ def verify(
 ) -> None:
     """Train a few steps with stock TRL + PEFT and with ours on your model, and print the differences.
 
-    Both train in float32, whatever training.precision says. Time grows with steps times conditions: TRL trains one
-    condition after another. Where differences exceed fixed tolerances, ours trains once more in float64 (8 bytes a
-    parameter) to see what rounding explains.
+    Both train in float32, whatever training.precision says.
+    Time grows with steps times conditions: TRL trains one condition after another.
+    Where differences exceed fixed tolerances, ours trains again in float64, to see what rounding explains.
 
     Exit code 0 where they agree, 1 where they differ or it cannot be told.
     """
