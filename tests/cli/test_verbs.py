@@ -349,7 +349,7 @@ def test_an_interruption_says_how_to_go_on(finished, monkeypatch):
             "ours in float32 and ours in float64 differ by: loss 1.0e-07, log-ratio 2.0e-04 nats, update 4 %",
         ),
         (0.06, 1, "mid: update differs by 6 %, more than 5 %"),
-        (0.06, 1, "Cannot tell whether the trainings agree: rounding may explain a large difference"),
+        (0.06, 1, "Cannot tell whether the trainings agree: rounding may explain large differences"),
         (0.06, 1, "Try fewer steps: --steps 3."),
         (0.2, 1, "mid: update differs by 20 %, more than 5 %"),
         (0.2, 1, "The trainings DIFFER over 12 steps"),

@@ -99,7 +99,7 @@ def parity(found: Mapping[str, Any]) -> None:
     verdict = {
         "agrees": "Both trainings agree",
         "differs": "The trainings DIFFER",
-        "rounding too large to tell": "Cannot tell whether the trainings agree: rounding may explain a large difference",
+        "rounding too large to tell": "Cannot tell whether the trainings agree: rounding may explain large differences",
         "moved too little to tell": "Cannot tell whether the trainings agree: some moved too little",
     }[found["outcome"]]
     say(f"{verdict} over {found['steps']} steps at learning rate {found['learning_rate']:g}.")
