@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import stratalign as sa
 from stratalign.cli.verbs import app
 from stratalign.models import hushed
+from stratalign.pipeline.parity import Agreement, Differences, Parity
 from stratalign.recipe import Recipe
 
 VERBS = [command.name or command.callback.__name__ for command in app.registered_commands]
@@ -337,3 +338,30 @@ def test_an_interruption_says_how_to_go_on(finished, monkeypatch):
     done = call("study", finished[0], "--out", finished[1])
     assert done.code == 130
     assert done.err == "Interrupted: Run the same command again to continue.\n"
+
+
+@pytest.mark.parametrize(
+    ("update", "code", "ending"),
+    [
+        (
+            0.045,
+            0,
+            "ours in float32 and ours in float64 differ by: loss 1.0e-07, log-ratio 2.0e-04 nats, update 4 %",
+        ),
+        (0.06, 1, "mid: update differs by 6 %, more than 5 %"),
+        (0.06, 1, "Cannot tell whether the trainings agree: rounding may explain large differences"),
+        (0.06, 1, "Try fewer steps: --steps 3."),
+        (0.2, 1, "mid: update differs by 20 %, more than 5 %"),
+        (0.2, 1, "The trainings DIFFER over 12 steps"),
+    ],
+)
+def test_verify_prints_its_tolerances_and_what_is_beyond_them(tmp_path, monkeypatch, update, code, ending):
+    found = Agreement(
+        1e-6, 5e-4, update, loss_moved=0.1, update_norm=1.0, loss_scale=1.0, same_modules=True, same_tokens=True,
+        noise=Differences(1e-7, 2e-4, 0.04),
+    )  # fmt: skip
+    monkeypatch.setattr(sa, "verify", lambda *_, **__: Parity(12, 1e-3, {"mid": found}, {}), raising=False)
+    done = call("verify", tmp_path / "any.yaml")
+    assert done.code == code
+    assert "mid: tolerances: loss 1.0e-05, log-ratio 6.0e-04 nats, update 5 %" in done.out
+    assert ending in done.out

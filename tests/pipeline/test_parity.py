@@ -55,7 +55,7 @@ def agreements(prepared, tmp_path):
     planned, compared, trees, windows, theirs = prepared
 
     def compare():
-        ours = parity._train_ours(planned, compared, trees, windows, tmp_path)
+        ours = parity._train_ours(planned, compared, trees, windows, tmp_path, torch.float32)
         return {run.id: parity._compare(run, ours[run.id], theirs[run.id], trees) for run in compared}
 
     return compare
@@ -257,6 +257,100 @@ def agreement(**changes):
 )
 def test_agreement_is_said_only_of_trainings_that_moved(changes, outcome):
     assert agreement(**changes).outcome == outcome
+
+
+@pytest.mark.parametrize(
+    ("measure", "noise", "difference", "outcome"),
+    [  # within and beyond three times the noise, where that is more than the fixed tolerance
+        ("max_loss_difference", 1e-4, 2.9e-4, "agrees"),
+        ("max_loss_difference", 1e-4, 3.1e-4, "differs"),
+        ("max_log_ratio_difference", 2e-4, 5.9e-4, "agrees"),
+        ("max_log_ratio_difference", 2e-4, 6.1e-4, "differs"),
+        ("relative_update_difference", 5e-3, 1.4e-2, "agrees"),
+        ("relative_update_difference", 5e-3, 1.6e-2, "differs"),
+        # noise never makes a tolerance smaller than the fixed one
+        ("relative_update_difference", 1e-6, 9e-4, "agrees"),
+        # 0.05 of the update is the most that is called agreement
+        ("relative_update_difference", 0.04, 0.049, "agrees"),
+        ("relative_update_difference", 0.04, 0.051, "rounding too large to tell"),
+        ("relative_update_difference", 0.04, 0.119, "rounding too large to tell"),
+        ("relative_update_difference", 0.04, 0.121, "differs"),
+        ("relative_update_difference", math.nan, 2e-3, "differs"),
+        ("relative_update_difference", 0.04, math.nan, "differs"),
+    ],
+)
+def test_a_difference_up_to_three_times_what_rounding_changes_is_agreement(
+    measure, noise, difference, outcome
+):
+    changed = {"max_loss_difference": 0.0, "max_log_ratio_difference": 0.0, "relative_update_difference": 0.0}
+    found = agreement(**{measure: difference}, noise=parity.Differences(**(changed | {measure: noise})))
+    assert found.outcome == outcome
+    assert found.to_json()["beyond"] == ([] if outcome == "agrees" else [measure])
+
+
+def test_rounding_explains_neither_other_modules_nor_other_tokens():
+    large = parity.Differences(1.0, 1.0, 1.0)
+    for key in ("same_modules", "same_tokens"):
+        assert agreement(**{key: False}, noise=large).outcome == "differs"
+        assert not agreement(**{key: False}, relative_update_difference=1.0).needs_noise
+
+
+def test_the_record_holds_the_noise_and_the_tolerances_that_were_used():
+    fixed = {
+        "max_loss_difference": 2.5e-4,
+        "max_log_ratio_difference": 1e-4,
+        "relative_update_difference": 1e-3,
+    }
+    row = agreement(loss_scale=25.0).to_json()
+    assert row["noise"] is None
+    assert row["tolerances"] == pytest.approx(fixed)
+    row = agreement(loss_scale=25.0, noise=parity.Differences(1e-5, 2e-4, 0.04)).to_json()
+    assert row["noise"]["max_log_ratio_difference"] == 2e-4
+    assert row["tolerances"] == pytest.approx(
+        fixed | {"max_log_ratio_difference": 6e-4, "relative_update_difference": 0.05}
+    )
+
+
+def small_verification(recipe, monkeypatch):
+    """Two steps against TRL; what precisions ours was trained in, and the outcome of mid."""
+    precisions = []
+    stock = parity.load_model
+
+    def load(settings, *, dtype, device):
+        precisions.append(dtype)
+        return stock(settings, dtype=dtype, device=device)
+
+    monkeypatch.setattr(parity, "load_model", load)
+    found = verify(parse_recipe(recipe(conditions=["mid"], training=SMALL)), steps=2)
+    return precisions, found.conditions["mid"]
+
+
+@pytest.mark.peer
+def test_within_the_fixed_tolerances_ours_is_not_trained_in_float64(recipe, monkeypatch):
+    precisions, found = small_verification(recipe, monkeypatch)
+    assert precisions == [torch.float32]
+    assert found.noise is None
+
+
+@pytest.mark.peer
+def test_beyond_them_rounding_is_measured_and_explains_the_difference(recipe, monkeypatch):
+    """With no fixed tolerances every difference of two float32 trainings is beyond them."""
+    for name in ("LOSS_TOLERANCE", "LOG_RATIO_TOLERANCE", "UPDATE_TOLERANCE"):
+        monkeypatch.setattr(parity, name, 0.0)
+    precisions, found = small_verification(recipe, monkeypatch)
+    assert precisions == [torch.float32, torch.float64]
+    assert 0 < found.noise.relative_update_difference < 1e-3
+    assert found.relative_update_difference <= 3 * found.noise.relative_update_difference
+
+
+@pytest.mark.peer
+def test_rounding_does_not_explain_a_learning_rate_off_by_a_hundredth(recipe, monkeypatch):
+    stock = runs.rate_factor
+    monkeypatch.setattr(runs, "rate_factor", lambda *args: 1.01 * stock(*args))
+    precisions, found = small_verification(recipe, monkeypatch)
+    assert precisions == [torch.float32, torch.float64]
+    assert found.outcome == "differs"
+    assert "relative_update_difference" in found.to_json()["beyond"]
 
 
 def test_the_worst_condition_decides():

@@ -92,16 +92,49 @@ def parity(found: Mapping[str, Any]) -> None:
         flags = ["yes" if row[key] else "NO" for key in ("same_modules", "same_tokens")]
         shown.add_row(name, *(f"{row[key]:.1e}" for key in keys), *flags, row["outcome"])
     console.print(shown)
+    for name, row in found["conditions"].items():
+        _tolerances(name, row)
     for name, why in found["skipped"].items():
         say(f"{name}: not compared, {why}")
     verdict = {
         "agrees": "Both trainings agree",
         "differs": "The trainings DIFFER",
+        "rounding too large to tell": "Cannot tell whether the trainings agree: rounding may explain large differences",
         "moved too little to tell": "Cannot tell whether the trainings agree: some moved too little",
     }[found["outcome"]]
     say(f"{verdict} over {found['steps']} steps at learning rate {found['learning_rate']:g}.")
     if found["outcome"] == "moved too little to tell":
         say(f"Try more: --learning-rate {10 * found['learning_rate']:g} or --steps {4 * found['steps']}.")
+    if found["outcome"] == "rounding too large to tell" and found["steps"] > FEWEST_STEPS:
+        say(f"Try fewer steps: --steps {max(FEWEST_STEPS, found['steps'] // 4)}.")
+
+
+MEASURES = {
+    "max_loss_difference": ("loss", "{:.1e}"),
+    "max_log_ratio_difference": ("log-ratio", "{:.1e} nats"),
+    "relative_update_difference": ("update", "{:.2g} %"),
+}
+"""What verify compares, by the key of its record: its name and the form of its value."""
+
+FEWEST_STEPS = 2
+"""The least that verify takes."""
+
+
+def _tolerances(name: str, row: Mapping[str, Any]) -> None:
+    """What was tolerated in a condition, what rounding to float32 changes, and which measure is beyond."""
+
+    def value(key: str, number: float) -> str:
+        return MEASURES[key][1].format(100 * number if key == "relative_update_difference" else number)
+
+    def listed(numbers: Mapping[str, float]) -> str:
+        return ", ".join(f"{word} {value(key, numbers[key])}" for key, (word, _) in MEASURES.items())
+
+    say(f"{name}: tolerances: {listed(row['tolerances'])}")
+    if row["noise"] is not None:
+        say(f"{name}: ours in float32 and ours in float64 differ by: {listed(row['noise'])}")
+    for key in row["beyond"]:
+        allowed = value(key, row["tolerances"][key])
+        say(f"{name}: {MEASURES[key][0]} differs by {value(key, row[key])}, more than {allowed}")
 
 
 def pairs(made: PairsMade) -> None:

@@ -274,13 +274,19 @@ def diagnose(
 def verify(
     recipe: RecipeFile,
     changes: Changes = [],  # noqa: B006
-    steps: Annotated[int, typer.Option(min=2, help="Optimizer steps.")] = 12,
+    steps: Annotated[
+        int, typer.Option(min=printing.FEWEST_STEPS, help="Optimizer steps; the time grows with them.")
+    ] = 12,
     learning_rate: Annotated[float, typer.Option(help="High enough for the loss to move.")] = 1e-3,
     as_json: AsJson = False,
 ) -> None:
     """Train a few steps with stock TRL + PEFT and with ours on your model, and print the differences.
 
-    Exit code 0 where they agree, 1 where they differ or moved too little to tell.
+    Both train in float32, whatever training.precision says.
+    Time grows with steps times conditions: TRL trains one condition after another.
+    Where differences exceed fixed tolerances, ours trains again in float64, to see what rounding explains.
+
+    Exit code 0 where they agree, 1 where they differ or it cannot be told.
     """
     with terminal.progress(quiet=as_json) as progress:
         parity = sa.verify(recipe, changes, steps=steps, learning_rate=learning_rate, progress=progress)
