@@ -104,8 +104,12 @@ def _reference(settings: TrainingSettings) -> str:
 
 
 def begin_execution(folder: StudyFolder, execution: Execution) -> None:
-    """Store the execution, and what it runs on; make torch follow it."""
-    write_json(folder.execution, asdict(execution))
+    """Store the execution, unless there is one, and what it runs on; make torch follow it.
+
+    A memory plan that is to be made anew replaces the stored one when it is made: see `settle_memory`.
+    """
+    if not folder.execution.is_file():
+        write_json(folder.execution, asdict(execution))
     write_json(folder.environment, _environment())
     torch.set_num_threads(execution.threads)
 
