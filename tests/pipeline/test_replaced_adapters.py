@@ -55,3 +55,30 @@ def test_a_study_that_trains_nothing_yet_keeps_no_memory_plan(recipe, tmp_path):
     assert json.loads(planned)["pack_tokens"] is not None
     sa.train(file, ["training.checkpointing=true"], folder.path)  # nothing trains: the plan stays
     assert folder.execution.read_text() == planned
+
+
+def test_stored_references_go_by_the_packs_that_computed_them(recipe, tmp_path, monkeypatch):
+    """Memory runs out in the first pass: the second one's references have the key of the halved packs."""
+    monkeypatch.setenv("STRATALIGN_CACHE", str(tmp_path / "cache"))
+    keys, stock = [], training.stored_references
+
+    def halving(engine, trees, circumstances, progress):
+        keys.append((circumstances["arithmetic"]["pack_tokens"], engine.pack_tokens))
+        found = stock(engine, trees, circumstances, progress)
+        if len(keys) == 1:
+            engine.halve(trees, "training.max_length")
+        return found
+
+    monkeypatch.setattr(training, "stored_references", halving)
+    file = tmp_path / "recipe.yaml"
+    varied = {"conditions": ["base", "mid"], "seeds": [0, 1], "seeds_vary": ["order"]}
+    file.write_text(yaml.safe_dump(recipe(**varied)))
+    said = []
+    sa.train(file, ["training.reference=stored"], tmp_path / "out", lambda what, *_: said.append(what))
+    (first, used), (second, then) = keys
+    assert first == used
+    assert second == then != first
+    assert {what.partition(":")[0] for what in said if "pass" in what} == {
+        "training, pass 1 of 2",
+        "training, pass 2 of 2",
+    }

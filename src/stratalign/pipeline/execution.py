@@ -115,12 +115,16 @@ def begin_execution(folder: StudyFolder, execution: Execution) -> None:
 
 
 def settle_memory(
-    folder: StudyFolder, execution: Execution, engine: JointEngine, trees: Sequence[Tree]
+    folder: StudyFolder,
+    execution: Execution,
+    engine: JointEngine,
+    trees: Sequence[Tree],
+    passes: Sequence[Sequence[str]],
 ) -> Execution:
     """The execution with its memory planned: as stored, or measured on the engine's runs and stored."""
     if execution.pack_tokens is not None:
         return execution
-    found = plan_memory(engine, trees, execution.checkpointing)
+    found = plan_memory(engine, trees, execution.checkpointing, passes=passes)
     settled = replace(
         execution,
         checkpointing=found.checkpointing,

@@ -75,7 +75,9 @@ def train_stage(plan: Plan, progress: Progress) -> None:
             bank.attach(run.adapter)
         engine = make_engine(plan, loaded, bank, training, "training", progress)
         if training:  # else the plan would be one without adapters, for good
-            plan = replace(plan, execution=settle_memory(plan.folder, plan.execution, engine, trees))
+            together = [[run.id for run in runs] for runs in passes]
+            settled = settle_memory(plan.folder, plan.execution, engine, trees, together)
+            plan = replace(plan, execution=settled)
         left = len({run.seed_of("order") for run in training})
         total = max(len(passes), plan.passes - left + len(passes))
         for number, runs in enumerate(passes, start=total - len(passes) + 1):
