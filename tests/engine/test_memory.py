@@ -211,6 +211,17 @@ def test_gradients_moments_and_logits_are_planned(monkeypatch):
     assert (longest, device, asked) == (100 + 29 + 69, "cpu", None)
 
 
+def test_moments_are_planned_for_the_largest_pass_alone(monkeypatch):
+    seen = []
+    monkeypatch.setattr(memory, "decide", lambda *given: seen.append(given))
+    engine = engine_of("llama")
+    small, large, _ = engine.first_layers
+    plan_memory(engine, TREES, None)
+    plan_memory(engine, TREES, None, passes=[[small], [large]])
+    (*_, together, _, _, _, _), (*_, apart, _, _, _, _) = seen
+    assert together - apart == 3 * 4 * sum(p.numel() for p in engine.bank.parameters(small).values())
+
+
 def test_a_plan_of_a_loaded_model_knows_its_memory():
     found = plan_memory(engine_of("gemma2"), TREES, None)
     assert (found.pack_tokens, found.checkpointing) == (2048, False)

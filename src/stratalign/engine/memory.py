@@ -76,7 +76,12 @@ class MemoryPlan(NamedTuple):
 
 
 def plan_memory(
-    engine: JointEngine, trees: Sequence[Tree], checkpointing: bool | None, *, training: bool = True
+    engine: JointEngine,
+    trees: Sequence[Tree],
+    checkpointing: bool | None,
+    *,
+    training: bool = True,
+    passes: Sequence[Sequence[str]] = (),
 ) -> MemoryPlan:
     """Plan the passes of an engine whose runs are attached.
 
@@ -86,6 +91,7 @@ def plan_memory(
         checkpointing: what the user asks for; None leaves it to the plan.
         training: with dropout, gradients and AdamW's moments; else a diagnosis, whose gradients may reach down to what
             a run starts from.
+        passes: the runs that train at the same time, where not all of the engine's do.
     """
     device = next(engine.model.parameters()).device
     kept, recomputed = measure(engine, training=training)
@@ -96,7 +102,7 @@ def plan_memory(
     )
     fixed = round(max(kept.fixed, recomputed.fixed)) + _logits_bytes(engine, device.type)
     if training:
-        fixed += _optimizer_bytes(engine)
+        fixed += max(_optimizer_bytes(engine, runs) for runs in passes or [list(engine.first_layers)])
     return decide(
         kept_each,
         recomputed_each,
@@ -168,9 +174,9 @@ def _logits_bytes(engine: JointEngine, device: str) -> int:
     return LOGITS_HELD * 4 * min(CHUNK, most)
 
 
-def _optimizer_bytes(engine: JointEngine) -> int:
-    """Gradients and AdamW's two moments of all runs, which are there from the second step on."""
-    tensors = (p for run in engine.first_layers for p in engine.bank.parameters(run).values())
+def _optimizer_bytes(engine: JointEngine, runs: Sequence[str]) -> int:
+    """Gradients and AdamW's two moments of these runs, which are there from the second step on."""
+    tensors = (p for run in runs for p in engine.bank.parameters(run).values())
     return sum(3 * p.numel() * p.element_size() for p in tensors)
 
 

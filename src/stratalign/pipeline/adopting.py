@@ -47,14 +47,13 @@ def adopt(plan: Plan, manifest: Manifest) -> None:
             continue
         if manifest.trained(run.id) and manifest.digest(run.id) == manifest.digest(candidate.id):
             continue
-        manifest.forget(run.id)
-        for file in (plan.folder.logprobs, plan.folder.responses, plan.folder.training):
-            _drop(file, run.id)
+        before = manifest.forget(run.id)
+        _drop(plan.folder.training, run.id)
         steps = [row for row in read_jsonl(plan.folder.training) if row["run"] == candidate.id]
         append_jsonl(plan.folder.training, [row | {"run": run.id} for row in steps])
         _copy_adapter(plan.folder, candidate, run)
         _copy_times(plan.folder, candidate, run)
-        manifest.enter_trained(run.id, manifest.witnessed(candidate.id))
+        manifest.enter_trained(run.id, manifest.witnessed(candidate.id), before)
 
 
 def _drop(file: Path, run: str) -> None:

@@ -104,19 +104,27 @@ def _reference(settings: TrainingSettings) -> str:
 
 
 def begin_execution(folder: StudyFolder, execution: Execution) -> None:
-    """Store the execution, and what it runs on; make torch follow it."""
-    write_json(folder.execution, asdict(execution))
+    """Store the execution, unless there is one, and what it runs on; make torch follow it.
+
+    A memory plan that is to be made anew replaces the stored one when it is made: see `settle_memory`.
+    """
+    if not folder.execution.is_file():
+        write_json(folder.execution, asdict(execution))
     write_json(folder.environment, _environment())
     torch.set_num_threads(execution.threads)
 
 
 def settle_memory(
-    folder: StudyFolder, execution: Execution, engine: JointEngine, trees: Sequence[Tree]
+    folder: StudyFolder,
+    execution: Execution,
+    engine: JointEngine,
+    trees: Sequence[Tree],
+    passes: Sequence[Sequence[str]],
 ) -> Execution:
     """The execution with its memory planned: as stored, or measured on the engine's runs and stored."""
     if execution.pack_tokens is not None:
         return execution
-    found = plan_memory(engine, trees, execution.checkpointing)
+    found = plan_memory(engine, trees, execution.checkpointing, passes=passes)
     settled = replace(
         execution,
         checkpointing=found.checkpointing,

@@ -10,7 +10,9 @@ from stratalign.errors import StudyFailure
 from stratalign.records import (
     StudyFolder,
     adapter_digests,
+    keep_jsonl,
     read_json,
+    read_jsonl,
     refuse_changed,
     standing_of,
     write_json,
@@ -125,16 +127,27 @@ class Manifest:
             name: Check(**check) for name, check in self._content["runs"][run]["trained"]["witnessed"].items()
         }
 
-    def forget(self, run: str) -> None:
-        """Forget what is known of a run's adapter, which is about to be replaced."""
+    def forget(self, run: str) -> str | None:
+        """Forget what is known of a run's adapter, which is about to be replaced; gives back its digest."""
+        entry = self._content["runs"][run]
+        before: str | None = entry.get("trained", {}).get("adapter_sha256")
         for key in RESULTS:
-            self._content["runs"][run].pop(key, None)
+            entry.pop(key, None)
         self._write()
+        return before
 
-    def enter_trained(self, run: str, checks: Mapping[str, Check]) -> None:
-        """Enter what the witness saw while the run trained, and the digests of the adapter that was just saved."""
+    def enter_trained(self, run: str, checks: Mapping[str, Check], before: str | None) -> None:
+        """Enter what the witness saw while the run trained, and the digests of the adapter that was just saved.
+
+        Log-probabilities and answers of a replaced adapter go first, unless its digest, `before`, is the new one's.
+        """
+        digests = adapter_digests(self._folder.adapters / run)
+        if digests["adapter_sha256"] != before:
+            for file in (self._folder.logprobs, self._folder.validation, self._folder.responses):
+                if any(row["run"] == run for row in read_jsonl(file)):
+                    keep_jsonl(file, lambda row: row["run"] != run)
         self._content["runs"][run]["trained"] = {
-            **adapter_digests(self._folder.adapters / run),
+            **digests,
             "witnessed": {name: asdict(check) for name, check in checks.items()},
         }
         self._write()

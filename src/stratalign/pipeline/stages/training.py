@@ -12,7 +12,7 @@ from pathlib import Path
 
 from stratalign.models import AdapterBank, LoadedModel, base_files
 from stratalign.pipeline.adopting import adopt, choose
-from stratalign.pipeline.execution import begin_execution, settle_memory
+from stratalign.pipeline.execution import begin_execution, settle_memory, stored_execution
 from stratalign.pipeline.fingerprints import add_fingerprints
 from stratalign.pipeline.manifest import Manifest
 from stratalign.pipeline.planned import Plan
@@ -74,9 +74,14 @@ def train_stage(plan: Plan, progress: Progress) -> None:
         for run in training:
             bank.attach(run.adapter)
         engine = make_engine(plan, loaded, bank, training, "training", progress)
-        plan = replace(plan, execution=settle_memory(plan.folder, plan.execution, engine, trees))
-        for number, runs in enumerate(passes, start=1):
-            what = "training" if len(passes) == 1 else f"training, pass {number} of {len(passes)}"
+        if training:  # else the plan would be one without adapters, for good
+            together = [[run.id for run in runs] for runs in passes]
+            settled = settle_memory(plan.folder, plan.execution, engine, trees, together)
+            plan = replace(plan, execution=settled)
+        left = len({run.seed_of("order") for run in training})
+        total = max(len(passes), plan.passes - left + len(passes))
+        for number, runs in enumerate(passes, start=total - len(passes) + 1):
+            what = "training" if total == 1 else f"training, pass {number} of {total}"
             _train_together(plan, manifest, loaded, bank, runs, what, progress)
         if candidates:
             rows = plan.validation_trees
@@ -145,7 +150,7 @@ def _train_together(
     if plan.execution.reference == "stored":
         circumstances = {
             "base": manifest.files,
-            "arithmetic": plan.execution.arithmetic(loaded.anatomy),
+            "arithmetic": stored_execution(folder).arithmetic(loaded.anatomy),
         }
         reference = stored_references(engine, plan.train_trees, circumstances, progress)
 
@@ -173,8 +178,10 @@ def _train_together(
             "layers": list(run.condition.layers),
         }
         target = folder.adapters / run.id
+        before = manifest.forget(run.id)
         bank.save(run.id, target, plan.recipe.model.base, plan.recipe.model.revision, notes)
-        manifest.enter_trained(run.id, witnessed(trained.witness, run.id, len(bank.parameters(run.id))))
+        seen = witnessed(trained.witness, run.id, len(bank.parameters(run.id)))
+        manifest.enter_trained(run.id, seen, before)
     folder.checkpoint.unlink(missing_ok=True)
     note_training_time(folder, [run.id for run in runs], trained.seconds)
 
