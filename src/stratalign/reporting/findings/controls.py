@@ -154,9 +154,8 @@ def _names(contrasts: Sequence[Contrast], last: str = "and") -> str:
 
 
 def _meaning(role: Role, losses: Sequence[Contrast]) -> str:
-    """What it means that a control loses to a condition with as many layers, or as many parameters."""
-    if not {one.against for one in losses} & set(role.alike):
+    """What it means that a control of equal parameters loses to a condition with as many; one random draw of layers says
+    nothing about layers in general."""
+    if role.kind != "equal parameters" or not {one.against for one in losses} & set(role.alike):
         return ""
-    if role.kind == "random layers":
-        return ""  # one draw says nothing about layers in general
     return ", so it is not only how many parameters train"
