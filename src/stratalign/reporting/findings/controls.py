@@ -154,8 +154,8 @@ def _names(contrasts: Sequence[Contrast], last: str = "and") -> str:
 
 
 def _meaning(role: Role, losses: Sequence[Contrast]) -> str:
-    """What it means that a control of equal parameters loses to a condition with as many; one random draw of layers says
-    nothing about layers in general."""
+    """What it means that a control of equal parameters loses to a condition with as many; one random draw of layers
+    says nothing about layers in general."""
     if role.kind != "equal parameters" or not {one.against for one in losses} & set(role.alike):
         return ""
     return ", so it is not only how many parameters train"
