@@ -30,14 +30,18 @@ class Letters:
         self.begins = begins
         self.ends = ends
 
-    def __call__(self, text: str) -> dict[str, list[int]]:
+    def __call__(self, texts: list[str], *, add_special_tokens: bool = True) -> dict[str, list[list[int]]]:
+        assert add_special_tokens, "only rendered texts hold their special tokens"
+        return {"input_ids": [self.ids(text) for text in texts]}
+
+    def ids(self, text: str) -> list[int]:
         ids = [1] if self.begins else []
         at = 0
         while at < len(text):
             merge = next((m for m in self.merges if text.startswith(m, at)), text[at])
             ids.append(self.merges[merge] if merge in self.merges else ord(merge))
             at += len(merge)
-        return {"input_ids": [*ids, 0] if self.ends else ids}
+        return [*ids, 0] if self.ends else ids
 
     def apply_chat_template(self, conversation: Any, **_: Any) -> Any:
         raise AssertionError("it has no chat template")

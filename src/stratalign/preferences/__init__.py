@@ -6,6 +6,7 @@ Reads and divides texts; knows nothing of models, and gets its tokenizer handed 
 from stratalign.preferences.dialogues import Asked, Dialogue, Kind, Preference, Refused, as_text
 from stratalign.preferences.pairing import Choice, Scored, best_pairs, worth
 from stratalign.preferences.reading import BadRow, Preferences, check_bad, load, load_prompts
+from stratalign.preferences.rendering import Renderer, Tokenizer, as_messages
 from stratalign.preferences.settings import PairsSettings, PreferenceSettings
 from stratalign.preferences.sources import read_rows, source_digest
 from stratalign.preferences.splits import Split, leaks, split
@@ -13,8 +14,6 @@ from stratalign.preferences.summary import describe
 from stratalign.preferences.templates import describe_template, settle_template
 from stratalign.preferences.tokenizing import (
     Tokenized,
-    Tokenizer,
-    as_messages,
     exchange_ids,
     prompt_ids,
     tokenize,
@@ -34,6 +33,7 @@ __all__ = [
     "PreferenceSettings",
     "Preferences",
     "Refused",
+    "Renderer",
     "Scored",
     "Split",
     "Tokenized",

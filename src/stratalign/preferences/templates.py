@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from stratalign.preferences.dialogues import Asked, Preference
+from stratalign.preferences.rendering import Tokenizer
 from stratalign.preferences.settings import PreferenceSettings
-from stratalign.preferences.tokenizing import Tokenizer
 
 
 def settle_template(
