@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from stratalign.preferences import Preference, Refused
-from stratalign.preferences.dialogues import EXTRA_KEYS, REPEATS, SPANS, cluster_of, interpret
-from stratalign.preferences.settings import Format
+from stratalign.preferences import Preference, PreferenceSettings, Refused
+from stratalign.preferences.dialogues import REPEATS, SPANS, Read, cluster_of, interpret
+from stratalign.preferences.messages import MORE_KEYS
 from stratalign.preferences.transcripts import part, turns
 
 H, A = "\n\nHuman:", "\n\nAssistant:"
@@ -20,13 +20,17 @@ def says(text: str) -> dict[str, str]:
     return {"role": "assistant", "content": text}
 
 
-def read(row: Any, form: Format = "auto") -> Preference:
-    return interpret(7, row, form)[0]
+def whole(row: Any, form: str = "auto", **settings: Any) -> Read:
+    return interpret(7, row, PreferenceSettings(source="x", format=form, **settings))
 
 
-def refusal(row: Any, form: Format = "auto") -> tuple[str, str]:
+def read(row: Any, form: str = "auto", **settings: Any) -> Preference:
+    return whole(row, form, **settings).preference
+
+
+def refusal(row: Any, form: str = "auto", **settings: Any) -> tuple[str, str]:
     with pytest.raises(Refused) as caught:
-        interpret(7, row, form)
+        whole(row, form, **settings)
     return caught.value.reason, caught.value.detail
 
 
@@ -58,7 +62,7 @@ def test_a_marker_that_only_one_side_completes_does_not_end_the_prompt() -> None
 
 
 def test_responses_that_go_on_for_several_turns_are_kept_and_noted() -> None:
-    row, notes = interpret(7, {"chosen": f"{H} Q{A} Yes{H} And?{A} So", "rejected": f"{H} Q{A} No"})
+    row, notes, *_ = whole({"chosen": f"{H} Q{A} Yes{H} And?{A} So", "rejected": f"{H} Q{A} No"})
     assert row.prompt == f"{H} Q{A}"
     assert row.chosen == f" Yes{H} And?{A} So"
     assert notes == (SPANS,)
@@ -147,11 +151,8 @@ def test_a_stated_format_holds_for_every_row() -> None:
     )
 
 
-def test_a_repeated_prompt_and_ignored_keys_are_noted() -> None:
-    assert interpret(1, {"prompt": "Q", "chosen": "Q a", "rejected": "Q b"})[1] == (REPEATS,)
-    assert interpret(1, {"prompt": [{**user("Q"), "name": "x"}], "chosen": "a", "rejected": "b"})[1] == (
-        EXTRA_KEYS,
-    )
+def test_a_repeated_prompt_is_noted() -> None:
+    assert whole({"prompt": "Q", "chosen": "Q a", "rejected": "Q b"}).notes == (REPEATS,)
 
 
 def test_a_transcript_reads_as_messages_without_its_open_last_turn() -> None:

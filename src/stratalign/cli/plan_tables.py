@@ -28,9 +28,13 @@ def plan(planned: Mapping[str, Any]) -> None:
     parts = ", ".join(f"{name} {part['rows']}" for name, part in data["parts"].items())
     rows = data["rows"]
     say(f"Rows: {rows['read']} read, {rows['kept']} usable ({parts}); {data['clusters']} clusters")
+    _forms(data)
+    for note, found in data["notes"].items():
+        say(f"  note: {note}: {_rows(found)}")
     for reason, found in data["bad"].items():
-        lines = ", ".join(map(str, found["first_lines"][:5]))
-        say(f"  left out, {reason}: {found['count']} (line {lines}{', ...' if found['count'] > 5 else ''})")
+        say(f"  left out, {reason}: {_rows(found)}")
+    if data["too_long"]["count"]:
+        say(f"  left out, too long for training.max_length {data['max_length']}: {_rows(data['too_long'])}")
     paragraph(f"Template: {_template(data)}")
     if not model["proven"]:
         say(
@@ -81,6 +85,24 @@ def plan(planned: Mapping[str, Any]) -> None:
     if "base" not in {run["condition"] for run in planned["runs"].values()}:
         say("Without a condition named base nothing will be compared.")
     say(f"Folder: {planned['out']}")
+
+
+def _forms(data: Mapping[str, Any]) -> None:
+    """Which forms the rows have, and which columns they were not read from."""
+    forms = data["forms"]
+    for form, seen in forms.items():
+        several = f": {seen['rows']} rows" if len(forms) > 1 else ""
+        paragraph(f"Form: {form} ({', '.join(seen['columns'])}){several}")
+    if data["not_read"]:
+        paragraph(f"Columns not read: {', '.join(data['not_read'])}")
+
+
+def _rows(found: Mapping[str, Any]) -> str:
+    """'12 rows (lines 1, 2, 3, 4, 5, ...)'"""
+    count, lines = found["count"], ", ".join(map(str, found["first_lines"][:5]))
+    if count == 1:
+        return f"1 row (line {lines})"
+    return f"{count} rows (lines {lines}{', ...' if count > 5 else ''})"
 
 
 def _template(data: Mapping[str, Any]) -> str:

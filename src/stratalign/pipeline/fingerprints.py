@@ -40,6 +40,8 @@ def fingerprints_of(
         data["template"] = (
             "raw"  # left unsettled where every row is messages: the default of studies made before it
         )
+    if not data["columns"]:
+        del data["columns"]  # as in studies made before columns could be named
     prints: Fingerprints = {
         "model": {**recipe.model.model_dump(mode="json"), "type": shape.model_type, "layers": shape.n_layers},
         "preferences": {
@@ -83,8 +85,8 @@ def diagnosed_from(preferences: Mapping[str, Any], parts: Split) -> dict[str, An
         preferences: the fingerprint of that name.
     """
     rows = {
-        "train": [asdict(row) for row in parts.train],
-        "validation": [asdict(row) for row in parts.validation],
+        name: [{key: value for key, value in asdict(row).items() if key != "tools" or value} for row in part]
+        for name, part in (("train", parts.train), ("validation", parts.validation))
     }
     kept = {key: value for key, value in preferences.items() if key not in ("held_out", "digest")}
     return {**kept, "rows": digest(rows)}

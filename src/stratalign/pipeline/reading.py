@@ -51,9 +51,11 @@ def read_preferences(
     settings = recipe.preferences
     tokenized = tokenize(found.rows, tokenizer, settings, recipe.training.max_length, recipe.training.on_long)
     bad = (*found.bad, *tokenized.bad)
-    if bad and (len(bad) > settings.max_bad * found.total or len(bad) == found.total):
+    try:
+        check_bad(bad, found.total, settings, folder.bad_rows, found.columns)
+    except UserError:
         write_bad_rows(folder, bad)
-    check_bad(bad, found.total, settings, folder.bad_rows, found.columns)
+        raise
     trees = {tree.row_id: tree for tree in tokenized.trees}
     parts = split([row for row in found.rows if row.row_id in trees], settings)
     if not parts.held_out:
@@ -62,7 +64,7 @@ def read_preferences(
         )
     if leaks(parts):
         raise StudyFailure(f"The split leaks the clusters {', '.join(leaks(parts)[:5])}. Please report this.")
-    about = describe(parts, found, tokenized.bad)
+    about = describe(parts, found, tokenized.bad) | {"max_length": recipe.training.max_length}
     return parts, trees, bad, about | {"template": describe_template(settings, found.rows, tokenizer)}
 
 

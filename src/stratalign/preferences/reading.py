@@ -1,17 +1,18 @@
 """Reads a whole source into preferences, keeping account of every row that cannot be used.
 
 A bad row is never dropped in silence: it is listed with its line and a reason, and too many of them stop the
-study. Knows nothing of file formats (sources.py), row forms (dialogues.py) or tokens.
+study. Files are read by sources.py, rows by dialogues.py.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from stratalign.errors import UserError
+from stratalign.errors import UserError, unknown_name
 from stratalign.preferences.dialogues import (
     ACCEPTED,
     Asked,
@@ -23,6 +24,7 @@ from stratalign.preferences.dialogues import (
 )
 from stratalign.preferences.settings import PreferenceSettings
 from stratalign.preferences.sources import read_rows, source_digest
+from stratalign.preferences.trees import TOO_LONG
 
 _NO_PAIR = "it has no chosen and rejected, which every loss but training.loss: sft needs"
 
@@ -39,7 +41,11 @@ class BadRow:
 
 @dataclass(frozen=True)
 class Preferences:
-    """All that was read from a source. `notes` names oddities of rows that were kept, by their lines."""
+    """All that was read from a source. `notes` names oddities of rows that were kept, by their lines.
+
+    `columns` are those that the source has, `unread` those that no kept row was read from. `forms` has by form how many
+    rows were kept (`rows`) and which columns they were read from (`columns`).
+    """
 
     rows: tuple[Preference, ...]
     bad: tuple[BadRow, ...]
@@ -47,6 +53,8 @@ class Preferences:
     columns: tuple[str, ...]
     source: str
     digest: str
+    unread: tuple[str, ...] = ()
+    forms: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
@@ -61,17 +69,19 @@ def load(settings: PreferenceSettings, *, demonstrations: bool = False) -> Prefe
         demonstrations: whether rows with nothing rejected are of use; they are bad rows otherwise.
 
     Raises:
-        UserError: the source is missing, damaged, empty or cannot be reached.
+        UserError: the source is missing, damaged, empty or cannot be reached, or has no column that the settings name.
     """
     rows: list[Preference] = []
     bad: list[BadRow] = []
     notes: dict[str, list[int]] = {}
     columns: dict[str, None] = {}
+    unread: dict[str, None] = {}
+    forms: dict[str, dict[str, Any]] = {}
     for line, row in read_rows(settings):
         if isinstance(row, Mapping):
             columns.update(dict.fromkeys(str(key) for key in row))
         try:
-            preference, remarks = interpret(line, row, settings.format)
+            preference, remarks, form, read = interpret(line, row, settings)
             if preference.rejected is None and not demonstrations:
                 raise Refused("demonstration", _NO_PAIR)
         except Refused as refusal:
@@ -80,6 +90,12 @@ def load(settings: PreferenceSettings, *, demonstrations: bool = False) -> Prefe
         rows.append(preference)
         for remark in remarks:
             notes.setdefault(remark, []).append(line)
+        seen = forms.setdefault(form, {"rows": 0, "columns": {}})
+        seen["rows"] += 1
+        seen["columns"].update(dict.fromkeys(read))
+        if isinstance(row, Mapping):
+            unread.update(dict.fromkeys(str(column) for column in row if column not in read))
+    _check_columns(settings, columns)
     return Preferences(
         rows=tuple(rows),
         bad=tuple(bad),
@@ -87,6 +103,8 @@ def load(settings: PreferenceSettings, *, demonstrations: bool = False) -> Prefe
         columns=tuple(columns),
         source=settings.source,
         digest=source_digest(settings),
+        unread=tuple(column for column in columns if column in unread),
+        forms={form: {**seen, "columns": list(seen["columns"])} for form, seen in forms.items()},
     )
 
 
@@ -100,7 +118,7 @@ def load_prompts(settings: PreferenceSettings) -> tuple[tuple[Asked, ...], tuple
     bad: list[BadRow] = []
     for line, row in read_rows(settings):
         try:
-            asked = interpret_prompt(line, row, settings.format)
+            asked = interpret_prompt(line, row, settings)
         except Refused as refusal:
             bad.append(BadRow(line, row_name(line), refusal.reason, refusal.detail))
             continue
@@ -115,34 +133,73 @@ def check_bad(
     where_written: str | Path | None = None,
     columns: Sequence[str] = (),
 ) -> None:
-    """Stop when more rows are bad than `max_bad` allows, or when none is left.
+    """Stop when more rows are bad than `max_bad` allows, at least half are too long, or none is left.
 
     `where_written` is the file that lists the bad rows; `columns` are those that the source has.
 
     Raises:
         UserError: with the counts by reason, the first lines of each, and what to do.
     """
-    if not bad or (len(bad) < total and len(bad) / total <= settings.max_bad):
+    long = [row for row in bad if row.reason == TOO_LONG]
+    others = [row for row in bad if row.reason != TOO_LONG]
+    if not bad or (len(bad) < total and len(others) / total <= settings.max_bad and 2 * len(long) < total):
         return
     listed = f" They are listed in {where_written}." if where_written else ""
-    if settings.template == "chat" and any("chat template" in row.reason for row in bad):
+    if 2 * len(long) >= total:
+        raise UserError(
+            f"{len(long)} of {total} rows of {settings.source} are longer than training.max_length allows: "
+            f"{_counted(TOO_LONG, long)}.{listed} Raise training.max_length, or set training.on_long: truncate."
+        )
+    if settings.template == "chat" and any("chat template" in row.reason for row in others):
         listed += " With preferences.template: raw, plain text and transcripts are used as they are written."
-    reasons = "; ".join(_counted(reason, rows) for reason, rows in by_reason(bad).items())
-    if len(bad) >= total and {row.reason for row in bad} == {"missing column"}:
+    reasons = "; ".join(_counted(reason, rows) for reason, rows in by_reason(others).items())
+    if len(bad) >= total and {row.reason for row in others} == {"missing column"}:
         found = ", ".join(columns) or "none"
         raise UserError(
             f"No row of {settings.source} can be used: every one misses a column ({reasons}). Columns found: {found}. "
-            f"Accepted forms: {ACCEPTED}. Rename the columns, or give a source in one of these forms.{listed}"
+            f"Accepted forms: {ACCEPTED}. {_mapping(columns)}{listed}"
         )
     if len(bad) >= total:
         raise UserError(
             f"None of the {total} rows of {settings.source} can be used: {reasons}. Accepted forms: {ACCEPTED}. "
-            f"Mend the source or choose another preferences.format.{listed}"
+            f"Correct the source or choose another preferences.format.{listed}"
         )
     raise UserError(
-        f"{len(bad)} of {total} rows of {settings.source} cannot be used ({len(bad) / total:.1%}; preferences.max_bad "
-        f"allows {settings.max_bad:.1%}): {reasons}.{listed} Mend or remove them, or raise preferences.max_bad."
+        f"{len(others)} of {total} rows of {settings.source} cannot be used ({len(others) / total:.1%}; "
+        f"preferences.max_bad allows {settings.max_bad:.1%}): {reasons}.{listed} Correct or remove them, or raise "
+        "preferences.max_bad."
     )
+
+
+_SYNONYMS = {
+    "prompt": ("query", "question", "instruction", "input", "user", "text", "post"),
+    "chosen": ("good", "better", "accepted", "preferred", "positive", "winner", "chosen_response", "choice"),
+    "rejected": ("bad", "worse", "dispreferred", "negative", "loser", "rejected_response", "reject"),
+}
+"""What columns are often called: for a suggestion only."""
+
+
+def _mapping(columns: Sequence[str]) -> str:
+    """How to name columns that are called otherwise."""
+    left = [column for column in columns if column not in _SYNONYMS]
+    guessed = {
+        ours: ours
+        if ours in columns
+        else next((one for one in left if one.casefold() in names), "YOUR_COLUMN")
+        for ours, names in _SYNONYMS.items()
+    }
+    wanted = ", ".join(f"{ours}: {theirs}" for ours, theirs in guessed.items() if ours != theirs)
+    return (
+        f"Rename the columns, or say which is which with preferences.columns, for example {{{wanted}}}."
+        if wanted
+        else "Give a source in one of these forms."
+    )
+
+
+def _check_columns(settings: PreferenceSettings, columns: Mapping[str, None]) -> None:
+    for ours, theirs in settings.columns.items():
+        if theirs is not None and theirs not in columns:
+            raise unknown_name(f"column in preferences.columns.{ours}:", theirs, columns)
 
 
 def by_reason(bad: Sequence[BadRow]) -> dict[str, list[BadRow]]:
