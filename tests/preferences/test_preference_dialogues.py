@@ -6,7 +6,6 @@ import pytest
 
 from stratalign.preferences import Preference, PreferenceSettings, Refused
 from stratalign.preferences.dialogues import REPEATS, SPANS, Read, cluster_of, interpret
-from stratalign.preferences.messages import MORE_KEYS
 from stratalign.preferences.transcripts import part, turns
 
 H, A = "\n\nHuman:", "\n\nAssistant:"

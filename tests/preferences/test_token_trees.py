@@ -24,7 +24,7 @@ def test_a_demonstration_s_prefix_is_its_whole_prompt() -> None:
 
 
 def test_without_a_token_before_the_labels_there_is_no_tree() -> None:
-    with pytest.raises(Refused, match="empty prompt"):
+    with pytest.raises(Refused, match="no token before the response"):
         grow("r", "c", [[4, 5], [4, 6]], [0, 0])
 
 

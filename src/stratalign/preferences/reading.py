@@ -161,8 +161,8 @@ def check_bad(
         )
     if len(bad) >= total:
         raise UserError(
-            f"None of the {total} rows of {settings.source} can be used: {reasons}. Accepted forms: {ACCEPTED}. "
-            f"Correct the source or choose another preferences.format.{listed}"
+            f"None of the {total} rows of {settings.source} can be used: {reasons}. Correct the source or choose "
+            f"another preferences.format.{listed}"
         )
     raise UserError(
         f"{len(others)} of {total} rows of {settings.source} cannot be used ({len(others) / total:.1%}; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -52,6 +53,8 @@ class Renderer:
     def __init__(self, tokenizer: Tokenizer, settings: PreferenceSettings) -> None:
         self._tokenizer = tokenizer
         self._template = settings.template
+        written = tokenizer.chat_template
+        self._written = written if isinstance(written, str) else json.dumps(written)
 
     def row(self, row: Preference) -> Rendered:
         """A pair, or a demonstration, which has one response.
@@ -98,6 +101,12 @@ class Renderer:
                 "model's tokenizer has no chat template. Use an instruction-tuned model or set a chat template; texts "
                 "can be used with `template: raw`."
             )
+        calls = any(turn.get("tool_calls") for turn in messages)
+        for name, used in (("tools", tools), ("tool_calls", calls)):
+            if used and name not in self._written:
+                raise Refused(
+                    "not shown by the chat template", f"it has {name}, which the template does not use"
+                )
         try:
             return str(
                 self._tokenizer.apply_chat_template(

@@ -93,9 +93,11 @@ def _first(file: BinaryIO, encoding: str) -> str:
     """The first character that is not white space; the file is rewound."""
     found = ""
     text = io.TextIOWrapper(file, encoding, errors="replace")
-    while not found and (some := text.read(4096)):
-        found = some.lstrip()[:1]
-    text.detach()
+    try:
+        while not found and (some := text.read(4096)):
+            found = some.lstrip()[:1]
+    finally:
+        text.detach()
     file.seek(0)
     return found
 
@@ -193,6 +195,7 @@ def _check_header(path: Path, header: list[str], delimiter: str) -> None:
 def _text(path: Path, file: BinaryIO, encoding: str) -> Iterator[str]:
     """Lines of text; what cannot be decoded is the user's error."""
     try:
-        yield from io.TextIOWrapper(file, encoding, newline="")
+        with io.TextIOWrapper(file, encoding, newline="") as text:
+            yield from text
     except UnicodeError as error:
         raise UserError(f"{path} is not all {encoding.upper()} text: {error}. Save it as UTF-8.") from None

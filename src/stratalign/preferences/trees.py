@@ -57,8 +57,8 @@ def grow(row_id: str, cluster: str, fulls: Sequence[Sequence[int]], starts: Sequ
     if length == 0:
         raise Refused(
             "no token before the response",
-            "the tokenizer joins the whole prompt and the beginning of the response into one token; end the prompt "
-            "with a space or a line break, or use a chat template",
+            "the tokenizer makes no token of the prompt, or one of the prompt and the start of the response; end the "
+            "prompt with a space or a line break, or use a chat template",
         )
     branches = [
         Branch(tuple(full[length:]), start - length) for full, start in zip(fulls, starts, strict=True)
