@@ -88,7 +88,7 @@ def test_a_truncated_gzip_file_is_told_from_a_wrong_one_and_both_ask_for_a_new_c
     assert "damaged or incomplete" in message
     assert "copy it again" in message
     path.write_bytes(LINES.encode())
-    assert "Not a gzipped file" in failure(path)
+    assert "after line 0" in failure(path)
     damaged = bytearray(gzip.compress((LINES * 2000).encode(), mtime=0))
     damaged[60:80] = bytes(20)
     path.write_bytes(damaged)
@@ -212,7 +212,7 @@ def test_lines_are_read_from_a_json_file_and_one_object_is_refused(tmp_path: Pat
     path.write_text(LINES)
     assert read(path) == list(enumerate(ROWS, start=1))
     path.write_text(json.dumps({"data": ROWS}, indent=1))
-    assert "one object, with the rows under 'data'" in failure(path)
+    assert "one object, whose only list is under 'data'" in failure(path)
     path.write_text(json.dumps(ROWS)[:-3])
     assert "is not valid JSON" in failure(path)
     path.write_text("[" * 100_000)

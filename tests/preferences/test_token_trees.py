@@ -47,3 +47,13 @@ def test_cutting_never_leaves_a_branch_without_a_label() -> None:
     assert fit(late, 4, "truncate").branches[0] == Branch((2, 3, 4), 2)
     with pytest.raises(Refused, match="too long"):
         fit(late, 3, "truncate")
+
+
+def test_sides_that_are_the_same_tokens_are_refused_also_where_cutting_makes_them_so() -> None:
+    with pytest.raises(Refused, match="responses are equal as tokens"):
+        grow("r", "c", [[1, 2, 3], [1, 2, 3]], [1, 1])
+    late = Tree(
+        "r", "c", (1,), (Branch((2, 3, 4), 0), Branch((2, 3, 5), 0))
+    )  # they differ in the fourth token
+    with pytest.raises(Refused, match="responses are equal as tokens"):
+        fit(late, 3, "truncate")

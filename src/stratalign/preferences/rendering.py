@@ -104,8 +104,12 @@ class Renderer:
         calls = any(turn.get("tool_calls") for turn in messages)
         for name, used in (("tools", tools), ("tool_calls", calls)):
             if used and name not in self._written:
+                way_out = (
+                    "; preferences.columns: {tools: null} leaves the column out" if name == "tools" else ""
+                )
                 raise Refused(
-                    "not shown by the chat template", f"it has {name}, which the template does not use"
+                    "not shown by the chat template",
+                    f"it has {name}, which the template does not use{way_out}",
                 )
         try:
             return str(

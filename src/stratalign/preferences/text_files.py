@@ -13,7 +13,6 @@ import io
 import json
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -50,43 +49,51 @@ def read_text_file(path: Path) -> Iterator[tuple[int, object]]:
     Raises:
         UserError: the file cannot be read, or as a whole does not hold rows.
     """
-    table = {".csv": ",", ".tsv": "\t"}.get(Path(path.name.removesuffix(".gz")).suffix)
+    number = 0
     try:
-        with _opened(path) as (file, encoding):
-            if table is not None:
-                yield from _cells(path, file, encoding, table)
-            elif _first(file, encoding) == "[":
-                yield from _array(path, file, encoding)
-            elif encoding != _UTF8:
-                yield from _decoded_lines(path, file, encoding)
-            elif path.name.removesuffix(".gz").endswith(".json"):
-                yield from _objects(path, file)
-            else:
-                yield from _lines(file)
+        for number, row in _rows(path):
+            yield number, row
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UserError(
+            f"{path} is damaged or incomplete: after line {number} it no longer decompresses ({error}). "
+            "Download or copy it again."
+        ) from error
     except OSError as error:
         raise UserError(
             f"Cannot read {path}: {error.strerror or error}. Check the path and your right to read it."
         ) from error
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[tuple[BinaryIO, str]]:
-    """The file, rewound, and its encoding."""
-    packed = path.name.endswith(".gz")
-    try:
-        with cast(BinaryIO, gzip.open(path, "rb")) if packed else path.open("rb") as file:
-            begins = file.read(4)
-            file.seek(0)
-            encoding = next((name for mark, name in _MARKS.items() if begins.startswith(mark)), _UTF8)
-            if encoding == _UTF8 and b"\0" in begins:
-                raise UserError(
-                    f"{path} looks like UTF-16 without a byte order mark, or is not a text file. Save it as UTF-8."
-                )
-            yield file, encoding
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+def _rows(path: Path) -> Iterator[tuple[int, object]]:
+    table = {".csv": ",", ".tsv": "\t"}.get(Path(path.name.removesuffix(".gz")).suffix)
+    with _opened(path) as file:
+        encoding = _encoding(path, file)
+        if table is not None:
+            yield from _cells(path, file, encoding, table)
+        elif _first(file, encoding) == "[":
+            yield from _array(path, file, encoding)
+        elif encoding != _UTF8:
+            yield from _decoded_lines(path, file, encoding)
+        elif path.name.removesuffix(".gz").endswith(".json"):
+            yield from _objects(path, file)
+        else:
+            yield from _lines(file)
+
+
+def _opened(path: Path) -> BinaryIO:
+    return cast(BinaryIO, gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb"))
+
+
+def _encoding(path: Path, file: BinaryIO) -> str:
+    """What a byte order mark says; the file is rewound."""
+    begins = file.read(4)
+    file.seek(0)
+    encoding = next((name for mark, name in _MARKS.items() if begins.startswith(mark)), _UTF8)
+    if encoding == _UTF8 and b"\0" in begins:
         raise UserError(
-            f"{path} is damaged or incomplete: it does not decompress to its end ({error}). Download or copy it again."
-        ) from error
+            f"{path} looks like UTF-16 without a byte order mark, or is not a text file. Save it as UTF-8."
+        )
+    return encoding
 
 
 def _first(file: BinaryIO, encoding: str) -> str:
@@ -136,9 +143,10 @@ def _objects(path: Path, file: BinaryIO) -> Iterator[tuple[int, object]]:
     lists = (
         [key for key, value in whole.items() if isinstance(value, list)] if isinstance(whole, dict) else []
     )
-    found = f"one object, with the rows under {lists[0]!r}?" if len(lists) == 1 else "one object."
+    found = f", whose only list is under {lists[0]!r}" if len(lists) == 1 else ""
     raise UserError(
-        f"{path} holds {found} A .json file must hold an array of rows: [{{...}}, {{...}}]. Save the array alone."
+        f"{path} holds one object{found}. A .json file must hold an array of rows, "
+        "[{...}, {...}]. Save the array alone."
     )
 
 
@@ -181,6 +189,8 @@ def _row(header: list[str], cells: list[str]) -> dict[str, str | None]:
 
 
 def _check_header(path: Path, header: list[str], delimiter: str) -> None:
+    if header and header[0].startswith(("{", "[")):
+        raise UserError(f"{path} holds JSON, not a table. Give it the suffix .jsonl or .json.")
     twice = next((name for name in header if header.count(name) > 1), None)
     if twice is not None:
         raise UserError(f"The header of {path} names the column {twice!r} twice. Rename one.")
