@@ -78,6 +78,9 @@ def test_hostile_text_is_shown_but_inert(tmp_path: Path, ordinary_elements: set[
         {
             "rows": {"read": 1},
             "bad": {attack: {"count": 1, "first_lines": [attack]}},
+            "too_long": {"count": 1, "first_lines": [attack]},
+            "not_read": [attack],
+            "forms": {attack: {"rows": 1, "columns": [attack]}},
             "notes": {attack: {"count": 1, "first_lines": [attack]}},
         },
     )

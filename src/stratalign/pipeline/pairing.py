@@ -231,7 +231,7 @@ def _tokenized(rows: Sequence[Asked], tokenizer: PreTrainedTokenizerBase, recipe
             ids = prompt_ids(row, tokenizer, recipe.preferences)
             if len(ids) >= recipe.training.max_length:
                 raise Refused(
-                    "too long", f"{len(ids)} tokens, training.max_length is {recipe.training.max_length}"
+                    "prompt is too long", f"{len(ids)} tokens, training.max_length is {recipe.training.max_length}"
                 )
             prompts.append(Prompt(row.row_id, row.cluster, as_text(row.prompt), tuple(ids)))
         except Refused as refusal:
