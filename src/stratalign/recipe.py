@@ -252,6 +252,9 @@ def parse_recipe(written: Mapping[str, Any], beside: Path = Path()) -> Recipe:
     pairs = recipe.pairs.model_copy(
         update={"prompts": recipe.pairs.prompts and _found(recipe.pairs.prompts, beside)}
     )
+    generation = recipe.generation.model_copy(
+        update={"prompts": recipe.generation.prompts and _found(recipe.generation.prompts, beside)}
+    )
     labels = [
         one.model_copy(update={"table": _found(one.table, beside), "key": _found(one.key, beside)})
         for one in recipe.judge.labels
@@ -259,7 +262,14 @@ def parse_recipe(written: Mapping[str, Any], beside: Path = Path()) -> Recipe:
     judge = recipe.judge.model_copy(
         update={"protocol": _found(recipe.judge.protocol, beside), "labels": labels}
     )
-    changed = {"model": model, "preferences": preferences, "scorers": scorers, "pairs": pairs, "judge": judge}
+    changed = {
+        "model": model,
+        "preferences": preferences,
+        "scorers": scorers,
+        "pairs": pairs,
+        "judge": judge,
+        "generation": generation,
+    }
     return recipe.model_copy(update=changed)
 
 

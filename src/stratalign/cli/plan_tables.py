@@ -35,6 +35,8 @@ def plan(planned: Mapping[str, Any]) -> None:
         say(f"  left out, {reason}: {_rows(found)}")
     if data["too_long"]["count"]:
         say(f"  left out, too long for training.max_length {data['max_length']}: {_rows(data['too_long'])}")
+    if "prompts" in data:
+        paragraph(f"Prompts: {_prompts(data['prompts'])}")
     paragraph(f"Template: {_template(data)}")
     if not model["proven"]:
         say(
@@ -95,6 +97,14 @@ def _forms(data: Mapping[str, Any]) -> None:
         paragraph(f"Form: {form} ({', '.join(seen['columns'])}){several}")
     if data["not_read"]:
         paragraph(f"Columns not read: {', '.join(data['not_read'])}")
+
+
+def _prompts(asked: Mapping[str, Any]) -> str:
+    """What is answered where a source of prompts takes the place of the held-out rows."""
+    left = [f"{asked['trained_on']} of clusters that are trained on"] if asked["trained_on"] else []
+    left += [f"{count} {reason}" for reason, count in asked["bad"].items()]
+    without = f"; left out: {', '.join(left)}" if left else ""
+    return f"{asked['prompts']} of {asked['source']} are answered, not those of the held-out rows{without}"
 
 
 def _rows(found: Mapping[str, Any]) -> str:

@@ -18,11 +18,12 @@ from transformers import PreTrainedTokenizerBase
 from stratalign.errors import UserError, unknown_name
 from stratalign.generation import Prompt
 from stratalign.judging import check_judge
-from stratalign.microworld import NAME, OVERALL, people, requests
+from stratalign.microworld import OVERALL
 from stratalign.models import load_tokenizer
 from stratalign.pipeline.asking import ask_judges
 from stratalign.pipeline.checks import check_writable
 from stratalign.pipeline.execution import resolve_execution
+from stratalign.pipeline.prompts import asked_rows
 from stratalign.pipeline.reading import stop_texts, with_template
 from stratalign.pipeline.sampling import BASE, sample_answers
 from stratalign.pipeline.scoring import Offer, offers, score_answers
@@ -203,19 +204,9 @@ def _found(key: str, name: str, every: Sequence[Offer]) -> tuple[Offer, Dimensio
 
 def _prompts(recipe: Recipe) -> tuple[Asked, ...]:
     """The prompts to answer: the micro-world's, of a file of their own, or of the preferences."""
-    if recipe.pairs.prompts == NAME:
-        known = people()
-        return tuple(
-            Asked(key, one.text, "text", one.person, known[one.person].part)
-            for key, one in requests().items()
-        )
-    settings = recipe.preferences
-    if recipe.pairs.prompts is not None:
-        settings = settings.model_copy(
-            update={"source": recipe.pairs.prompts, "subset": None, "revision": None, "split": "train"}
-        )
-    rows, bad = load_prompts(settings)
-    check_bad(bad, len(rows) + len(bad), settings)
+    source, settings = recipe.pairs.prompts, recipe.preferences
+    rows, bad = load_prompts(settings) if source is None else asked_rows(settings, source)
+    check_bad(bad, len(rows) + len(bad), settings.model_copy(update={"source": source or settings.source}))
     return rows
 
 
@@ -231,7 +222,8 @@ def _tokenized(rows: Sequence[Asked], tokenizer: PreTrainedTokenizerBase, recipe
             ids = prompt_ids(row, tokenizer, recipe.preferences)
             if len(ids) >= recipe.training.max_length:
                 raise Refused(
-                    "prompt is too long", f"{len(ids)} tokens, training.max_length is {recipe.training.max_length}"
+                    "prompt is too long",
+                    f"{len(ids)} tokens, training.max_length is {recipe.training.max_length}",
                 )
             prompts.append(Prompt(row.row_id, row.cluster, as_text(row.prompt), tuple(ids)))
         except Refused as refusal:

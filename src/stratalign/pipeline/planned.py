@@ -29,7 +29,7 @@ from stratalign.models import ModelShape
 from stratalign.pipeline.execution import Execution
 from stratalign.pipeline.fingerprints import Fingerprints, as_stored
 from stratalign.pipeline.tuning import Tuned, choices
-from stratalign.preferences import BadRow, Split, Tree
+from stratalign.preferences import Asked, BadRow, Preference, Split, Tree
 from stratalign.recipe import Recipe
 from stratalign.records import StudyFolder, digest, read_json
 from stratalign.training import MicroBatch, Run, plan_steps
@@ -53,6 +53,8 @@ class Plan:
     validation_trees: tuple[Tree, ...]
     held_out_trees: tuple[Tree, ...]
     prompts: tuple[Prompt, ...]
+    asked: tuple[Preference | Asked, ...]
+    """The rows that the prompts are of: held out, or of a source of prompts."""
     stop: tuple[str, ...]
     steps: list[list[MicroBatch]]
     bad: tuple[BadRow, ...]

@@ -16,9 +16,9 @@ from stratalign.pipeline.checks import check_base_is_there, check_length, check_
 from stratalign.pipeline.execution import resolve_execution
 from stratalign.pipeline.fingerprints import check_fresh, fingerprints_of
 from stratalign.pipeline.planned import Plan, with_choices
+from stratalign.pipeline.prompts import prompts_digest, study_prompts
 from stratalign.pipeline.reading import (
     needed_branches,
-    prompts_of,
     read_preferences,
     stop_texts,
     with_template,
@@ -61,7 +61,7 @@ def make_plan(recipe: Recipe, out: Path, beside: Path | None = None) -> Plan:
     imitates = not any(LOSSES[run.settings.loss].needs_pairs for run in runs if run.condition.trains)
     found = load(recipe.preferences, demonstrations=imitates)
     recipe = with_template(recipe, found.rows, tokenizer)
-    fingerprints = fingerprints_of(recipe, shape, runs, tuned, found.digest)
+    fingerprints = fingerprints_of(recipe, shape, runs, tuned, found.digest, prompts_digest(recipe))
     check_fresh(folder, fingerprints)
     parts, trees, bad, about = read_preferences(recipe, found, tokenizer, folder)
     check_records(recipe, folder, fingerprints, parts, beside)
@@ -78,8 +78,10 @@ def make_plan(recipe: Recipe, out: Path, beside: Path | None = None) -> Plan:
         if run.condition.trains:
             phase_bounds(run.condition, len(steps))
             check_warmup(run, len(steps))
-    prompts = prompts_of(recipe, parts.held_out, tokenizer)
-    check_judge(recipe.judge, [prompt.text for prompt in prompts], recipe.preferences.objective, scored)
+    answered = study_prompts(recipe, parts, tokenizer)
+    check_judge(
+        recipe.judge, [prompt.text for prompt in answered.prompts], recipe.preferences.objective, scored
+    )
     planned = Plan(
         recipe=recipe,
         folder=folder,
@@ -90,11 +92,12 @@ def make_plan(recipe: Recipe, out: Path, beside: Path | None = None) -> Plan:
         train_trees=train,
         validation_trees=validation,
         held_out_trees=held_out,
-        prompts=prompts,
-        stop=stop_texts(recipe, parts.held_out),
+        prompts=answered.prompts,
+        asked=answered.rows,
+        stop=stop_texts(recipe, answered.rows),
         steps=steps,
         bad=bad,
-        preferences=about,
+        preferences=about if answered.about is None else about | {"prompts": answered.about},
         execution=resolve_execution(folder, recipe.training),
         tokenizer=tokenizer,
         fingerprints=fingerprints,

@@ -94,7 +94,7 @@ def needed_branches(
 
 
 def prompts_of(
-    recipe: Recipe, rows: Sequence[Preference], tokenizer: PreTrainedTokenizerBase
+    recipe: Recipe, rows: Sequence[Preference | Asked], tokenizer: PreTrainedTokenizerBase
 ) -> tuple[Prompt, ...]:
     """The rows' prompts, as text and as tokens."""
     return tuple(

@@ -114,7 +114,7 @@ def _made_from(
         "files": base_files(recipe.model),
         "prompts": digest([[prompt.prompt_id, list(prompt.ids)] for prompt in prompts]),
         "seed": recipe.pairs.seed,
-        **generation.model_dump(mode="json", exclude={"seed", "stop"}),
+        **generation.model_dump(mode="json", exclude={"seed", "stop", "prompts"}),
         "stop": list(stop),
     }
 

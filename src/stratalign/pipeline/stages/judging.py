@@ -50,7 +50,7 @@ def judge_stage(plan: Plan, progress: Progress, batch: bool = False) -> None:
         scores, judges = score_answers(
             plan.recipe,
             answers,
-            {row.row_id: row for row in plan.parts.held_out},
+            {row.row_id: row for row in plan.asked},
             seeds,
             bases,
             folder.judgements,
