@@ -238,7 +238,13 @@ def parse_recipe(written: Mapping[str, Any], beside: Path = Path()) -> Recipe:
             "adapter": recipe.model.adapter and _found(recipe.model.adapter, beside),
         }
     )
-    preferences = recipe.preferences.model_copy(update={"source": _found(recipe.preferences.source, beside)})
+    template = recipe.preferences.chat_template
+    preferences = recipe.preferences.model_copy(
+        update={
+            "source": _found(recipe.preferences.source, beside),
+            "chat_template": template and _found(template, beside),
+        }
+    )
     scorers = [
         one.model_copy(
             update={

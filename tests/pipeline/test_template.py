@@ -161,7 +161,13 @@ def test_a_study_keeps_in_its_folder_what_auto_came_to(chat_model: Path, asked: 
     out = sa.train(parse_recipe(asked(chat_model, "text")), out=tmp_path / "out").path
     assert yaml.safe_load((out / "recipe.yaml").read_text())["preferences"]["template"] == "chat"
     stored = json.loads((out / "preferences.json").read_text())["template"]
-    assert stored == {"used": "chat", "available": True, "rendered_by": None}
+    assert stored == {
+        "used": "chat",
+        "available": True,
+        "rendered_by": None,
+        "date": None,
+        "habits": {"added": "", "asked": "", "trained": ""},
+    }
     (chat_model / "chat_template.jinja").unlink()
     with pytest.raises(UserError, match="template was chat, now raw"):
         sa.plan(parse_recipe(asked(chat_model, "text")), out=out)

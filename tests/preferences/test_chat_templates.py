@@ -48,7 +48,7 @@ def test_auto_renders_every_kind_of_row_where_there_is_a_template(
     assert tokenize([row], chat_tokenizer, AUTO) == tokenize([row], chat_tokenizer, CHAT)
     assert chat_tokenizer.decode(prompt_ids(row, chat_tokenizer, settled)) == OPENING
     assert describe_template(AUTO, [row], chat_tokenizer) == {
-        "used": "chat", "available": True, "rendered_by": None,
+        "used": "chat", "available": True, "rendered_by": None, "date": None, "habits": None,
     }  # fmt: skip
 
 
@@ -57,7 +57,7 @@ def test_auto_is_chat_with_a_template_and_raw_without(chat_tokenizer: Any, token
     assert settle_template(AUTO, rows, chat_tokenizer) == CHAT
     assert settle_template(AUTO, rows, tokenizer) == RAW
     assert describe_template(AUTO, rows, tokenizer) == {
-        "used": "raw", "available": False, "rendered_by": None,
+        "used": "raw", "available": False, "rendered_by": None, "date": None, "habits": None,
     }  # fmt: skip
     assert prompt_ids(Asked("p", "Why?", "text", "c"), tokenizer, AUTO) == tokenizer("Why?")["input_ids"]
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from stratalign.blocks import describe_layers, diagnose_command
@@ -32,6 +33,8 @@ def plan(planned: Mapping[str, Any]) -> None:
         lines = ", ".join(map(str, found["first_lines"][:5]))
         say(f"  left out, {reason}: {found['count']} (line {lines}{', ...' if found['count'] > 5 else ''})")
     paragraph(f"Template: {_template(data)}")
+    for line in _habits(data["template"]):
+        paragraph(f"  {line}")
     if not model["proven"]:
         say(
             f"{model['model_type']} is not among the tested families: it is checked when loaded, its rows are padded."
@@ -80,6 +83,7 @@ def plan(planned: Mapping[str, Any]) -> None:
         say(f"{name}: by record {record}, which is not there yet: {diagnose_command(record, out)}")
     if "base" not in {run["condition"] for run in planned["runs"].values()}:
         say("Without a condition named base nothing will be compared.")
+    _shown(planned["shown"])
     say(f"Folder: {planned['out']}")
 
 
@@ -104,6 +108,55 @@ def _template(data: Mapping[str, Any]) -> str:
         )
     messages = ", rows of messages are rendered" if "messages" in kinds else ""
     return f"none, texts are used as they are written (preferences.template: raw){messages}"
+
+
+def _shown(found: Mapping[str, Any]) -> None:
+    """Rows and prompts as the model reads them, between marks that say where labels begin and end."""
+    for row in found["rows"]:
+        say(
+            f"Line {row['line']}, as the model reads it. Labels, which enter the loss, stand between [[ and ]]."
+        )
+        say(row["shared"])
+        for name in ("chosen", "rejected"):
+            if name in row:
+                say(f"  {name} ({row[name]['tokens']} labels):")
+                say(f"{row[name]['before']}[[{row[name]['labels']}]]")
+    for prompt in found["prompts"]:
+        say(f"Generation for {prompt['row']} starts from:")
+        say(prompt["prompt"])
+
+
+def _habits(template: Mapping[str, Any]) -> Iterator[str]:
+    """What the chat template does that a reader of the rows would not expect."""
+    if template["date"]:
+        yield (
+            f"It writes a date: {template['date']} throughout this study (the day on which it began, or "
+            "preferences.date)."
+        )
+    habits = template["habits"]
+    if habits is None:
+        return
+    asked, trained = (json.dumps(habits[key], ensure_ascii=False) for key in ("asked", "trained"))
+    if habits["added"]:
+        yield (
+            "It does not open the assistant's turn where generation starts (it ignores add_generation_prompt): "
+            f"stratalign adds {json.dumps(habits['added'], ensure_ascii=False)}."
+        )
+    elif habits["asked"] and habits["trained"]:
+        yield f"Generation starts after {asked}, but trained answers follow {trained}. {_ARGUMENTS}"
+    elif habits["asked"]:
+        yield f"Generation starts after {asked}, which trained answers do not follow. {_ARGUMENTS}"
+    elif habits["trained"]:
+        yield (
+            f"Trained answers begin with {trained}, which is part of the loss and not of the prompt that generation "
+            f"starts from. {_ARGUMENTS}"
+        )
+
+
+_ARGUMENTS = (
+    "An argument of the template may make them alike, such as preferences.chat_template_kwargs: "
+    "{enable_thinking: false}."
+)
 
 
 def _candidates(planned: Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from stratalign.records import Progress as Report
@@ -27,9 +28,22 @@ if not console.is_terminal:
     console = Console(highlight=False, width=WIDTH)
 
 
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""Characters that a terminal obeys instead of showing them; of white space only the tab and the end of a line stay."""
+
+
+def visible(text: str) -> str:
+    r"""The text with control characters spelt out, so that data, servers and names cannot command the terminal.
+
+    >>> visible("a\x1b[2Jb")
+    'a\\x1b[2Jb'
+    """
+    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
 def say(text: str) -> None:
-    """One line of plain text; nothing in it is read as markup."""
-    console.print(text, markup=False, soft_wrap=True)
+    """Plain text; nothing in it is read as markup, and control characters are shown."""
+    console.print(visible(text), markup=False, soft_wrap=True)
 
 
 def paragraph(text: str, indent: str = "  ") -> None:
@@ -72,13 +86,19 @@ def progress(quiet: bool = False) -> Iterator[Report]:
 
             def show(what: str, done: float, total: int) -> None:
                 if not total:
-                    bars.console.print(what, markup=False, soft_wrap=True)
+                    bars.console.print(visible(what), markup=False, soft_wrap=True)
                     return
                 stage = _stage(what)
                 if stage not in tasks:
-                    tasks[stage] = bars.add_task(stage, total=total, counted="")
+                    tasks[stage] = bars.add_task(escape(visible(stage)), total=total, counted="")
                 counted = _counted(done, total)
-                bars.update(tasks[stage], description=what, completed=done, total=total, counted=counted)
+                bars.update(
+                    tasks[stage],
+                    description=escape(visible(what)),
+                    completed=done,
+                    total=total,
+                    counted=counted,
+                )
 
             yield show
     else:

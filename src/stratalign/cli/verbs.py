@@ -91,6 +91,9 @@ def plan(
     changes: Changes = [],  # noqa: B006
     out: Out = None,
     as_json: AsJson = False,
+    show: Annotated[
+        int, typer.Option(min=0, help="Print so many training rows and prompts as the model reads them.")
+    ] = 0,
     axolotl: Annotated[
         str | None,
         typer.Option(
@@ -102,7 +105,7 @@ def plan(
     if axolotl is not None:
         terminal.text_out(sa.axolotl_config(sa.load_recipe(recipe, changes), axolotl))
         return
-    planned = sa.plan(recipe, changes, out).describe()
+    planned = sa.plan(recipe, changes, out).describe(show)
     terminal.json_out(planned) if as_json else plan_tables.plan(planned)
 
 

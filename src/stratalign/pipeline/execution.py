@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import importlib.metadata
 import platform
 import sys
@@ -40,6 +41,7 @@ class Execution:
     reference: str = "pass"  # reference log-probabilities: from every base pass, or stored
     answers: int | None = None  # made at once, where memory ran out; None: as many as a batch has
     out_of_memory: Sequence[Mapping[str, Any]] = ()  # each time that it ran out: where, and what was halved
+    date: str | None = None  # the day on which the study began, which a chat template may write
 
     @property
     def torch_device(self) -> torch.device:
@@ -87,6 +89,7 @@ def resolve_execution(folder: StudyFolder, settings: TrainingSettings) -> Execut
         attention=None,
         checkpointing=None if settings.checkpointing == "auto" else settings.checkpointing,
         threads=torch.get_num_threads(),
+        date=datetime.date.today().isoformat(),
         reference=_reference(settings),
     )
 

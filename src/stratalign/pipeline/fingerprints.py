@@ -40,6 +40,9 @@ def fingerprints_of(
         data["template"] = (
             "raw"  # left unsettled where every row is messages: the default of studies made before it
         )
+    for key in ("chat_template", "chat_template_kwargs", "date"):
+        if not data[key]:
+            del data[key]  # so that studies made before these keys stay fresh
     prints: Fingerprints = {
         "model": {**recipe.model.model_dump(mode="json"), "type": shape.model_type, "layers": shape.n_layers},
         "preferences": {

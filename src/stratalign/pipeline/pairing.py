@@ -98,7 +98,7 @@ def pairs(
     aim = _aim(read)
     rows = _prompts(read)
     tokenizer = load_tokenizer(read.model)
-    read = with_template(read, rows, tokenizer)
+    read, _ = with_template(read, rows, tokenizer, resolve_execution(work, read.training).date)
     prompts = _tokenized(rows, tokenizer, read)
     known = {row.row_id: row for row in rows}
     check_judge(read.judge, [prompt.text for prompt in prompts], ())

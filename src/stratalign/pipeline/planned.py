@@ -28,6 +28,7 @@ from stratalign.generation import Prompt
 from stratalign.models import ModelShape
 from stratalign.pipeline.execution import Execution
 from stratalign.pipeline.fingerprints import Fingerprints, as_stored
+from stratalign.pipeline.showing import shown_prompts, shown_rows
 from stratalign.pipeline.tuning import Tuned, choices
 from stratalign.preferences import BadRow, Split, Tree
 from stratalign.recipe import Recipe
@@ -110,8 +111,12 @@ class Plan:
             found[run.id] = dict(zip(("parameters", "arithmetic"), cost.of(full), strict=True))
         return found
 
-    def describe(self) -> dict[str, Any]:
-        """The plan in numbers and names; what `stratalign plan --json` prints."""
+    def describe(self, show: int = 0) -> dict[str, Any]:
+        """The plan in numbers and names; what `stratalign plan --json` prints.
+
+        Args:
+            show: how many training rows and prompts to add as the model reads them.
+        """
         shares = self.shares_of_full
         drawn = {spec.name for spec in self.recipe.specs() if draws_modules(spec.selection)}
         return {
@@ -170,6 +175,7 @@ class Plan:
             },
             "alike": [list(names) for names in self._alike()],
             "unresolved": {spec.name: dict(spec.selection) for spec in self.unresolved},
+            "shown": {"rows": shown_rows(self, show), "prompts": shown_prompts(self, show)},
         }
 
     def _alike(self) -> list[tuple[str, ...]]:

@@ -60,10 +60,11 @@ def make_plan(recipe: Recipe, out: Path, beside: Path | None = None) -> Plan:
     tokenizer = load_tokenizer(recipe.model)
     imitates = not any(LOSSES[run.settings.loss].needs_pairs for run in runs if run.condition.trains)
     found = load(recipe.preferences, demonstrations=imitates)
-    recipe = with_template(recipe, found.rows, tokenizer)
+    execution = resolve_execution(folder, recipe.training)
+    recipe, habits = with_template(recipe, found.rows, tokenizer, execution.date)
     fingerprints = fingerprints_of(recipe, shape, runs, tuned, found.digest)
     check_fresh(folder, fingerprints)
-    parts, trees, bad, about = read_preferences(recipe, found, tokenizer, folder)
+    parts, trees, bad, about = read_preferences(recipe, found, tokenizer, folder, habits)
     check_records(recipe, folder, fingerprints, parts, beside)
     train, validation, held_out = needed_branches(
         runs,
@@ -95,7 +96,7 @@ def make_plan(recipe: Recipe, out: Path, beside: Path | None = None) -> Plan:
         steps=steps,
         bad=bad,
         preferences=about,
-        execution=resolve_execution(folder, recipe.training),
+        execution=execution,
         tokenizer=tokenizer,
         fingerprints=fingerprints,
         unresolved=unresolved,

@@ -16,6 +16,7 @@ from stratalign.generation import Prompt
 from stratalign.preferences import (
     Asked,
     BadRow,
+    Habits,
     Preference,
     Preferences,
     Split,
@@ -25,11 +26,13 @@ from stratalign.preferences import (
     describe,
     describe_template,
     leaks,
+    prepare_template,
     prompt_ids,
     settle_template,
     split,
     tokenize,
     without_rejected,
+    writes_the_date,
 )
 from stratalign.recipe import Recipe
 from stratalign.records import StudyFolder, append_jsonl, told
@@ -37,15 +40,30 @@ from stratalign.training import Run
 
 
 def with_template(
-    recipe: Recipe, rows: Sequence[Preference | Asked], tokenizer: PreTrainedTokenizerBase
-) -> Recipe:
-    """The recipe with `preferences.template` settled."""
-    settled = settle_template(recipe.preferences, rows, tokenizer)
-    return recipe.model_copy(update={"preferences": settled})
+    recipe: Recipe, rows: Sequence[Preference | Asked], tokenizer: PreTrainedTokenizerBase, today: str | None
+) -> tuple[Recipe, Habits | None]:
+    """The recipe with `preferences.template` settled and, where the chat template writes a date, `preferences.date`;
+    the tokenizer is made to render accordingly. And what the template does, None where nothing is rendered.
+
+    Raises:
+        UserError: the chat template cannot be used.
+    """
+    settings = settle_template(recipe.preferences, rows, tokenizer)
+    habits = None
+    if settings.template != "raw" or any(row.kind == "messages" for row in rows):
+        if not writes_the_date(tokenizer, settings):
+            today = None
+        settings = settings.model_copy(update={"date": settings.date or today})
+        habits = prepare_template(tokenizer, settings)
+    return recipe.model_copy(update={"preferences": settings}), habits
 
 
 def read_preferences(
-    recipe: Recipe, found: Preferences, tokenizer: PreTrainedTokenizerBase, folder: StudyFolder
+    recipe: Recipe,
+    found: Preferences,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: StudyFolder,
+    habits: Habits | None = None,
 ) -> tuple[Split, dict[str, Tree], tuple[BadRow, ...], dict[str, Any]]:
     """The parts of the preferences, the trees of all their rows by name, bad rows, and an account of all this."""
     settings = recipe.preferences
@@ -63,7 +81,7 @@ def read_preferences(
     if leaks(parts):
         raise StudyFailure(f"The split leaks the clusters {', '.join(leaks(parts)[:5])}. Please report this.")
     about = describe(parts, found, tokenized.bad)
-    return parts, trees, bad, about | {"template": describe_template(settings, found.rows, tokenizer)}
+    return parts, trees, bad, about | {"template": describe_template(settings, found.rows, tokenizer, habits)}
 
 
 def needed_branches(

@@ -11,7 +11,13 @@ from stratalign.preferences.settings import PairsSettings, PreferenceSettings
 from stratalign.preferences.sources import read_rows, source_digest
 from stratalign.preferences.splits import Split, leaks, split
 from stratalign.preferences.summary import describe
-from stratalign.preferences.templates import describe_template, settle_template
+from stratalign.preferences.templates import (
+    Habits,
+    describe_template,
+    prepare_template,
+    settle_template,
+    writes_the_date,
+)
 from stratalign.preferences.tokenizing import (
     Tokenized,
     exchange_ids,
@@ -26,6 +32,7 @@ __all__ = [
     "Branch",
     "Choice",
     "Dialogue",
+    "Habits",
     "Kind",
     "OnLong",
     "PairsSettings",
@@ -51,6 +58,7 @@ __all__ = [
     "leaks",
     "load",
     "load_prompts",
+    "prepare_template",
     "prompt_ids",
     "read_rows",
     "settle_template",
@@ -59,4 +67,5 @@ __all__ = [
     "tokenize",
     "without_rejected",
     "worth",
+    "writes_the_date",
 ]

@@ -97,10 +97,13 @@ class Renderer:
                     messages, add_generation_prompt=generation_prompt, tokenize=False
                 )
             )
-        except Exception as error:
-            if not type(error).__module__.startswith("jinja2"):
-                raise
-            raise Refused("refused by the chat template", str(error)) from None
+        except Exception as error:  # a template is a program: whatever it raises, it refuses this row
+            said = (
+                str(error)
+                if type(error).__module__.startswith("jinja2")
+                else f"{type(error).__name__}: {error}"
+            )
+            raise Refused("refused by the chat template", said) from error
 
 
 def as_messages(row: Preference) -> Preference:

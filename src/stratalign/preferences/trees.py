@@ -78,8 +78,8 @@ def without_rejected(tree: Tree) -> Tree:
     return replace(tree, branches=tree.branches[:1])
 
 
-def shared(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many tokens two sequences have in common at their beginning."""
+def shared(one: Sequence[object], other: Sequence[object]) -> int:
+    """How many items two sequences have in common at their beginning."""
     length = 0
     for a, b in zip(one, other, strict=False):
         if a != b:
