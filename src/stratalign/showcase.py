@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from stratalign.calibration import QUICK, QUICK_WORLD, Kind, calibrate
 from stratalign.microworld import PREFERENCE_SETS, STUDY, people, read_request, verify
 from stratalign.pipeline import study
-from stratalign.records import Progress, Response, StudyFolder, read_json, read_jsonl, silent
+from stratalign.records import Progress, Response, StudyFolder, read_json, read_jsonl, refuse_links, silent
 from stratalign.reporting import report
 from stratalign.reporting.diagnosed.calibrated import FOLDER as WORLDS
 
@@ -76,6 +76,8 @@ def demo(
         UserError: the folder cannot be used, or a change is not allowed.
     """
     folder = Path(out)
+    for name in (*ALL_SETS, WORLDS):
+        refuse_links(folder / name)
     larger = [f"seeds={list(SEEDS)}", f"preferences.held_out={ALL_HELD_OUT}"] if full else []
     studies = {}
     for name in ALL_SETS if full else SETS:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from stratalign.errors import UserError
-from stratalign.records import told
+from stratalign.records import refuse_link, told
 
 SCHEMA = 1
 
@@ -56,6 +56,8 @@ def open_file(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     Raises:
         UserError: the file cannot be made or read, or is no store of this version.
     """
+    for end in ("", "-wal", "-shm", "-journal"):
+        refuse_link(path.with_name(f"{path.name}{end}"))
     if not read_only:
         with told(path):
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ Each check raises a UserError that says what to change. Checks that belong to on
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -54,9 +55,5 @@ def check_writable(out: Path) -> None:
         raise UserError(f"Cannot write to {out}: {parent} is a file. Name another folder with --out.")
     if not os.access(parent, os.W_OK | os.X_OK):
         raise UserError(f"Cannot write to {parent}: permission denied. Name another folder with --out.")
-    probe = parent / f".stratalign-{os.getpid()}"
-    with told(parent):
-        try:
-            probe.write_bytes(b"x" * 4096)
-        finally:
-            probe.unlink(missing_ok=True)
+    with told(parent), tempfile.TemporaryFile(dir=parent, buffering=0) as probe:
+        probe.write(b"x" * 4096)

@@ -8,6 +8,7 @@ statistics or pages.
 from stratalign.records.cells import guarded_cell, restored_cell
 from stratalign.records.files import locked, read_json, told, unwritable, write_bytes, write_json, write_text
 from stratalign.records.folder import SAFE_NAME, SCHEMA, StudyFolder
+from stratalign.records.foreign import refuse_foreign, refuse_link, refuse_links
 from stratalign.records.keys import SEEDS_VARY, VARIES, digest, file_digest, keyed_seed
 from stratalign.records.kinds import (
     Dimension,
@@ -30,6 +31,7 @@ from stratalign.records.proofs import (
     refuse_changed,
     standing_of,
 )
+from stratalign.records.replacing import replacing_folder
 from stratalign.records.strict_yaml import StrictLoader, read_mapping
 from stratalign.records.table import read_scores, write_scores
 
@@ -65,6 +67,10 @@ __all__ = [
     "read_mapping",
     "read_scores",
     "refuse_changed",
+    "refuse_foreign",
+    "refuse_link",
+    "refuse_links",
+    "replacing_folder",
     "restored_cell",
     "silent",
     "standing_of",

@@ -7,10 +7,11 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from stratalign.errors import UserError
 from stratalign.records.files import told, write_text
+from stratalign.records.replacing import open_own
 
 
 def append_jsonl(path: Path, rows: Iterable[Any]) -> None:
@@ -24,9 +25,9 @@ def append_jsonl(path: Path, rows: Iterable[Any]) -> None:
         return
     with told(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _drop_torn_line(path)
-        with path.open("a", encoding="utf-8") as file:
-            file.write(lines)
+        with open_own(path) as file:
+            _drop_torn_line(file)
+            file.write(lines.encode())
             file.flush()
             os.fsync(file.fileno())
 
@@ -60,13 +61,11 @@ def keep_jsonl(path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
     write_text(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in kept))
 
 
-def _drop_torn_line(path: Path) -> None:
+def _drop_torn_line(file: BinaryIO) -> None:
     """Cut a last line that has no newline, so that the next record does not grow onto it."""
-    if not path.exists() or path.stat().st_size == 0:
+    if not file.seek(0, os.SEEK_END):
         return
-    with path.open("rb+") as file:
-        file.seek(-1, os.SEEK_END)
-        if file.read(1) == b"\n":
-            return
+    file.seek(-1, os.SEEK_END)
+    if file.read(1) != b"\n":
         file.seek(0)
         file.truncate(file.read().rfind(b"\n") + 1)

@@ -33,6 +33,7 @@ from stratalign.records import (
     read_json,
     read_jsonl,
     read_scores,
+    refuse_foreign,
     standing_of,
 )
 
@@ -84,9 +85,10 @@ def study_folder(folder: Path) -> StudyFolder:
     """The layout of `folder`.
 
     Raises:
-        UserError: it is not a study's.
+        UserError: it is not a study's, or holds a link or something else that no study holds.
     """
     study = StudyFolder(folder)
+    refuse_foreign(study)
     if not study.recipe.is_file() and not study.manifest.is_file():
         kind = "has neither recipe.yaml nor manifest.json" if folder.is_dir() else "is not a folder"
         raise UserError(
