@@ -11,7 +11,16 @@ from typing import Any, NamedTuple
 from stratalign.calibration import QUICK, QUICK_WORLD, Kind, calibrate
 from stratalign.microworld import PREFERENCE_SETS, STUDY, people, read_request, verify
 from stratalign.pipeline import study
-from stratalign.records import Progress, Response, StudyFolder, read_json, read_jsonl, refuse_links, silent
+from stratalign.records import (
+    RESPONSES,
+    Progress,
+    Response,
+    StudyFolder,
+    read_json,
+    read_jsonl,
+    refuse_links,
+    silent,
+)
 from stratalign.reporting import report
 from stratalign.reporting.diagnosed.calibrated import FOLDER as WORLDS
 
@@ -118,7 +127,7 @@ def side_by_side(folder: StudyFolder, run: str, dimension: str, count: int = SHO
     """Answers of the base and of a run to the same held-out prompts, which are drawn, not picked."""
     base = "base" if "@" not in run else f"base@{run.partition('@')[2]}"
     answers: dict[str, dict[str, Response]] = {}
-    for row in read_jsonl(folder.responses):
+    for row in read_jsonl(folder.responses, RESPONSES):
         if row["run"] in (base, run):
             answers.setdefault(row["prompt_id"], {})[row["run"]] = Response(**row)
     drawn = random.Random(0).sample(sorted(answers), min(count, len(answers)))

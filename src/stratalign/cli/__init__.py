@@ -5,7 +5,6 @@ Exit codes: 0 done, 2 the user's mistake (one message, no traceback), 1 a failur
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import threading

@@ -106,10 +106,22 @@ def readable(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
+        said = str(error)
+        # no lock and no full disk, but pages that sqlite cannot read, and tables or texts that are none of ours
+        if type(error) is sqlite3.DatabaseError or said.startswith(("no such", "Could not decode")):
+            raise damaged(path, said) from error
         raise UserError(
             f"The store of judgements {path} cannot be used: {error}. Check that there is space, that you may write "
             "there and that the file is none of another program; nothing that was judged is lost."
         ) from error
+
+
+def damaged(path: Path, what: str) -> UserError:
+    """The message for a store that was damaged or changed from outside."""
+    return UserError(
+        f"The store of judgements {path} is damaged: {what}. Restore it from a copy, or move it away with its -wal and "
+        "-shm files: the judge is then asked again."
+    )
 
 
 def as_json(value: object) -> str:

@@ -18,7 +18,7 @@ from stratalign.models.fitting import refuse_unusable, with_adapter
 from stratalign.models.hushing import hushed
 from stratalign.models.loading import ModelSettings, load_stock, load_tokenizer, resolve_folder
 from stratalign.models.quantized import dequantize
-from stratalign.records import read_json, replacing_folder, told
+from stratalign.records import ADAPTER_NOTES, read_json, read_record, replacing_folder, told
 
 BESIDE = (
     "*processor_config.json",
@@ -86,7 +86,7 @@ def _base(folder: Path, config: dict[str, Any], base: str | None) -> ModelSettin
     """The base that the adapter names or that was given, and what a study noted beside name and revision: an SFT
     adapter, and how it was quantised."""
     notes = folder / "stratalign.json"
-    model: dict[str, Any] = read_json(notes)["model"] if notes.is_file() else {}
+    model: dict[str, Any] = read_record(notes, ADAPTER_NOTES).get("model") or {}
     beside = {key: model[key] for key in ("adapter", "quantization", "double_quantization") if key in model}
     if base is not None:
         return ModelSettings(base=base, **beside)

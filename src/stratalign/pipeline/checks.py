@@ -9,13 +9,17 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stratalign.errors import UserError
 from stratalign.judging import compares_with_base
 from stratalign.models import ModelShape
 from stratalign.recipe import Recipe
-from stratalign.records import told
+from stratalign.records import LOGPROBS, MANIFEST, RESPONSES, STEPS, read_jsonl, read_record, told
 from stratalign.training import Run
+
+if TYPE_CHECKING:
+    from stratalign.pipeline.planned import Plan
 
 
 def check_length(recipe: Recipe, shape: ModelShape) -> None:
@@ -45,6 +49,32 @@ def check_warmup(run: Run, steps: int) -> None:
             f"of 0, and the rest are too few to train condition {run.condition.name!r}. Give more pairs or epochs, "
             "smaller batches, or training.warmup: 0."
         )
+
+
+def check_rows(plan: Plan) -> None:
+    """Raise a UserError where a line file of the study has rows of a run or a prompt that the study does not have."""
+    folder = plan.folder
+    runs = {run.id for run in (*plan.runs, *plan.candidates)}
+    runs |= (read_record(folder.manifest, MANIFEST).get("runs") or {}).keys()
+    held_out = {tree.row_id for tree in plan.held_out_trees}
+    validation = {tree.row_id for tree in plan.validation_trees}
+    for file, kind, prompts in (
+        (folder.training, STEPS, None),
+        (folder.validation, LOGPROBS, validation),
+        (folder.logprobs, LOGPROBS, held_out),
+        (folder.responses, RESPONSES, held_out),
+    ):
+        for row in read_jsonl(file, kind):
+            if row["run"] not in runs:
+                unknown = f"the run {row['run']!r}, which {folder.manifest.name} does not have"
+            elif prompts is not None and row["prompt_id"] not in prompts:
+                unknown = f"the prompt {row['prompt_id']!r}, which the preferences do not have there"
+            else:
+                continue
+            raise UserError(
+                f"{file} has a row of {unknown}. Restore the file, or delete that line: what it recorded is then made "
+                "again."
+            )
 
 
 def check_writable(out: Path) -> None:

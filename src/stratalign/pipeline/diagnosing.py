@@ -35,12 +35,13 @@ from stratalign.pipeline.selecting import scores_record, trained_by
 from stratalign.pipeline.subjects import Subject, find_subject, kept_stages, trained_runs, training_of
 from stratalign.recipe import Recipe, load_recipe
 from stratalign.records import (
+    DIAGNOSIS,
     SCHEMA,
     SEEDS_VARY,
     Progress,
     file_digest,
     locked,
-    read_json,
+    read_record,
     silent,
     write_json,
 )
@@ -110,7 +111,7 @@ def diagnose(
         at = "" if label is None else f"@{label}"
         path = planned.folder.diagnostics / f"{kind}{at}.json"
         wanted = as_stored(_fingerprint(kind, planned, subjects, settings))
-        record = read_json(path) if path.is_file() else {}
+        record = read_record(path, DIAGNOSIS)
         if record.get("fingerprint") != wanted:
             _check_replaceable(planned, path)
             record = _made(kind, planned, subjects, settings, wanted, progress)

@@ -15,7 +15,7 @@ from stratalign.engine import JointEngine, plan_memory
 from stratalign.errors import UserError
 from stratalign.models import Anatomy
 from stratalign.preferences import Tree
-from stratalign.records import Progress, StudyFolder, read_json, write_json
+from stratalign.records import NEEDED, Kind, Progress, StudyFolder, read_record, shape_of, write_json
 from stratalign.training import TrainingSettings
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
@@ -60,6 +60,9 @@ class Execution:
         }
 
 
+EXECUTION = Kind(shape_of(Execution), NEEDED)
+
+
 def resolve_execution(folder: StudyFolder, settings: TrainingSettings) -> Execution:
     """The stored execution of a study that has begun, or a fresh one for this machine. Writes nothing.
 
@@ -69,7 +72,7 @@ def resolve_execution(folder: StudyFolder, settings: TrainingSettings) -> Execut
         UserError: the study began on a device that is not here.
     """
     if folder.execution.is_file():
-        stored = Execution(**read_json(folder.execution))
+        stored = stored_execution(folder)
         if stored.torch_device.type == "cuda" and not torch.cuda.is_available():
             raise UserError(
                 f"The study in {folder.path} began on {stored.device}, which is not here. Continue it where a "
@@ -137,7 +140,14 @@ def settle_memory(
 
 def stored_execution(folder: StudyFolder) -> Execution:
     """The execution of a study that has begun, with what it has learnt since."""
-    return Execution(**read_json(folder.execution))
+    stored = Execution(**read_record(folder.execution, EXECUTION))
+    try:
+        torch.device(stored.device)
+    except RuntimeError:
+        raise EXECUTION.damaged(str(folder.execution), f"no device is named {stored.device!r}") from None
+    if stored.precision not in DTYPES:
+        raise EXECUTION.damaged(str(folder.execution), f"no precision is named {stored.precision!r}")
+    return stored
 
 
 def note_out_of_memory(

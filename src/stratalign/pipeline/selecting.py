@@ -24,7 +24,7 @@ from stratalign.errors import UserError, unknown_name
 from stratalign.pipeline.fingerprints import Fingerprints, as_stored, diagnosed_from
 from stratalign.preferences import Split
 from stratalign.recipe import Recipe, load_recipe
-from stratalign.records import StudyFolder, read_json, refuse_link, write_bytes
+from stratalign.records import MANIFEST, StudyFolder, read_json, read_record, refuse_link, write_bytes
 
 RECORDS = "diagnostics"
 """The folder of a study that its records lie in."""
@@ -141,7 +141,7 @@ def trained_by(folder: StudyFolder, file: Path) -> list[str]:
     """The trained conditions of a study that this record of its folder chose; all of them if it made the partition."""
     if not folder.manifest.is_file() or not folder.recipe.is_file():
         return []
-    runs = read_json(folder.manifest)["runs"].values()
+    runs = read_record(folder.manifest, MANIFEST)["runs"].values()
     trained = {run.get("candidate_of", run["condition"]) for run in runs if "trained" in run}
     if not trained:
         return []

@@ -6,11 +6,21 @@ statistics or pages.
 """
 
 from stratalign.records.cells import guarded_cell, restored_cell
-from stratalign.records.files import locked, read_json, told, unwritable, write_bytes, write_json, write_text
+from stratalign.records.files import (
+    locked,
+    read_json,
+    read_record,
+    told,
+    unwritable,
+    write_bytes,
+    write_json,
+    write_text,
+)
 from stratalign.records.folder import SAFE_NAME, SCHEMA, StudyFolder
 from stratalign.records.foreign import refuse_foreign, refuse_link, refuse_links
 from stratalign.records.keys import SEEDS_VARY, VARIES, digest, file_digest, keyed_seed
 from stratalign.records.kinds import (
+    STATES,
     Dimension,
     LogProbRecord,
     Progress,
@@ -32,21 +42,69 @@ from stratalign.records.proofs import (
     standing_of,
 )
 from stratalign.records.replacing import replacing_folder
+from stratalign.records.shapes import (
+    ADAPTER_NOTES,
+    ASKED,
+    BATCHES,
+    DIAGNOSIS,
+    ENVIRONMENT,
+    FINGERPRINTS,
+    JUDGES,
+    LOGPROBS,
+    LOOKED,
+    MANIFEST,
+    MAPPING,
+    NEEDED,
+    PREFERENCES,
+    RESPONSES,
+    SAMPLED,
+    SCORED,
+    STEPS,
+    TIMINGS,
+    TUNING,
+    UNDER_WAY,
+    Kind,
+    Shape,
+    shape_of,
+)
 from stratalign.records.strict_yaml import StrictLoader, read_mapping
 from stratalign.records.table import read_scores, write_scores
 
 __all__ = [
+    "ADAPTER_NOTES",
+    "ASKED",
+    "BATCHES",
+    "DIAGNOSIS",
+    "ENVIRONMENT",
+    "FINGERPRINTS",
+    "JUDGES",
+    "LOGPROBS",
+    "LOOKED",
+    "MANIFEST",
+    "MAPPING",
+    "NEEDED",
+    "PREFERENCES",
+    "RESPONSES",
     "SAFE_NAME",
+    "SAMPLED",
     "SCHEMA",
+    "SCORED",
     "SEEDS_VARY",
     "STANDINGS",
+    "STATES",
+    "STEPS",
+    "TIMINGS",
+    "TUNING",
+    "UNDER_WAY",
     "VARIES",
     "Dimension",
+    "Kind",
     "LogProbRecord",
     "Outcome",
     "Progress",
     "Response",
     "Score",
+    "Shape",
     "Standing",
     "StepRecord",
     "StrictLoader",
@@ -65,6 +123,7 @@ __all__ = [
     "read_json",
     "read_jsonl",
     "read_mapping",
+    "read_record",
     "read_scores",
     "refuse_changed",
     "refuse_foreign",
@@ -72,6 +131,7 @@ __all__ = [
     "refuse_links",
     "replacing_folder",
     "restored_cell",
+    "shape_of",
     "silent",
     "standing_of",
     "told",

@@ -12,6 +12,7 @@ from typing import Any
 
 from stratalign.errors import UserError
 from stratalign.records.replacing import open_own, replace_file
+from stratalign.records.shapes import Kind
 
 try:
     import fcntl
@@ -45,10 +46,28 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} does not exist. Run the stage of the study that writes it first.") from None
-    except ValueError as error:
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error.strerror or error}. Check the path.") from None
+    except (ValueError, RecursionError) as error:
         raise UserError(
             f"{path} is not JSON ({error}). It was not written by this version, or was damaged."
         ) from None
+
+
+def read_record(path: Path, kind: Kind) -> dict[str, Any]:
+    """A JSON record of a study; empty where it is not there.
+
+    Raises:
+        UserError: it is damaged: no such record, or of another version.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        return kind.checked(json.loads(path.read_text(encoding="utf-8")), str(path))
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error.strerror or error}. Check the path.") from None
+    except (ValueError, RecursionError) as error:
+        raise kind.damaged(str(path), f"it is not JSON ({error})") from None
 
 
 @contextmanager

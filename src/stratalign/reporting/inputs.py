@@ -24,14 +24,25 @@ from stratalign.blocks import (
 )
 from stratalign.errors import UserError
 from stratalign.records import (
+    DIAGNOSIS,
+    ENVIRONMENT,
+    JUDGES,
+    LOGPROBS,
+    MANIFEST,
+    MAPPING,
+    PREFERENCES,
+    RESPONSES,
     SEEDS_VARY,
+    STEPS,
+    TIMINGS,
+    TUNING,
     VARIES,
     Score,
     Standing,
     StudyFolder,
     changed_files,
-    read_json,
     read_jsonl,
+    read_record,
     read_scores,
     refuse_foreign,
     standing_of,
@@ -114,8 +125,7 @@ def read_study(folder: Path) -> StudyRecords:
         absent.append(
             "tuning.json is not there yet: nothing has been chosen for the conditions that are tuned."
         )
-    judges = _mapping(study.judges).get("judges", ())
-    manifest = _mapping(study.manifest)
+    manifest = read_record(study.manifest, MANIFEST)
     changed = {
         run: files
         for run, entry in (manifest.get("runs") or {}).items()
@@ -126,25 +136,27 @@ def read_study(folder: Path) -> StudyRecords:
         "run the study again."
         for run, files in changed.items()
     ]
+    diagnoses = sorted(study.diagnostics.glob("*.json"))
     read = StudyRecords(
         recipe=recipe,
         manifest=manifest,
-        training=_lines(study.training, "run", "step"),
-        logprobs=_lines(study.logprobs, "run", "prompt_id"),
-        responses=_lines(study.responses, "run", "prompt_id"),
+        training=tuple(read_jsonl(study.training, STEPS)),
+        logprobs=tuple(read_jsonl(study.logprobs, LOGPROBS)),
+        responses=tuple(read_jsonl(study.responses, RESPONSES)),
         scores=tuple(read_scores(study.scores)),
-        judges=tuple(judge for judge in judges if isinstance(judge, Mapping)),
-        preferences=_mapping(study.preferences),
-        timings=_mapping(study.timings),
-        environment=_mapping(study.environment),
-        execution=_mapping(study.execution),
+        judges=tuple(read_record(study.judges, JUDGES).get("judges", ())),
+        preferences=read_record(study.preferences, PREFERENCES),
+        timings=read_record(study.timings, TIMINGS),
+        environment=read_record(study.environment, ENVIRONMENT),
+        execution=read_record(study.execution, MAPPING),
         adapter_bytes=_adapter_bytes(study.adapters),
         missing=tuple(absent),
-        tuning=_mapping(study.tuning),
-        diagnoses={path.stem: _mapping(path) for path in sorted(study.diagnostics.glob("*.json"))},
+        tuning=read_record(study.tuning, TUNING),
+        diagnoses={path.stem: read_record(path, DIAGNOSIS) for path in diagnoses},
         added=_added(recipe, manifest),
         changed=frozenset(changed),
     )
+    check_rows(study, read)
     return of_recipe(read)
 
 
@@ -262,17 +274,54 @@ def _recipe(path: Path) -> Mapping[str, Any]:
     return recipe if isinstance(recipe, Mapping) else {}
 
 
-def _mapping(path: Path) -> Mapping[str, Any]:
-    value = read_json(path) if path.is_file() else {}
-    return value if isinstance(value, Mapping) else {}
+def check_rows(study: StudyFolder, read: StudyRecords) -> None:
+    """Refuse rows of a run or a prompt that the study does not have: left out, they would change results in silence.
+
+    Raises:
+        UserError: there is one.
+    """
+    runs = read.manifest.get("runs") or {}
+    named = {
+        study.training: {row["run"] for row in read.training},
+        study.logprobs: {row["run"] for row in read.logprobs},
+        study.responses: {row["run"] for row in read.responses},
+        study.scores: {score.run for score in read.scores},
+    }
+    for file, found in named.items():
+        unknown = sorted(found - runs.keys()) if runs else []
+        if unknown:
+            raise UserError(
+                f"{file} has rows of the run {unknown[0]!r}, which {study.manifest.name} does not have. Restore the "
+                "file, or delete these lines and run the study again."
+            )
+    held_out = _prompts(study.logprobs, read.logprobs)
+    tasks = {str(judge["judge"]) for judge in read.judges if judge.get("kind") == "tasks"}
+    asked = {
+        study.responses: _prompts(study.responses, read.responses),
+        study.scores: {score.prompt_id for score in read.scores if score.judge not in tasks},
+    }
+    for file, found in asked.items():
+        unknown = sorted(found - held_out) if held_out else []
+        if unknown:
+            raise UserError(
+                f"{file} has rows of the prompt {unknown[0]!r}, which {study.logprobs.name} does not have. Restore the "
+                "file, or delete these lines and run the study again."
+            )
 
 
-def _lines(path: Path, *key: str) -> tuple[Mapping[str, Any], ...]:
-    """The lines of a record, the last one of each `key`: a step that was repeated after a resume counts once."""
-    rows: dict[tuple[Any, ...], Mapping[str, Any]] = {}
-    try:
-        for row in read_jsonl(path):
-            rows[tuple(row[name] for name in key)] = row
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} has a line that is not its record ({error!r}). It was damaged.") from None
-    return tuple(rows.values())
+def _prompts(file: Path, rows: Sequence[Mapping[str, Any]]) -> set[str]:
+    """All prompts of a line file. Runs are answered and measured in one order, so that of two runs one has all prompts
+    of the other."""
+    of_run: dict[str, set[str]] = {}
+    for row in rows:
+        of_run.setdefault(row["run"], set()).add(row["prompt_id"])
+    largest: tuple[str, set[str]] = ("", set())
+    for run, prompts in sorted(of_run.items(), key=lambda one: len(one[1])):
+        lost = sorted(largest[1] - prompts)
+        if lost:
+            raise UserError(
+                f"{file} has the prompt {lost[0]!r} under {largest[0]} and not under {run}, which has others. Restore "
+                "the file, or delete the lines of both prompts and run the study again."
+            )
+        largest = run, prompts
+    return largest[1]

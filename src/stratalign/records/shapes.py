@@ -1,0 +1,379 @@
+"""What each record of a study must look like, and what is said of one that does not.
+
+Every reader of a record goes through a `Kind`, so that a file that was damaged or edited is named, with the line or key
+and the way out, and never read as something else. Keys that older studies lack may be missing. Unknown keys of a
+mapping are read by nobody and pass; those of a line do not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, Literal, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
+
+from stratalign.errors import UserError
+from stratalign.records.folder import SCHEMA
+from stratalign.records.kinds import LogProbRecord, Response, StepRecord
+
+REMADE = "Restore it from a copy, or delete it and run the study again, which makes it anew."
+RETRAINED = "Restore it from a copy, or delete it and run the study again, which then trains its runs anew."
+NEEDED = "Restore it from a copy, or name a new folder with --out."
+UNDER_WAY = "Restore it from a copy, or delete it: what it keeps of an interrupted run is then made again."
+LINE = "Restore the file, or delete that line: what it recorded is then made again."
+STEP = "Restore the file, or delete that line: the curves of the report then lack that step."
+
+
+class Shape(BaseModel):
+    """A mapping in a record."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False, protected_namespaces=())
+
+
+def absent() -> Any:
+    """The default of a key that may be missing, though not null."""
+    return Field(default=None)
+
+
+def shape_of(record: type[Any]) -> type[BaseModel]:
+    """The shape of a dataclass: all of its fields and no others; those with a default may be missing."""
+    hints = get_type_hints(record)
+    given: dict[str, Any] = {
+        field.name: (
+            hints[field.name],
+            ... if field.default is MISSING and field.default_factory is MISSING else None,
+        )
+        for field in fields(record)
+    }
+    config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+    return create_model(record.__name__, __config__=config, **given)
+
+
+class _Model(Shape):
+    name: str = absent()
+    model_type: str = absent()
+    layers: int = absent()
+    parameters: int = absent()
+    files: dict[str, str] = absent()
+    batches: str | None = None
+
+
+class Check(Shape):
+    holds: bool | None
+    detail: str
+
+
+class _Proof(Shape):
+    proven: bool
+    checks: dict[str, Check]
+
+
+class _Trained(Shape):
+    adapter_sha256: str
+    config_sha256: str = absent()
+    witnessed: dict[str, Check]
+
+
+class _Became(Shape):
+    candidate: str
+    by: str
+    values: dict[str, Any]
+
+
+class _Run(Shape):
+    condition: str
+    seed: int
+    labels: Literal["given", "shuffled"]
+    layers: list[int]
+    targets: list[str]
+    rank: int | None
+    alpha: float | None
+    parameters: int
+    sampling_seed: int = absent()
+    modules: list[str] = absent()
+    phases: list[dict[str, Any]] = absent()
+    of_full: dict[str, float] = absent()
+    training: dict[str, Any] = absent()
+    trained: _Trained = absent()
+    proof: _Proof = absent()
+    candidate_of: str = absent()
+    values: dict[str, Any] = absent()
+    tuned: _Became = absent()
+
+
+class _Manifest(Shape):
+    model: _Model
+    partition: dict[str, list[int]]
+    runs: dict[str, _Run]
+    seeds_vary: list[str] = absent()
+
+
+class _Counts(Shape):
+    rows: int
+    clusters: int
+
+
+class _Reason(Shape):
+    count: int
+    first_lines: list[int]
+
+
+class _Rows(Shape):
+    read: int
+    kept: int
+    bad: int
+
+
+class _Preferences(Shape):
+    rows: _Rows
+    parts: dict[str, _Counts]
+    clusters: int = absent()
+    bad: dict[str, _Reason] = absent()
+    notes: dict[str, _Reason] = absent()
+    kinds: dict[str, int] = absent()
+    template: dict[str, Any] = absent()
+    digest: str = absent()
+
+
+class _Dimension(Shape):
+    name: str
+    unit: str
+    better: Literal["higher", "lower"] | None
+    about: str
+    category: str | None = None
+
+
+class _Answered(Shape):
+    model: str | None
+    replies: int
+
+
+class _Judge(Shape):
+    judge: str
+    protocol: str
+    hash: str = absent()
+    kind: str = absent()
+    second: bool = absent()
+    answered: list[_Answered] = absent()
+    dimensions: list[_Dimension]
+
+
+class _Judges(Shape):
+    judges: list[_Judge]
+
+
+class _Timings(Shape):
+    host: str = absent()
+    stages: dict[str, float] = absent()
+    runs: dict[str, dict[str, float]] = absent()
+    checkpoint_seconds: float = absent()
+
+
+class _Environment(Shape):
+    python: str = absent()
+    platform: str = absent()
+    processor: str = absent()
+    gpu: str | None = None
+    packages: dict[str, str] = absent()
+
+
+class _MadeFrom(Shape):
+    by: str
+    candidates: list[str]
+    seeds: list[int]
+
+
+class _Difference(Shape):
+    difference: float | None
+    low: float | None
+    high: float | None
+    verdict: str
+
+
+class _Candidate(Shape):
+    candidate: str
+    rank: int
+    parameters: int
+    mean: float | None
+    low: float | None
+    high: float | None
+    seeds: dict[str, str]
+    behind_best: _Difference | None
+
+
+class _Second(_Difference):
+    candidate: str
+
+
+class _Edge(Shape):
+    key: str
+    block: str | None
+    value: float
+    end: Literal["lowest", "highest"]
+
+
+class _Chosen(Shape):
+    by: str
+    measured: str
+    loss: str
+    better: Literal["higher", "lower"]
+    made_from: _MadeFrom
+    candidates: list[_Candidate]
+    best: str
+    second: _Second | None
+    tied: list[str]
+    chosen: str
+    values: dict[str, Any]
+    edges: list[_Edge]
+
+
+class _Mean(Shape):
+    condition: str
+    mean: float
+
+
+class _Ahead(_Difference):
+    ahead: str
+    of: str
+
+
+class _Order(Shape):
+    order: list[_Mean]
+    pairs: list[_Ahead]
+
+
+class _AtOne(_Order):
+    values: dict[str, Any]
+
+
+class _Orders(Shape):
+    by: str
+    tuned: _Order
+    at_one: list[_AtOne]
+
+
+class _Tuning(Shape):
+    rows: int
+    clusters: int
+    rule: str
+    conditions: dict[str, _Chosen]
+    orders: list[_Orders]
+
+
+class _Batch(Shape):
+    group: int
+    runs: list[str]
+
+
+class _Batches(Shape):
+    batches: list[_Batch]
+
+
+class _AdapterNotes(Shape):
+    model: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Scored:
+    key: str
+    scores: dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class _Asked:
+    key: str
+    task: str
+    items: dict[str, dict[str, float | None]]
+
+
+@dataclass(frozen=True)
+class _Sampled:
+    prompt_id: str
+    number: int
+    text: str
+    tokens: int
+    finish: str
+
+
+@dataclass(frozen=True)
+class _Looked:
+    step: int
+    loss: float
+
+
+class Kind:
+    """What a record of one kind must look like; of a line file, which fields tell its lines apart."""
+
+    def __init__(self, shape: Any, advice: str, *key: str) -> None:
+        self.key = key
+        self.advice = advice
+        self._shape: TypeAdapter[Any] | None = None if shape is None else TypeAdapter(shape)
+
+    def checked(self, value: Any, place: str) -> dict[str, Any]:
+        """The value, if it is such a record.
+
+        Args:
+            value: what was read.
+            place: the file, or "Line 3 of" the file.
+
+        Raises:
+            UserError: it is not, or another version of stratalign wrote it.
+        """
+        if not isinstance(value, dict):
+            raise self.damaged(place, f"it must be a mapping, got {_shown(value)}")
+        schema = value.get("schema", SCHEMA)
+        if type(schema) is not int or schema != SCHEMA:
+            raise UserError(
+                f"{place} has schema {_shown(schema)}, and this version of stratalign reads schema {SCHEMA}. Use the "
+                "version that wrote it, or name a new folder with --out."
+            )
+        try:
+            if self._shape is not None:
+                self._shape.validate_python(value, strict=True)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_context=False)[0]
+            raise self.damaged(place, _said(first)) from None
+        return value
+
+    def damaged(self, place: str, what: str) -> UserError:
+        """The message for a record of this kind that cannot be read."""
+        return UserError(f"{place} is damaged: {what}. {self.advice}")
+
+
+def _said(error: Any) -> str:
+    """One finding of pydantic in our words."""
+    where = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "missing":
+        return f"{where} is missing"
+    if error["type"] == "extra_forbidden":
+        return f"{where} is not a key of such a line"
+    must = error["msg"].replace("Input should be", "must be").replace("a valid dictionary", "a mapping")
+    return f"{where} {must}, got {_shown(error['input'])}"
+
+
+def _shown(value: object) -> str:
+    text = repr(value) if not isinstance(value, int) or value.bit_length() < 100 else "a very large number"
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+MAPPING = Kind(None, NEEDED)
+"""Any mapping: a record of which only its reader knows more."""
+
+ANY_LINE = Kind(None, LINE)
+MANIFEST = Kind(_Manifest, RETRAINED)
+FINGERPRINTS = Kind(dict[str, dict[str, Any]], NEEDED)
+PREFERENCES = Kind(_Preferences, REMADE)
+JUDGES = Kind(_Judges, REMADE)
+TUNING = Kind(_Tuning, REMADE)
+TIMINGS = Kind(_Timings, "Restore it from a copy, or delete it: times are then counted anew.")
+ENVIRONMENT = Kind(_Environment, REMADE)
+BATCHES = Kind(_Batches, UNDER_WAY)
+ADAPTER_NOTES = Kind(_AdapterNotes, "Restore the adapter's folder from a copy.")
+DIAGNOSIS = Kind(None, "Restore it from a copy, or delete it and run `stratalign diagnose` again.")
+STEPS = Kind(shape_of(StepRecord), STEP, "run", "step")
+LOGPROBS = Kind(shape_of(LogProbRecord), LINE, "run", "prompt_id")
+RESPONSES = Kind(shape_of(Response), LINE, "run", "prompt_id")
+SAMPLED = Kind(shape_of(_Sampled), LINE, "prompt_id", "number")
+SCORED = Kind(shape_of(_Scored), LINE, "key")
+ASKED = Kind(shape_of(_Asked), LINE, "key")
+LOOKED = Kind(shape_of(_Looked), LINE)
