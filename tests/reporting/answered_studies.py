@@ -108,7 +108,7 @@ def answered_study(
     }
     write_text(study.recipe, parse_recipe(recipe).to_yaml())
     write_json(study.manifest, _manifest(names, training or {}))
-    parts = {name: {"rows": 500, "clusters": 400} for name in ("train", "unused")}
+    parts = {name: {"rows": 500, "clusters": 400} for name in ("train", "validation", "held_out", "unused")}
     rows = {"read": 1_000_000, "kept": 1_000_000, "bad": 0}
     write_json(study.preferences, {"rows": rows, "parts": parts, **(account or {})})
     found = [{"name": name, "unit": "points", "better": "higher", "about": ""} for name in dimensions]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from controlled_studies import controlled_study
-from fake_studies import answer, full_study, judges, manifest, score, step
+from fake_studies import PARTS, answer, full_study, judges, manifest, score, step
 
 from stratalign.errors import UserError
 from stratalign.records import StudyFolder, append_jsonl, write_json, write_scores
@@ -78,7 +78,7 @@ def test_hostile_text_is_shown_but_inert(tmp_path: Path, ordinary_elements: set[
         study.preferences,
         {
             "rows": {"read": 1, "kept": 0, "bad": 1},
-            "parts": {},
+            "parts": PARTS,
             "bad": {attack: {"count": 1, "first_lines": [1]}},
             "notes": {attack: {"count": 1, "first_lines": [1]}},
         },

@@ -118,7 +118,8 @@ def check_fresh(folder: StudyFolder, wanted: Fingerprints) -> None:
         )
         raise UserError(
             f"{folder.path} holds results that this change would make stale. Nothing was touched.\n  {shown}\n"
-            "Name a new folder with --out, or take the change back. Adding conditions or seeds is always possible."
+            "Name a new folder with --out, or take the change back. Adding conditions or seeds is always possible. "
+            f"What the results were made from stands in {folder.fingerprints}."
         )
 
 

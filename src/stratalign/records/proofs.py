@@ -74,7 +74,9 @@ def changed_files(folder: StudyFolder, run: str, entry: Mapping[str, Any]) -> tu
     return tuple(
         name
         for name, key in HASHED.items()
-        if key in kept and (file := folder.adapters / run / name).is_file() and file_digest(file) != kept[key]
+        if key in kept
+        and (file := folder.adapters / run / name).exists()
+        and not (file.is_file() and file_digest(file) == kept[key])
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, Literal, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model, model_validator
 
 from stratalign.errors import UserError
 from stratalign.records.folder import SCHEMA
@@ -28,6 +28,12 @@ class Shape(BaseModel):
     """A mapping in a record."""
 
     model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False, protected_namespaces=())
+
+
+class Exact(Shape):
+    """A mapping in which every key is read, so that an unknown one is a mistake."""
+
+    model_config = ConfigDict(extra="forbid")
 
 
 def absent() -> Any:
@@ -50,10 +56,10 @@ def shape_of(record: type[Any]) -> type[BaseModel]:
 
 
 class _Model(Shape):
-    name: str = absent()
-    model_type: str = absent()
-    layers: int = absent()
-    parameters: int = absent()
+    name: str
+    model_type: str
+    layers: int
+    parameters: int
     files: dict[str, str] = absent()
     batches: str | None = None
 
@@ -119,14 +125,27 @@ class _Reason(Shape):
 
 
 class _Rows(Shape):
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, int]
+
     read: int
     kept: int
     bad: int
 
 
+class _Parts(Shape):
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, _Counts]
+
+    train: _Counts
+    validation: _Counts
+    held_out: _Counts
+    unused: _Counts
+
+
 class _Preferences(Shape):
     rows: _Rows
-    parts: dict[str, _Counts]
+    parts: _Parts
     clusters: int = absent()
     bad: dict[str, _Reason] = absent()
     notes: dict[str, _Reason] = absent()
@@ -177,13 +196,13 @@ class _Environment(Shape):
     packages: dict[str, str] = absent()
 
 
-class _MadeFrom(Shape):
+class _MadeFrom(Exact):
     by: str
     candidates: list[str]
     seeds: list[int]
 
 
-class _Difference(Shape):
+class _Difference(Exact):
     difference: float | None
     low: float | None
     high: float | None
@@ -191,6 +210,10 @@ class _Difference(Shape):
 
 
 class _Candidate(Shape):
+    """A candidate; beside these keys it has those that are tuned, see `_Chosen`."""
+
+    model_config = ConfigDict(extra="allow")
+
     candidate: str
     rank: int
     parameters: int
@@ -205,14 +228,14 @@ class _Second(_Difference):
     candidate: str
 
 
-class _Edge(Shape):
+class _Edge(Exact):
     key: str
     block: str | None
     value: float
     end: Literal["lowest", "highest"]
 
 
-class _Chosen(Shape):
+class _Chosen(Exact):
     by: str
     measured: str
     loss: str
@@ -226,8 +249,16 @@ class _Chosen(Shape):
     values: dict[str, Any]
     edges: list[_Edge]
 
+    @model_validator(mode="after")
+    def _candidates_have_what_is_tuned(self) -> _Chosen:
+        for one in self.candidates:
+            wrong = set(one.model_extra or {}) ^ (set(self.values) - {"rank"})
+            if wrong:
+                raise ValueError(f"the candidates do not all have {', '.join(sorted(wrong))}")
+        return self
 
-class _Mean(Shape):
+
+class _Mean(Exact):
     condition: str
     mean: float
 
@@ -237,7 +268,7 @@ class _Ahead(_Difference):
     of: str
 
 
-class _Order(Shape):
+class _Order(Exact):
     order: list[_Mean]
     pairs: list[_Ahead]
 
@@ -246,13 +277,14 @@ class _AtOne(_Order):
     values: dict[str, Any]
 
 
-class _Orders(Shape):
+class _Orders(Exact):
     by: str
     tuned: _Order
     at_one: list[_AtOne]
 
 
-class _Tuning(Shape):
+class _Tuning(Exact):
+    version: int = Field(default=SCHEMA, alias="schema")
     rows: int
     clusters: int
     rule: str
@@ -346,7 +378,9 @@ def _said(error: Any) -> str:
     if error["type"] == "missing":
         return f"{where} is missing"
     if error["type"] == "extra_forbidden":
-        return f"{where} is not a key of such a line"
+        return f"{where} is not a key of such a record"
+    if error["type"] == "value_error":
+        return f"{where}: {error['msg'].removeprefix('Value error, ')}"
     must = error["msg"].replace("Input should be", "must be").replace("a valid dictionary", "a mapping")
     return f"{where} {must}, got {_shown(error['input'])}"
 
@@ -356,6 +390,29 @@ def _shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
+class _Settings(Shape):
+    """A recipe as a study keeps it, as far as its report reads it: whether the settings fit each other is no question
+    of a report."""
+
+    model: Any = absent()
+    preferences: dict[str, Any] = absent()
+    conditions: list[str | dict[str, Any]] | dict[str, dict[str, Any] | None] = absent()
+    seeds: list[int] = absent()
+    seeds_vary: list[str] = absent()
+    tune: dict[str, Any] | None = None
+    profile: dict[str, Any] | None = None
+    boundaries: dict[str, Any] | None = None
+    selectors: dict[str, Any] | None = None
+    training: dict[str, Any] = absent()
+    generation: dict[str, Any] = absent()
+    judge: dict[str, Any] = absent()
+    pairs: dict[str, Any] = absent()
+    scorers: list[dict[str, Any]] = absent()
+
+
+RECIPE = Kind(
+    _Settings, "Restore it from a copy, or run the study again with your own recipe, which writes it anew."
+)
 MAPPING = Kind(None, NEEDED)
 """Any mapping: a record of which only its reader knows more."""
 

@@ -31,6 +31,7 @@ from stratalign.records import (
     MANIFEST,
     MAPPING,
     PREFERENCES,
+    RECIPE,
     RESPONSES,
     SEEDS_VARY,
     STEPS,
@@ -39,6 +40,7 @@ from stratalign.records import (
     VARIES,
     Score,
     Standing,
+    StrictLoader,
     StudyFolder,
     changed_files,
     read_jsonl,
@@ -268,10 +270,12 @@ def _recipe(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         return {}
     try:
-        recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not YAML ({error}). It was damaged or edited by hand.") from None
-    return recipe if isinstance(recipe, Mapping) else {}
+        written = yaml.load(path.read_text(encoding="utf-8"), Loader=StrictLoader)
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error.strerror or error}. Check the path.") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise RECIPE.damaged(str(path), f"it is not YAML ({' '.join(str(error).split())})") from None
+    return RECIPE.checked(written, str(path))
 
 
 def check_rows(study: StudyFolder, read: StudyRecords) -> None:
