@@ -27,8 +27,8 @@ QUICK = 36
 """Cases of the default tests; the rest are marked slow."""
 
 UNFINISHED = ("trained", "proof", "tuned", "candidate_of", "values")
-"""Keys of a run in the manifest that are not there before something has happened: a study without is unfinished. Nor can
-it be told that a partition has a block less: its names are the user's."""
+"""Keys of a run in the manifest that are not there before something has happened: a study without is unfinished. Nor
+can it be told that a partition has a block less: its names are the user's."""
 
 HASHED = ("adapter_config.json", "adapter_model.safetensors")
 """Files of an adapter that was proven: a report on others says that they have changed, and proves nothing of them."""

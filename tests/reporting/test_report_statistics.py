@@ -47,8 +47,9 @@ def study(
     write_json(records.manifest, manifest(["base", "full", "mid", "local"]))
     write_text(records.recipe, RECIPE)
     text = [{"name": name, "unit": "", "better": None, "about": ""} for name in ("length", "kl_to_base")]
+    rubric = {"judge": "rubric", "protocol": "rubric", "dimensions": dimensions}
     listed = [
-        {"judge": "rubric", "protocol": "rubric", "kind": "judge", "scale": scale, "dimensions": dimensions},
+        rubric | ({"kind": "judge", "scale": scale} if scale else {"kind": "scorer"}),
         {"judge": "text", "protocol": "text", "kind": "measures", "dimensions": text},
     ]
     write_json(records.judges, {"schema": 1, "judges": listed})

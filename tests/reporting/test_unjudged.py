@@ -281,7 +281,7 @@ def test_what_is_unfinished_is_said_before_that_nobody_judged(tmp_path: Path) ->
 def test_beside_a_judge_text_measures_decide_nothing(tmp_path: Path) -> None:
     study = StudyFolder(measured_study(tmp_path, objective=("fluency",)))
     judge = {
-        "judge": "j", "protocol": "p", "hash": "0", "kind": "judge",
+        "judge": "j", "protocol": "p", "hash": "0", "kind": "judge", "scale": [1, 5],
         "dimensions": [{"name": "fluency", "unit": "points", "better": "higher", "about": ""}],
     }  # fmt: skip
     write_json(study.judges, {"schema": 1, "judges": [judge, *read_json(study.judges)["judges"]]})

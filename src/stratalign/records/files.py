@@ -12,7 +12,7 @@ from typing import Any
 
 from stratalign.errors import UserError
 from stratalign.records.replacing import open_own, replace_file
-from stratalign.records.shapes import Kind
+from stratalign.records.shapes import Kind, strict_json
 
 try:
     import fcntl
@@ -63,7 +63,7 @@ def read_record(path: Path, kind: Kind) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        return kind.checked(json.loads(path.read_text(encoding="utf-8")), str(path))
+        return kind.checked(strict_json(path.read_text(encoding="utf-8")), str(path))
     except OSError as error:
         raise UserError(f"Cannot read {path}: {error.strerror or error}. Check the path.") from None
     except (ValueError, RecursionError) as error:

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 from stratalign.errors import UserError
 from stratalign.records.files import told, write_text
 from stratalign.records.replacing import open_own
-from stratalign.records.shapes import ANY_LINE, Kind
+from stratalign.records.shapes import ANY_LINE, Kind, strict_json
 
 
 def append_jsonl(path: Path, rows: Iterable[Any]) -> None:
@@ -50,7 +50,7 @@ def read_jsonl(path: Path, kind: Kind = ANY_LINE) -> Iterator[dict[str, Any]]:
                 return
             place = f"Line {number} of {path}"
             try:
-                row = kind.checked(json.loads(line.decode("utf-8")), place)
+                row = kind.checked(strict_json(line.decode("utf-8")), place)
             except (ValueError, RecursionError) as error:
                 raise kind.damaged(place, f"it is not JSON ({error})") from None
             if kind.key:

@@ -7,8 +7,9 @@ mapping are read by nobody and pass; those of a line do not.
 
 from __future__ import annotations
 
+import json
 from dataclasses import MISSING, dataclass, fields
-from typing import Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model, model_validator
 
@@ -172,9 +173,19 @@ class _Judge(Shape):
     protocol: str
     hash: str = absent()
     kind: str = absent()
+    model: str = absent()
+    host: str = absent()
+    scale: Annotated[list[float], Field(min_length=2, max_length=2)] = absent()
+    anchor: float | None = None
     second: bool = absent()
     answered: list[_Answered] = absent()
     dimensions: list[_Dimension]
+
+    @model_validator(mode="after")
+    def _a_model_has_a_scale(self) -> _Judge:
+        if self.kind == "judge" and not self.scale:
+            raise ValueError("scale is missing")
+        return self
 
 
 class _Judges(Shape):
@@ -255,6 +266,8 @@ class _Chosen(Exact):
             wrong = set(one.model_extra or {}) ^ (set(self.values) - {"rank"})
             if wrong:
                 raise ValueError(f"the candidates do not all have {', '.join(sorted(wrong))}")
+            if set(one.seeds) != {str(seed) for seed in self.made_from.seeds}:
+                raise ValueError("the candidates do not all have its seeds")
         return self
 
 
@@ -372,6 +385,25 @@ class Kind:
         return UserError(f"{place} is damaged: {what}. {self.advice}")
 
 
+def strict_json(text: str) -> Any:
+    """The value that a record's JSON has: without NaN, infinity and integers beyond 64 bits, which no record holds.
+
+    Raises:
+        ValueError, RecursionError: it is not such JSON.
+    """
+    return json.loads(text, parse_int=_integer, parse_constant=_refused)
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > 20:
+        raise ValueError(f"an integer of {len(digits)} digits")
+    return int(digits)
+
+
+def _refused(name: str) -> float:
+    raise ValueError(f"{name} is not a number in JSON")
+
+
 def _said(error: Any) -> str:
     """One finding of pydantic in our words."""
     where = ".".join(str(part) for part in error["loc"])
@@ -386,7 +418,7 @@ def _said(error: Any) -> str:
 
 
 def _shown(value: object) -> str:
-    text = repr(value) if not isinstance(value, int) or value.bit_length() < 100 else "a very large number"
+    text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
@@ -410,6 +442,7 @@ class _Settings(Shape):
     scorers: list[dict[str, Any]] = absent()
 
 
+WORLD = Kind(None, "Restore it from a copy, or delete it: that world is then measured again.")
 RECIPE = Kind(
     _Settings, "Restore it from a copy, or run the study again with your own recipe, which writes it anew."
 )
