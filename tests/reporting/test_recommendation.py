@@ -423,7 +423,7 @@ def test_where_shuffled_labels_do_as_well_nobody_should_train(tmp_path: Path) ->
 def test_an_unfinished_study_has_no_answer_and_says_what_is_behind(tmp_path: Path) -> None:
     folder = answered_study(tmp_path, {"mid": {"fluency": ALL}})
     rows = [score(run, n, 1.0) for run, count in (("base", 40), ("mid", 30)) for n in range(count)]
-    write_scores(StudyFolder(folder).scores, rows)
+    write_scores(StudyFolder(folder).scores, [replace(one, judge="j", protocol="p") for one in rows])
     found = answer_of(folder)
     assert (found["verdict"], found["line"]) == ("unfinished", "Unfinished: no answer yet.")
     assert "mid has 30 of 40 judged answers." in found["words"]

@@ -14,7 +14,15 @@ from fake_studies import full_study, judges, manifest, score
 from likert_studies import CATEGORIES, DIMENSIONS, judge, likert_study
 from test_report_page import Parsed, page_of
 
-from stratalign.records import Score, StudyFolder, read_scores, write_json, write_scores, write_text
+from stratalign.records import (
+    Score,
+    StudyFolder,
+    read_json,
+    read_scores,
+    write_json,
+    write_scores,
+    write_text,
+)
 from stratalign.reporting import read_study, report, summarise
 from stratalign.reporting.comparisons.comparing import paired_scores, score_table
 from stratalign.reporting.comparisons.grids import score_grid
@@ -98,6 +106,9 @@ def test_a_difference_at_equal_kl_below_one_prompts_win_is_no_verdict(
         for n in range(40)
     ]
     write_scores(study.scores, [*read_scores(study.scores), *rows])
+    known = read_json(study.judges)
+    known["judges"] += judges(kl_to_base=None)["judges"]
+    write_json(study.judges, known)
     (found,) = (one for one in summarise(read_study(tmp_path)).matched if one.dimension == "fluency")
     assert (found.condition, found.against) == ("full", "mid")
     assert found.difference == pytest.approx(difference, abs=1e-4)

@@ -279,11 +279,18 @@ def _recipe(path: Path) -> Mapping[str, Any]:
 
 
 def check_rows(study: StudyFolder, read: StudyRecords) -> None:
-    """Refuse rows of a run or a prompt that the study does not have: left out, they would change results in silence.
+    """Refuse rows of a run, a judge or a prompt that the study does not have: left out, they would change results in
+    silence.
 
     Raises:
         UserError: there is one.
     """
+    _check_runs(study, read)
+    _check_judges(study, read)
+    _check_prompts(study, read)
+
+
+def _check_runs(study: StudyFolder, read: StudyRecords) -> None:
     runs = read.manifest.get("runs") or {}
     named = {
         study.training: {row["run"] for row in read.training},
@@ -292,24 +299,44 @@ def check_rows(study: StudyFolder, read: StudyRecords) -> None:
         study.scores: {score.run for score in read.scores},
     }
     for file, found in named.items():
-        unknown = sorted(found - runs.keys()) if runs else []
-        if unknown:
+        if runs and found - runs.keys():
             raise UserError(
-                f"{file} has rows of the run {unknown[0]!r}, which {study.manifest.name} does not have. Restore the "
-                "file, or delete these lines and run the study again."
+                f"{file} has rows of the run {min(found - runs.keys())!r}, which {study.manifest.name} does not have. "
+                "Restore the file, or delete these lines and run the study again."
             )
+    chosen = read.tuning.get("conditions")
+    lost = {entry["condition"] for entry in runs.values() if "tuned" in entry} - (chosen or {}).keys()
+    if chosen is not None and lost:
+        raise UserError(f"{study.tuning} lacks the condition {min(lost)!r}, which was tuned. {TUNING.advice}")
+
+
+def _check_judges(study: StudyFolder, read: StudyRecords) -> None:
+    known = {
+        (judge["judge"], judge["protocol"], dimension["name"])
+        for judge in read.judges
+        for dimension in judge["dimensions"]
+    }
+    unknown = {(score.judge, score.protocol, score.dimension) for score in read.scores} - known
+    if known and unknown:
+        judge, protocol, dimension = min(unknown)
+        raise UserError(
+            f"{study.scores} has scores of {dimension!r} by {judge} ({protocol}), which {study.judges.name} does not "
+            "have. Restore both files, or run the study again, which makes them anew."
+        )
+
+
+def _check_prompts(study: StudyFolder, read: StudyRecords) -> None:
     held_out = _prompts(study.logprobs, read.logprobs)
-    tasks = {str(judge["judge"]) for judge in read.judges if judge.get("kind") == "tasks"}
+    tasks = {judge["judge"] for judge in read.judges if judge.get("kind") == "tasks"}
     asked = {
         study.responses: _prompts(study.responses, read.responses),
         study.scores: {score.prompt_id for score in read.scores if score.judge not in tasks},
     }
     for file, found in asked.items():
-        unknown = sorted(found - held_out) if held_out else []
-        if unknown:
+        if held_out and found - held_out:
             raise UserError(
-                f"{file} has rows of the prompt {unknown[0]!r}, which {study.logprobs.name} does not have. Restore the "
-                "file, or delete these lines and run the study again."
+                f"{file} has rows of the prompt {min(found - held_out)!r}, which {study.logprobs.name} does not have. "
+                "Restore the file, or delete these lines and run the study again."
             )
 
 
