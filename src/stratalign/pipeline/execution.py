@@ -15,7 +15,7 @@ from stratalign.engine import JointEngine, plan_memory
 from stratalign.errors import UserError
 from stratalign.models import Anatomy
 from stratalign.preferences import Tree
-from stratalign.records import NEEDED, Kind, Progress, StudyFolder, read_record, shape_of, write_json
+from stratalign.records import NEEDED, SCHEMA, Kind, Progress, StudyFolder, read_record, shape_of, write_json
 from stratalign.training import TrainingSettings
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
@@ -112,8 +112,8 @@ def begin_execution(folder: StudyFolder, execution: Execution) -> None:
     A memory plan that is to be made anew replaces the stored one when it is made: see `settle_memory`.
     """
     if not folder.execution.is_file():
-        write_json(folder.execution, asdict(execution))
-    write_json(folder.environment, _environment())
+        _write(folder, execution)
+    write_json(folder.environment, {"schema": SCHEMA, **_environment()})
     torch.set_num_threads(execution.threads)
 
 
@@ -134,13 +134,14 @@ def settle_memory(
         pack_tokens=found.pack_tokens,
         bytes_per_token=found.bytes_per_token,
     )
-    write_json(folder.execution, asdict(settled))
+    _write(folder, settled)
     return settled
 
 
 def stored_execution(folder: StudyFolder) -> Execution:
     """The execution of a study that has begun, with what it has learnt since."""
-    stored = Execution(**read_record(folder.execution, EXECUTION))
+    record = read_record(folder.execution, EXECUTION)
+    stored = Execution(**{key: value for key, value in record.items() if key != "schema"})
     try:
         torch.device(stored.device)
     except RuntimeError:
@@ -160,7 +161,7 @@ def note_out_of_memory(
         before = stored_execution(folder)
         entry = {"during": where, "failed": failed, what: smaller}
         events = [*before.out_of_memory, entry]
-        write_json(folder.execution, asdict(before) | {what: smaller, "out_of_memory": events})
+        _write(folder, Execution(**{**asdict(before), what: smaller, "out_of_memory": events}))
         progress(
             f"Memory ran out during {where} with {failed:,} {units}. From here on there are at most {smaller:,}.",
             0,
@@ -168,6 +169,10 @@ def note_out_of_memory(
         )
 
     return note
+
+
+def _write(folder: StudyFolder, execution: Execution) -> None:
+    write_json(folder.execution, {"schema": SCHEMA, **asdict(execution)})
 
 
 def _environment() -> dict[str, Any]:

@@ -17,7 +17,16 @@ from stratalign.models import ModelShape
 from stratalign.pipeline.tuning import Tuned
 from stratalign.preferences import Split
 from stratalign.recipe import Recipe
-from stratalign.records import FINGERPRINTS, SEEDS_VARY, VARIES, StudyFolder, digest, read_record, write_json
+from stratalign.records import (
+    FINGERPRINTS,
+    SCHEMA,
+    SEEDS_VARY,
+    VARIES,
+    StudyFolder,
+    digest,
+    read_record,
+    write_json,
+)
 from stratalign.training import LOSS_KEYS, SHARED_KEYS, Run, TrainingSettings
 
 Fingerprints = dict[str, dict[str, Any]]
@@ -128,7 +137,8 @@ def add_fingerprints(folder: StudyFolder, new: Fingerprints) -> None:
     stored: Fingerprints = read_record(folder.fingerprints, FINGERPRINTS)
     merged = stored | {stage: as_stored(values) for stage, values in new.items()}
     if merged != stored:
-        write_json(folder.fingerprints, dict(sorted(merged.items())))
+        stages = {stage: merged[stage] for stage in sorted(merged) if stage != "schema"}
+        write_json(folder.fingerprints, {"schema": SCHEMA, **stages})
 
 
 def _drawn_otherwise(run: Run) -> dict[str, str]:

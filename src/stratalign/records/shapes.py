@@ -297,7 +297,6 @@ class _Orders(Exact):
 
 
 class _Tuning(Exact):
-    version: int = Field(default=SCHEMA, alias="schema")
     rows: int
     clusters: int
     rule: str
@@ -374,7 +373,8 @@ class Kind:
             )
         try:
             if self._shape is not None:
-                self._shape.validate_python(value, strict=True)
+                bare = {key: item for key, item in value.items() if key != "schema"}
+                self._shape.validate_python(bare, strict=True)
         except ValidationError as error:
             first = error.errors(include_url=False, include_context=False)[0]
             raise self.damaged(place, _said(first)) from None

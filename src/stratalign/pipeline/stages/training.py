@@ -26,6 +26,7 @@ from stratalign.pipeline.stages.timings import note_training_time, timed
 from stratalign.preferences import Tree
 from stratalign.records import (
     LOGPROBS,
+    SCHEMA,
     Progress,
     append_jsonl,
     keep_jsonl,
@@ -43,7 +44,7 @@ def begin(plan: Plan) -> Manifest:
     rename_runs(folder, [(run.condition.name, run.seed) for run in (*plan.runs, *plan.candidates)])
     bring_records(plan.brought, folder)
     write_text(folder.recipe, plan.recipe.to_yaml())
-    write_json(folder.preferences, plan.preferences)
+    write_json(folder.preferences, {"schema": SCHEMA, **plan.preferences})
     if plan.bad:
         write_bad_rows(folder, plan.bad)
     add_fingerprints(folder, {key: plan.fingerprints[key] for key in ("model", "preferences", "training")})
