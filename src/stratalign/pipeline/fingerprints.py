@@ -19,7 +19,6 @@ from stratalign.preferences import Split
 from stratalign.recipe import Recipe
 from stratalign.records import (
     FINGERPRINTS,
-    SCHEMA,
     SEEDS_VARY,
     VARIES,
     StudyFolder,
@@ -137,8 +136,7 @@ def add_fingerprints(folder: StudyFolder, new: Fingerprints) -> None:
     stored: Fingerprints = read_record(folder.fingerprints, FINGERPRINTS)
     merged = stored | {stage: as_stored(values) for stage, values in new.items()}
     if merged != stored:
-        stages = {stage: merged[stage] for stage in sorted(merged) if stage != "schema"}
-        write_json(folder.fingerprints, {"schema": SCHEMA, **stages})
+        write_json(folder.fingerprints, dict(sorted(merged.items())))
 
 
 def _drawn_otherwise(run: Run) -> dict[str, str]:
