@@ -317,6 +317,20 @@ class _AdapterNotes(Shape):
     model: dict[str, Any]
 
 
+class _Labelled(Shape):
+    run: str
+    seed: int
+    prompt_id: str
+    cluster: str
+
+
+class _LabelKey(Shape):
+    protocol: str
+    scale: Annotated[list[int], Field(min_length=2, max_length=2)]
+    dimensions: list[str]
+    items: dict[str, list[_Labelled]]
+
+
 @dataclass(frozen=True)
 class _Scored:
     key: str
@@ -459,6 +473,7 @@ TIMINGS = Kind(_Timings, "Restore it from a copy, or delete it: times are then c
 ENVIRONMENT = Kind(_Environment, REMADE)
 BATCHES = Kind(_Batches, UNDER_WAY)
 ADAPTER_NOTES = Kind(_AdapterNotes, "Restore the adapter's folder from a copy.")
+LABEL_KEY = Kind(_LabelKey, "Give the .key.json that was written with the table of labels.")
 DIAGNOSIS = Kind(None, "Restore it from a copy, or delete it and run `stratalign diagnose` again.")
 STEPS = Kind(shape_of(StepRecord), STEP, "run", "step")
 LOGPROBS = Kind(shape_of(LogProbRecord), LINE, "run", "prompt_id")
