@@ -368,7 +368,7 @@ def test_what_came_back_is_kept_with_each_call(tmp_path):
 
 def test_a_file_of_another_program_is_refused(tmp_path):
     (tmp_path / "j.sqlite").write_text("not a store " * 100)
-    with pytest.raises(UserError, match="cannot be used"):
+    with pytest.raises(UserError, match="is damaged: file is not a database"):
         judge_rows(settings_for("http://127.0.0.1:9/v1"), STUB, [row(0)], tmp_path / "j.sqlite")
     other = sqlite3.connect(tmp_path / "other.sqlite")
     other.execute("CREATE TABLE t (x)")

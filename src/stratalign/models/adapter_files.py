@@ -68,7 +68,9 @@ def read_adapter_config(folder: Path) -> dict[str, Any]:
             f"{folder} is no PEFT adapter: {file.name} is missing. Give the folder that holds it, such as "
             "studies/<name>/adapters/<run>."
         ) from None
-    except ValueError as error:
+    except OSError as error:
+        raise UserError(f"Cannot read {file}: {error.strerror or error}. Copy the adapter again.") from None
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{file} is not JSON: {error}. Copy the adapter again.") from None
     if not isinstance(settings, dict):
         raise UserError(f"{file} must be a mapping, got {type(settings).__name__}. Copy the adapter again.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from stratalign.models.fitting import refuse_unusable, with_adapter
 from stratalign.models.hushing import hushed
 from stratalign.models.loading import ModelSettings, load_stock, load_tokenizer, resolve_folder
 from stratalign.models.quantized import dequantize
-from stratalign.records import read_json, told
+from stratalign.records import ADAPTER_NOTES, read_json, read_record, replacing_folder, told
 
 BESIDE = (
     "*processor_config.json",
@@ -72,19 +71,14 @@ def merge(adapter: str | Path, out: str | Path, base: str | None = None) -> Path
             f"The adapter {folder} changes no weight of {settings.base} in {precision}, in which the base is stored, "
             f"so the merged model would be the base. `stratalign audit {folder}` shows what it holds."
         )
-    temporary = target.absolute().with_name(f".{target.absolute().name}.tmp")
-    with told(target), hushed():
-        shutil.rmtree(temporary, ignore_errors=True)
+    with told(target), hushed(), replacing_folder(target.absolute(), over=False) as temporary:
         try:
             model.to(stored).save_pretrained(temporary, safe_serialization=True)
             tokenizer.save_pretrained(temporary)
             _copy_beside(source, temporary)
-            os.replace(temporary, target)
         except SafetensorError as error:  # safetensors' own form of an operating system's error
             full = "os error 28" in str(error)
             raise OSError(errno.ENOSPC if full else errno.EIO, str(error)) from error
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
     return target
 
 
@@ -92,7 +86,7 @@ def _base(folder: Path, config: dict[str, Any], base: str | None) -> ModelSettin
     """The base that the adapter names or that was given, and what a study noted beside name and revision: an SFT
     adapter, and how it was quantised."""
     notes = folder / "stratalign.json"
-    model: dict[str, Any] = read_json(notes)["model"] if notes.is_file() else {}
+    model: dict[str, Any] = read_record(notes, ADAPTER_NOTES).get("model") or {}
     beside = {key: model[key] for key in ("adapter", "quantization", "double_quantization") if key in model}
     if base is not None:
         return ModelSettings(base=base, **beside)

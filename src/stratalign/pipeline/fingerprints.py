@@ -17,7 +17,15 @@ from stratalign.models import ModelShape
 from stratalign.pipeline.tuning import Tuned
 from stratalign.preferences import Split
 from stratalign.recipe import Recipe
-from stratalign.records import SEEDS_VARY, VARIES, StudyFolder, digest, read_json, write_json
+from stratalign.records import (
+    FINGERPRINTS,
+    SEEDS_VARY,
+    VARIES,
+    StudyFolder,
+    digest,
+    read_record,
+    write_json,
+)
 from stratalign.training import LOSS_KEYS, SHARED_KEYS, Run, TrainingSettings
 
 Fingerprints = dict[str, dict[str, Any]]
@@ -104,7 +112,7 @@ def check_fresh(folder: StudyFolder, wanted: Fingerprints) -> None:
             f"{folder.fingerprints} is missing, so nobody can tell what the results in that folder were made from. "
             "Restore it, or name a new folder with --out."
         )
-    stored: Fingerprints = read_json(folder.fingerprints) if folder.fingerprints.is_file() else {}
+    stored: Fingerprints = read_record(folder.fingerprints, FINGERPRINTS)
     alike: dict[tuple[str, str], list[str]] = {}  # a learning rate changes in every module at once
     for stage, values in wanted.items():
         if stage not in stored:
@@ -121,13 +129,14 @@ def check_fresh(folder: StudyFolder, wanted: Fingerprints) -> None:
         )
         raise UserError(
             f"{folder.path} holds results that this change would make stale. Nothing was touched.\n  {shown}\n"
-            "Name a new folder with --out, or take the change back. Adding conditions or seeds is always possible."
+            "Name a new folder with --out, or take the change back. Adding conditions or seeds is always possible. "
+            f"What the results were made from stands in {folder.fingerprints}."
         )
 
 
 def add_fingerprints(folder: StudyFolder, new: Fingerprints) -> None:
     """Store the fingerprints of results that are about to be made."""
-    stored: Fingerprints = read_json(folder.fingerprints) if folder.fingerprints.is_file() else {}
+    stored: Fingerprints = read_record(folder.fingerprints, FINGERPRINTS)
     merged = stored | {stage: as_stored(values) for stage, values in new.items()}
     if merged != stored:
         write_json(folder.fingerprints, dict(sorted(merged.items())))

@@ -47,6 +47,7 @@ from stratalign.records import (
     Response,
     StudyFolder,
     locked,
+    refuse_foreign,
     silent,
     write_text,
 )
@@ -338,6 +339,7 @@ def _beside(file: Path) -> Path:
         raise UserError(f"--out must name a file that ends in .jsonl, got {str(file)!r}.")
     folder = file.with_suffix(".making")
     check_writable(folder)
+    refuse_foreign(StudyFolder(folder))
     if file.exists() and not (file.is_file() and StudyFolder(folder).fingerprints.is_file()):
         raise UserError(
             f"{file} exists already and was not made by `stratalign pairs`. Nothing was overwritten; name another file "

@@ -32,7 +32,7 @@ from stratalign.pipeline.showing import shown_prompts, shown_rows
 from stratalign.pipeline.tuning import Tuned, choices
 from stratalign.preferences import BadRow, Split, Tree
 from stratalign.recipe import Recipe
-from stratalign.records import StudyFolder, digest, read_json
+from stratalign.records import TUNING, StudyFolder, digest, read_record
 from stratalign.training import MicroBatch, Run, plan_steps
 
 
@@ -214,7 +214,7 @@ def with_choices(plan: Plan) -> Plan:
     """The plan with what tuning.json says of its candidates."""
     if not plan.tuned:
         return plan
-    stored = read_json(plan.folder.tuning) if plan.folder.tuning.is_file() else {}
+    stored = read_record(plan.folder.tuning, TUNING)
     chosen = choices(plan.tuned, stored)
     runs = {run.id: run for run in plan.runs}
     for one in plan.tuned:

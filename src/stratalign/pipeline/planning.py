@@ -28,7 +28,7 @@ from stratalign.pipeline.scoring import check_scorers
 from stratalign.pipeline.selecting import check_records, records_beside, selector_records, study_blocks
 from stratalign.preferences import load
 from stratalign.recipe import Recipe
-from stratalign.records import StudyFolder
+from stratalign.records import StudyFolder, refuse_foreign
 from stratalign.training import phase_bounds, plan_steps
 
 
@@ -45,6 +45,7 @@ def make_plan(recipe: Recipe, out: Path, beside: Path | None = None) -> Plan:
     """
     folder = StudyFolder(out)
     check_writable(out)
+    refuse_foreign(folder)
     judged_dimensions(recipe.judge)
     scored = [dimension.name for scorer in check_scorers(recipe) for dimension in scorer.dimensions]
     shape = inspect_model(recipe.model)

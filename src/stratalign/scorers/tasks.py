@@ -26,7 +26,7 @@ from transformers import PreTrainedTokenizerBase
 
 from stratalign.errors import UserError, unknown_name
 from stratalign.models import AdapterBank
-from stratalign.records import Dimension, Progress, Score, append_jsonl, digest, read_jsonl, silent
+from stratalign.records import ASKED, Dimension, Progress, Score, append_jsonl, digest, read_jsonl, silent
 from stratalign.scorers.settings import LM_EVAL, ScorerSettings
 
 AVERAGED = ("mean", "nanmean")
@@ -104,7 +104,7 @@ def score_tasks(
         # before they are asked, which writes into their configuration
         hashes = {name: digest(_identity(task, name, settings)) for name, task in tasks.items()}
     file = folder / f"{LM_EVAL}.jsonl"
-    there: dict[str, Items] = {row["key"]: row["items"] for row in read_jsonl(file)}
+    there: dict[str, Items] = {row["key"]: row["items"] for row in read_jsonl(file, ASKED)}
     keys = {(one.run, name): digest([one.identity, hashes[name]]) for one in runs for name in tasks}
     missing = [(run, name) for (run, name), key in keys.items() if key not in there]
     if missing:
