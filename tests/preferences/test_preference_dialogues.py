@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 
-from stratalign.preferences import Preference, Refused
-from stratalign.preferences.dialogues import EXTRA_KEYS, REPEATS, SPANS, cluster_of, interpret
+from stratalign.preferences import Preference, PreferenceSettings, Refused
+from stratalign.preferences.dialogues import REPEATS, SPANS, Read, cluster_of
+from stratalign.preferences.dialogues import interpret as interpret_row
+from stratalign.preferences.messages import MORE_KEYS
 from stratalign.preferences.settings import Format
 from stratalign.preferences.transcripts import part, turns
 
@@ -18,6 +20,10 @@ def user(text: str) -> dict[str, str]:
 
 def says(text: str) -> dict[str, str]:
     return {"role": "assistant", "content": text}
+
+
+def interpret(line: int, row: Any, form: Format = "auto") -> Read:
+    return interpret_row(line, row, PreferenceSettings(source="x", format=form))
 
 
 def read(row: Any, form: Format = "auto") -> Preference:
@@ -58,7 +64,7 @@ def test_a_marker_that_only_one_side_completes_does_not_end_the_prompt() -> None
 
 
 def test_responses_that_go_on_for_several_turns_are_kept_and_noted() -> None:
-    row, notes = interpret(7, {"chosen": f"{H} Q{A} Yes{H} And?{A} So", "rejected": f"{H} Q{A} No"})
+    row, notes, *_ = interpret(7, {"chosen": f"{H} Q{A} Yes{H} And?{A} So", "rejected": f"{H} Q{A} No"})
     assert row.prompt == f"{H} Q{A}"
     assert row.chosen == f" Yes{H} And?{A} So"
     assert notes == (SPANS,)
@@ -147,10 +153,10 @@ def test_a_stated_format_holds_for_every_row() -> None:
     )
 
 
-def test_a_repeated_prompt_and_ignored_keys_are_noted() -> None:
+def test_a_repeated_prompt_and_further_keys_are_noted() -> None:
     assert interpret(1, {"prompt": "Q", "chosen": "Q a", "rejected": "Q b"})[1] == (REPEATS,)
     assert interpret(1, {"prompt": [{**user("Q"), "name": "x"}], "chosen": "a", "rejected": "b"})[1] == (
-        EXTRA_KEYS,
+        MORE_KEYS,
     )
 
 

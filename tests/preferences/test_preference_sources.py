@@ -12,7 +12,7 @@ import pytest
 
 from stratalign.errors import UserError
 from stratalign.preferences import PreferenceSettings, read_rows, source_digest
-from stratalign.preferences.sources import Unreadable
+from stratalign.preferences.files import Unreadable
 
 ROWS = [{"prompt": f"p{i}", "chosen": f"c{i}", "rejected": f"r{i}"} for i in range(3)]
 LINES = "".join(json.dumps(row) + "\n" for row in ROWS)
@@ -100,8 +100,8 @@ def test_what_is_not_parquet_not_a_saved_folder_empty_or_of_unknown_suffix_is_re
     assert "not a readable parquet file" in failure(tmp_path / "a.parquet")
     (tmp_path / "empty.jsonl").write_text("\n \n")
     assert "has no rows" in failure(tmp_path / "empty.jsonl")
-    (tmp_path / "a.csv").write_text("prompt,chosen\n")
-    assert "Known: .jsonl, .jsonl.gz, .parquet" in failure(tmp_path / "a.csv")
+    (tmp_path / "a.txt").write_text("prompt,chosen\n")
+    assert "Known: .jsonl, .json, .csv" in failure(tmp_path / "a.txt")
     (tmp_path / "folder").mkdir()
     assert "not a folder that datasets' save_to_disk wrote" in failure(tmp_path / "folder")
 

@@ -29,9 +29,15 @@ def plan(planned: Mapping[str, Any]) -> None:
     parts = ", ".join(f"{name} {part['rows']}" for name, part in data["parts"].items())
     rows = data["rows"]
     say(f"Rows: {rows['read']} read, {rows['kept']} usable ({parts}); {data['clusters']} clusters")
+    forms = ", ".join(data["forms"])
+    if forms not in ("", "pairs", "pairs of whole conversations"):
+        paragraph(f"Form of the rows: {forms}")
     for reason, found in data["bad"].items():
-        lines = ", ".join(map(str, found["first_lines"][:5]))
-        say(f"  left out, {reason}: {found['count']} (line {lines}{', ...' if found['count'] > 5 else ''})")
+        paragraph(f"  left out, {reason}: {_where(found)}", indent="    ")
+    for note, found in data["notes"].items():
+        paragraph(f"  {note}: {_where(found)}", indent="    ")
+    if data["columns_not_read"]:
+        paragraph(f"Columns not read: {', '.join(data['columns_not_read'])}")
     paragraph(f"Template: {_template(data)}")
     for line in _habits(data["template"]):
         paragraph(f"  {line}")
@@ -124,6 +130,13 @@ def _shown(found: Mapping[str, Any]) -> None:
     for prompt in found["prompts"]:
         say(f"Generation for {prompt['row']} starts from:")
         say(prompt["prompt"])
+
+
+def _where(found: Mapping[str, Any]) -> str:
+    """'12 rows (lines 1, 2, 3, 4, 5, ...)'."""
+    lines, count = found["first_lines"][:5], found["count"]
+    shown = ", ".join(map(str, lines)) + (", ..." if count > len(lines) else "")
+    return f"{count} row{'s' * (count > 1)} (line{'s' * (count > 1)} {shown})"
 
 
 def _habits(template: Mapping[str, Any]) -> Iterator[str]:

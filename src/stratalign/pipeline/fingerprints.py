@@ -15,7 +15,7 @@ from stratalign.errors import UserError
 from stratalign.losses import LOSSES
 from stratalign.models import ModelShape
 from stratalign.pipeline.tuning import Tuned
-from stratalign.preferences import Split
+from stratalign.preferences import Preference, Split
 from stratalign.recipe import Recipe
 from stratalign.records import (
     FINGERPRINTS,
@@ -48,7 +48,7 @@ def fingerprints_of(
         data["template"] = (
             "raw"  # left unsettled where every row is messages: the default of studies made before it
         )
-    for key in ("chat_template", "chat_template_kwargs", "date"):
+    for key in ("chat_template", "chat_template_kwargs", "date", "columns"):
         if not data[key]:
             del data[key]  # so that studies made before these keys stay fresh
     prints: Fingerprints = {
@@ -94,11 +94,16 @@ def diagnosed_from(preferences: Mapping[str, Any], parts: Split) -> dict[str, An
         preferences: the fingerprint of that name.
     """
     rows = {
-        "train": [asdict(row) for row in parts.train],
-        "validation": [asdict(row) for row in parts.validation],
+        "train": [_as_stored_row(row) for row in parts.train],
+        "validation": [_as_stored_row(row) for row in parts.validation],
     }
     kept = {key: value for key, value in preferences.items() if key not in ("held_out", "digest")}
     return {**kept, "rows": digest(rows)}
+
+
+def _as_stored_row(row: Preference) -> dict[str, Any]:
+    """The row's values; without tools, which few rows have, as records were made before rows could have them."""
+    return {key: value for key, value in asdict(row).items() if key != "tools" or value}
 
 
 def check_fresh(folder: StudyFolder, wanted: Fingerprints) -> None:

@@ -31,6 +31,7 @@ from stratalign.preferences import (
     settle_template,
     split,
     tokenize,
+    too_many_bad,
     without_rejected,
     writes_the_date,
 )
@@ -69,7 +70,7 @@ def read_preferences(
     settings = recipe.preferences
     tokenized = tokenize(found.rows, tokenizer, settings, recipe.training.max_length, recipe.training.on_long)
     bad = (*found.bad, *tokenized.bad)
-    if bad and (len(bad) > settings.max_bad * found.total or len(bad) == found.total):
+    if too_many_bad(bad, found.total, settings):
         write_bad_rows(folder, bad)
     check_bad(bad, found.total, settings, folder.bad_rows, found.columns)
     trees = {tree.row_id: tree for tree in tokenized.trees}

@@ -165,7 +165,8 @@ def _columns(row: Preference, planned: Plan, run: Run) -> dict[str, Any]:
         row = as_messages(row)
     chosen, rejected = (row.rejected, row.chosen) if run.swaps(row.row_id) else (row.chosen, row.rejected)
     parts = {"prompt": row.prompt, "chosen": chosen, "rejected": rejected}
-    return {
+    tools = {"tools": row.tools} if row.tools else {}
+    return tools | {
         key: value if isinstance(value, str) else [dict(turn) for turn in value]
         for key, value in parts.items()
         if value is not None

@@ -1,36 +1,54 @@
-"""Turns one raw row, of any of the accepted forms, into a `Preference`, or says why it cannot.
-
-Knows nothing of where rows come from, of splits or of tokens.
-"""
+"""Turns one raw row, of any of the forms in forms.py, into a `Preference`, or says why it cannot."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
-from stratalign.preferences.settings import Format
-from stratalign.preferences.sources import Unreadable
-from stratalign.preferences.transcripts import Turn, is_transcript, part, spans_turns, turns
+from stratalign.preferences.files import Unreadable
+from stratalign.preferences.forms import Cells, recognise, recognise_prompt, says_whether
+from stratalign.preferences.messages import Dialogue as Dialogue
+from stratalign.preferences.messages import Refused as Refused
+from stratalign.preferences.messages import as_text as as_text
+from stratalign.preferences.messages import read_dialogue, read_tools, says_nothing, valid
+from stratalign.preferences.settings import Format, PreferenceSettings
+from stratalign.preferences.transcripts import (
+    ASSISTANT,
+    Turn,
+    is_transcript,
+    opens_as_transcript,
+    part,
+    spans_turns,
+    turns,
+)
 
 Kind = Literal["text", "messages", "transcript"]
-Dialogue = str | tuple[Turn, ...]
+Sides = tuple[Dialogue, ...]
+"""The response of a demonstration, or chosen and rejected."""
 
 ACCEPTED = (
     "prompt, chosen and rejected as texts; prompt, chosen and rejected as lists of messages (role, content); "
-    "chosen and rejected as lists of messages that begin with the same turns; or chosen and rejected as "
-    '"\\n\\nHuman: ...\\n\\nAssistant: ..." transcripts. For training.loss: sft also demonstrations: prompt and '
-    "response (or completion), or messages that end with a turn of the assistant"
+    "chosen and rejected as lists of messages that begin with the same turns; chosen and rejected as "
+    '"\\n\\nHuman: ...\\n\\nAssistant: ..." transcripts; orca_dpo_pairs, Alpaca and ShareGPT rankings, HelpSteer3, '
+    "PKU-SafeRLHF. For training.loss: sft also demonstrations: prompt and response (or completion), or messages that "
+    "end with a turn of the assistant"
 )
-
-DEMONSTRATED = ("response", "completion", "messages")
-"""Columns that hold a response to imitate, in a row that has neither chosen nor rejected."""
 
 PARTS = ("train", "validation", "held_out")
 SPANS = "response spans several turns"
 REPEATS = "response repeats the prompt"
-EXTRA_KEYS = "message keys other than role and content are ignored"
+SYSTEM = "the column system became the system message"
+TOOLS = "the column tools is passed to the chat template"
+WANTED = "the label is true: the response is imitated"
+JOINED = "chosen and rejected repeat the end of the prompt, which is read once"
+NO_PART = f"part is none of {', '.join(PARTS)}, so it is not used"
+
+_DIFFERS = (
+    "the turns before the answer in chosen and rejected do not contain the prompt; preferences.columns: "
+    "{prompt: null} takes those turns alone"
+)
 
 
 @dataclass(frozen=True)
@@ -41,7 +59,8 @@ class Preference:
 
     `prompt`, `chosen` and `rejected` are texts, or tuples of messages where `kind` is "messages". Rows of one
     `cluster` open with the same human turn, or name the same cluster themselves, and must stay together. `line` is
-    the row's place in its source. `part` is what the row says of where it belongs: one of `PARTS`, or nothing.
+    the row's place in its source. `part` is what the row says of where it belongs: one of `PARTS`, or nothing. `tools`
+    are the schemas that the chat template gets with the messages.
     """
 
     row_id: str
@@ -52,6 +71,7 @@ class Preference:
     cluster: str
     kind: Kind
     part: str | None = None
+    tools: list[Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -63,22 +83,16 @@ class Asked:
     kind: Kind
     cluster: str
     part: str | None = None
+    tools: list[Any] | None = None
 
 
-class Refused(Exception):  # noqa: N818 - a verdict on one row, not an error of the program
-    """A row that cannot be used: one of a few fixed reasons, and a detail."""
+class Read(NamedTuple):
+    """What a row gave: the preference, notes on it, its form, and the columns that were looked at."""
 
-    def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(f"{reason} ({detail})" if detail else reason)
-        self.reason = reason
-        self.detail = detail
-
-
-def as_text(dialogue: Dialogue) -> str:
-    """A prompt as reports show it."""
-    if isinstance(dialogue, str):
-        return dialogue
-    return "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in dialogue)
+    preference: Preference
+    notes: tuple[str, ...]
+    form: str
+    columns: tuple[str, ...]
 
 
 def row_name(line: int) -> str:
@@ -86,93 +100,97 @@ def row_name(line: int) -> str:
     return f"r{line:06d}"
 
 
-def interpret(line: int, row: object, form: Format = "auto") -> tuple[Preference, tuple[str, ...]]:
-    """The row at a line as a preference, with the notes that it deserves.
+def interpret(line: int, row: object, settings: PreferenceSettings) -> Read:
+    """The row at a line as a preference.
 
     Raises:
         Refused: the row cannot be used.
     """
-    if isinstance(row, Unreadable):
-        raise Refused("not JSON", row.detail)
-    if not isinstance(row, Mapping):
-        raise Refused("not an object", f"got {type(row).__name__}")
-    demonstrated = _demonstrated(row)
-    columns = ("chosen", "rejected") if demonstrated is None else (demonstrated,)
-    for column in columns:
-        if row.get(column) is None:
-            raise Refused("missing column", column)
+    form, cells, looked = recognise(_row(row), settings.columns)
     notes: list[str] = []
-    chosen, rejected = (_dialogue(row[column], column, notes) for column in (columns[0], columns[-1]))
-    if demonstrated is not None and not _ends_with_an_answer(chosen):
-        raise Refused("no assistant turn", f"{demonstrated} does not end with a turn of the assistant")
-    whole = row.get("prompt") is None or demonstrated == "messages"
-    prompt = None if whole else _dialogue(row["prompt"], "prompt", notes)
-    kind, prompt, chosen, rejected = _shaped(prompt, chosen, rejected, form)
-    for column, response in zip(columns, (chosen, rejected), strict=False):
-        if _is_blank(response):
+    plain = settings.format == "text"
+    columns = [cells[side].column for side in ("chosen", "rejected") if side in cells]
+    sides: Sides = tuple(
+        read_dialogue(cells[side].value, cells[side].column, notes, plain=plain)
+        for side in ("chosen", "rejected")
+        if side in cells
+    )
+    if len(sides) == 1:
+        if not _ends_with_an_answer(sides[0]):
+            raise Refused("no assistant turn", f"{columns[0]} does not end with a turn of the assistant")
+        _check_label(cells, notes)
+    own = cells.get("prompt")
+    given = own is not None and own.value is not None
+    prompt = read_dialogue(own.value, own.column, notes, plain=plain) if own is not None and given else None
+    kind, prompt, sides = _shaped(prompt, sides, settings.format, columns, notes)
+    for column, response in zip(columns, sides, strict=True):
+        if says_nothing(response):
             raise Refused("empty response", column)
-        if kind == "transcript" and isinstance(response, str) and spans_turns(response):
+        if kind == "messages" and response[0]["role"] != "assistant":  # type: ignore[index]
+            raise Refused("not an answer", f"{column} does not begin with a turn of the assistant")
+        spans = spans_turns(response) if isinstance(response, str) else len(response) > 1
+        if kind != "text" and spans:
             notes.append(SPANS)
-        if kind == "messages" and len(response) > 1:
-            notes.append(SPANS)
-    if _is_blank(prompt):
+    if says_nothing(prompt):
         raise Refused("empty prompt")
-    if demonstrated is None and _same(chosen, rejected):
+    if len(sides) == 2 and _same(*sides):
         raise Refused("responses are equal")
-    if isinstance(prompt, str) and str(chosen).startswith(prompt) and str(rejected).startswith(prompt):
+    if isinstance(prompt, str) and all(str(side).startswith(prompt) for side in sides):
         notes.append(REPEATS)
-    said = row.get("part")
+    cluster = cluster_of(named_cluster(cells) or first_human_turn(prompt, kind))
+    kind, prompt, sides, tools = _instructed(kind, prompt, sides, cells, settings, notes)
     preference = Preference(
         row_name(line),
         line,
         prompt,
-        chosen,
-        rejected if demonstrated is None else None,
-        cluster_of(named_cluster(row) or first_human_turn(prompt, kind)),
+        sides[0],
+        sides[1] if len(sides) == 2 else None,
+        cluster,
         kind,
-        said if said in PARTS else None,
+        _part(cells, notes),
+        tools,
     )
-    return preference, tuple(dict.fromkeys(notes))
+    return Read(preference, tuple(dict.fromkeys(notes)), form, looked)
 
 
-def interpret_prompt(line: int, row: object, form: Format = "auto") -> Asked:
-    """What the row at a line asks: of a pair or a demonstration its prompt, else its column `prompt`.
+def interpret_prompt(line: int, row: object, settings: PreferenceSettings) -> Asked:
+    """What the row at a line asks: of a pair or a demonstration its prompt, else a column that holds a prompt alone.
 
     Raises:
         Refused: the row has no prompt that can be used.
     """
-    if not isinstance(row, Mapping) or _demonstrated(row) or "chosen" in row or "rejected" in row:
-        preference, _ = interpret(line, row, form)
-        asked, kind, said = preference.prompt, preference.kind, preference.part
-    else:
-        if row.get("prompt") is None:
-            raise Refused("missing column", "prompt")
-        asked, said = _dialogue(row["prompt"], "prompt", []), row.get("part")
-        if _is_blank(asked):
-            raise Refused("empty prompt")
-        marked = isinstance(asked, str) and form != "text" and is_transcript(asked)
-        kind = "transcript" if marked else "text" if isinstance(asked, str) else "messages"
-    cluster = (named_cluster(row) if isinstance(row, Mapping) else None) or cluster_of(
-        first_human_turn(asked, kind)
-    )
-    return Asked(row_name(line), asked, kind, cluster, said if said in PARTS else None)
+    cells = recognise_prompt(_row(row), settings.columns)
+    if cells is None:
+        found = interpret(line, row, settings).preference
+        cluster = found.cluster
+        if named := named_cluster(recognise(_row(row), settings.columns).cells):
+            cluster = named
+        return Asked(found.row_id, found.prompt, found.kind, cluster, found.part, found.tools)
+    own = cells["prompt"]
+    prompt = read_dialogue(own.value, own.column, [], plain=settings.format == "text")
+    if says_nothing(prompt):
+        raise Refused("empty prompt")
+    marked = isinstance(prompt, str) and settings.format != "text" and is_transcript(prompt)
+    kind: Kind = "transcript" if marked else "text" if isinstance(prompt, str) else "messages"
+    cluster = named_cluster(cells) or cluster_of(first_human_turn(prompt, kind))
+    kind, prompt, _, tools = _instructed(kind, prompt, (), cells, settings, [])
+    return Asked(row_name(line), prompt, kind, cluster, _part(cells, []), tools)
 
 
-def named_cluster(row: Mapping[str, object]) -> str | None:
-    """The cluster that a row names itself."""
-    named = row.get("cluster")
-    return named if isinstance(named, str) and named.strip() else None
+def named_cluster(cells: Cells) -> str | None:
+    """The cluster that a row names itself.
 
-
-def _demonstrated(row: Mapping[str, object]) -> str | None:
-    """The column whose response is to be imitated; None in a row that names chosen or rejected, or holds nothing."""
-    if row.get("chosen") is not None or row.get("rejected") is not None:
-        return None
-    return next((column for column in DEMONSTRATED if row.get(column) is not None), None)
-
-
-def _ends_with_an_answer(response: Dialogue) -> bool:
-    return isinstance(response, str) or (bool(response) and response[-1]["role"] == "assistant")
+    Raises:
+        Refused: it is neither a text nor a number.
+    """
+    named = cells["cluster"].value if "cluster" in cells else None
+    if isinstance(named, int) and not isinstance(named, bool):
+        return str(named)
+    if named is not None and not isinstance(named, str):
+        raise Refused(
+            "not a cluster", f"cluster is {type(named).__name__}, neither a text nor a whole number"
+        )
+    return valid(named, "cluster") if named and named.strip() else None
 
 
 def first_human_turn(prompt: Dialogue, kind: Kind) -> str:
@@ -191,101 +209,177 @@ def cluster_of(text: str) -> str:
     return hashlib.sha256(" ".join(text.casefold().split()).encode()).hexdigest()[:12]
 
 
-def _dialogue(value: object, column: str, notes: list[str]) -> Dialogue:
-    if isinstance(value, str):
-        return _valid(value, column)
-    if not isinstance(value, Sequence) or isinstance(value, bytes):
+def _row(row: object) -> Mapping[str, object]:
+    if isinstance(row, Unreadable):
+        raise Refused(row.reason, row.detail)
+    if not isinstance(row, Mapping):
+        raise Refused("not an object", f"got {type(row).__name__}")
+    return row
+
+
+def _part(cells: Cells, notes: list[str]) -> str | None:
+    said = cells["part"].value if "part" in cells else None
+    if said is not None and said not in PARTS:
+        notes.append(NO_PART)
+    return said if isinstance(said, str) and said in PARTS else None
+
+
+def _check_label(cells: Cells, notes: list[str]) -> None:
+    """Rows of KTO are single answers, of which some are marked as bad: those are nothing to imitate."""
+    if "label" not in cells:
+        return
+    if not says_whether(cells["label"].value):
         raise Refused(
-            "not text", f"{column} is {type(value).__name__}, neither a text nor a list of messages"
+            "marked as undesirable", f"{cells['label'].column} is false, and demonstrations are imitated"
         )
-    messages = []
-    for message in value:
-        if not isinstance(message, Mapping):
-            raise Refused("not text", f"{column} holds {type(message).__name__} in place of a message")
-        role, content = message.get("role"), message.get("content")
-        if not isinstance(role, str) or not isinstance(content, str):
-            raise Refused("not text", f"a message of {column} lacks a role or a content that is text")
-        if any(other is not None for key, other in message.items() if key not in ("role", "content")):
-            notes.append(EXTRA_KEYS)
-        messages.append({"role": _valid(role, column), "content": _valid(content, column)})
-    return tuple(messages)
+    notes.append(WANTED)
 
 
-def _valid(text: str, column: str) -> str:
-    """JSON may spell half of a surrogate pair, which no file or tokenizer can hold."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise Refused("not text", f"{column} is not valid Unicode") from None
-    return text
+def _ends_with_an_answer(response: Dialogue) -> bool:
+    return isinstance(response, str) or (bool(response) and response[-1]["role"] == "assistant")
 
 
 def _shaped(
-    prompt: Dialogue | None, chosen: Dialogue, rejected: Dialogue, form: Format
-) -> tuple[Kind, Dialogue, Dialogue, Dialogue]:
-    texts = isinstance(chosen, str) and isinstance(rejected, str)
-    if form == "messages" and texts and not isinstance(prompt, tuple):
-        raise Refused("not messages", "format is messages, but the responses are texts")
-    if form in ("text", "transcript") and not (texts and not isinstance(prompt, tuple)):
+    prompt: Dialogue | None, sides: Sides, form: Format, columns: Sequence[str], notes: list[str]
+) -> tuple[Kind, Dialogue, Sides]:
+    texts = tuple(side for side in sides if isinstance(side, str))
+    if len(texts) == len(sides) and not isinstance(prompt, tuple):
+        if form == "messages":
+            raise Refused("not messages", "format is messages, but the responses are texts")
+        return _shaped_texts(prompt, texts, form)
+    if form in ("text", "transcript"):
         raise Refused("not text", f"format is {form}, but the row holds messages")
-    if isinstance(chosen, str) and isinstance(rejected, str) and not isinstance(prompt, tuple):
-        return _shaped_texts(prompt, chosen, rejected, form)
-    return ("messages", *_shaped_messages(prompt, _answer(chosen), _answer(rejected)))
+    answers = tuple(_answer(side, "text") for side in sides)
+    for column, answer in zip(columns, answers, strict=True):
+        if not answer:
+            raise Refused("empty response", column)
+    return ("messages", *_shaped_messages(prompt, answers, notes))
 
 
-def _shaped_texts(
-    prompt: str | None, chosen: str, rejected: str, form: Format
-) -> tuple[Kind, Dialogue, Dialogue, Dialogue]:
-    if prompt is not None:
+def _shaped_texts(prompt: str | None, sides: tuple[str, ...], form: Format) -> tuple[Kind, Dialogue, Sides]:
+    """Whole transcripts are parted; answers alone follow the prompt."""
+    whole = form != "text" and all(map(opens_as_transcript, sides))
+    if prompt is not None and not whole:
         marked = form != "text" and is_transcript(prompt)
         if form == "transcript" and not marked:
             raise Refused("no common assistant turn", 'the prompt holds no "\\n\\nAssistant:"')
-        return "transcript" if marked else "text", prompt, chosen, rejected
-    marked = form != "text" and (is_transcript(chosen) or is_transcript(rejected))
+        return "transcript" if marked else "text", prompt, sides
+    marked = form != "text" and any(map(is_transcript, sides))
     if not marked and form != "transcript":
         raise Refused("missing column", "prompt")
-    parted = part(chosen, rejected)
+    parted = part(sides[0], sides[-1])
     if parted is None:
         raise Refused("no common assistant turn", 'no "\\n\\nAssistant:" lies in the common beginning')
-    return ("transcript", *parted)
+    common = turns(parted.prompt)
+    if prompt is not None and _joined(prompt, common, []) != common:
+        raise Refused("prompt differs", _DIFFERS)
+    return "transcript", parted.prompt, parted[1 : 1 + len(sides)]
 
 
 def _shaped_messages(
-    prompt: Dialogue | None, chosen: tuple[Turn, ...], rejected: tuple[Turn, ...]
-) -> tuple[tuple[Turn, ...], tuple[Turn, ...], tuple[Turn, ...]]:
+    prompt: Dialogue | None, sides: tuple[tuple[Turn, ...], ...], notes: list[str]
+) -> tuple[tuple[Turn, ...], Sides]:
     """Whole conversations are parted; lists that hold the answer alone follow the prompt."""
-    whole = all(side and side[0]["role"] != "assistant" for side in (chosen, rejected))
-    if whole:
-        return _parted_messages(chosen, rejected)
+    if all(side[0]["role"] != "assistant" for side in sides):
+        common, rest = _parted_messages(sides)
+        return common if prompt is None else _joined(prompt, common, notes), rest
     if prompt is None:
         raise Refused("missing column", "prompt")
-    if isinstance(prompt, str):
-        prompt = ({"role": "user", "content": prompt},) if prompt.strip() else ()
-    return prompt, chosen, rejected
+    return tuple(_opening(prompt)), sides
 
 
-def _parted_messages(
-    chosen: tuple[Turn, ...], rejected: tuple[Turn, ...]
-) -> tuple[tuple[Turn, ...], tuple[Turn, ...], tuple[Turn, ...]]:
+def _parted_messages(sides: tuple[tuple[Turn, ...], ...]) -> tuple[tuple[Turn, ...], Sides]:
     """The prompt is the longest common run of turns after which the assistant speaks on both sides."""
+    chosen, rejected = sides[0], sides[-1]
     shorter = min(len(chosen), len(rejected))
     common = next((i for i in range(shorter) if chosen[i] != rejected[i]), shorter)
     for end in range(min(common, shorter - 1), 0, -1):
         if chosen[end]["role"] == rejected[end]["role"] == "assistant":
-            return chosen[:end], chosen[end:], rejected[end:]
+            return chosen[:end], tuple(side[end:] for side in sides)
     raise Refused(
         "no common assistant turn", "no turn of the assistant follows the common turns on both sides"
     )
 
 
-def _answer(response: Dialogue) -> tuple[Turn, ...]:
-    return ({"role": "assistant", "content": response},) if isinstance(response, str) else response
+def _joined(prompt: Dialogue, common: tuple[Turn, ...], notes: list[str]) -> tuple[Turn, ...]:
+    """What comes before the answer where a prompt stands beside whole conversations: nothing of either is lost.
+
+    Raises:
+        Refused: they do not overlap.
+    """
+    if isinstance(prompt, str) and not is_transcript(prompt):
+        contents = _squeezed("\n".join(turn["content"] for turn in common))
+        if _squeezed(prompt) in contents:
+            return common
+    else:
+        own = _opening(prompt)
+        mine, theirs = [*map(_key, own)], [*map(_key, common)]
+        if any(theirs[i : i + len(mine)] == mine for i in range(len(theirs) - len(mine) + 1)):
+            return common
+        overlap = next((n for n in range(min(len(mine), len(theirs)), 0, -1) if mine[-n:] == theirs[:n]), 0)
+        if overlap:
+            notes.append(JOINED)
+            return (*own, *common[overlap:])
+    raise Refused("prompt differs", _DIFFERS)
 
 
-def _is_blank(dialogue: Dialogue) -> bool:
-    if isinstance(dialogue, str):
-        return not dialogue.strip()
-    return not any(turn["content"].strip() for turn in dialogue)
+def _key(turn: Turn) -> tuple[str, str, str]:
+    others = {key: value for key, value in turn.items() if key not in ("role", "content")}
+    return turn["role"], _squeezed(turn["content"]), repr(others)
+
+
+def _squeezed(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _opening(prompt: Dialogue) -> list[Turn]:
+    """A prompt as turns; a transcript as those that it marks."""
+    if not isinstance(prompt, str):
+        return list(prompt)
+    if is_transcript(prompt):
+        return list(turns(prompt))
+    return [{"role": "user", "content": prompt}] if prompt.strip() else []
+
+
+def _answer(response: Dialogue, kind: Kind) -> tuple[Turn, ...]:
+    if not isinstance(response, str):
+        return response
+    if kind == "transcript":
+        return turns(ASSISTANT + response)
+    return ({"role": "assistant", "content": response},)
+
+
+def _instructed(
+    kind: Kind, prompt: Dialogue, sides: Sides, cells: Cells, settings: PreferenceSettings, notes: list[str]
+) -> tuple[Kind, Dialogue, Sides, list[Any] | None]:
+    """With the columns `system` and `tools`, which only a chat template can show: the row becomes messages."""
+    system = cells["system"].value if "system" in cells else None
+    tools = read_tools(cells["tools"].value, notes) if "tools" in cells else None
+    if isinstance(system, float) and system != system:
+        system = None
+    if system is not None and not isinstance(system, str):
+        raise Refused("not text", f"system is {type(system).__name__}, not a text")
+    if not (system and system.strip()) and tools is None:
+        return kind, prompt, sides, None
+    if kind != "messages" and settings.template == "raw":
+        column = "tools" if tools else "system"
+        raise Refused(
+            "needs a chat template",
+            f"it has {column}, but preferences.template is raw; set it to chat, or leave the column out with "
+            f"preferences.columns: {{{column}: null}}",
+        )
+    whole = _opening(prompt)
+    if kind == "text":
+        whole = [{"role": "user", "content": prompt}]
+    if system and system.strip():
+        if not whole or whole[0]["role"] != "system":
+            whole.insert(0, {"role": "system", "content": valid(system, "system")})
+            notes.append(SYSTEM)
+        elif _squeezed(whole[0]["content"]) != _squeezed(system):
+            raise Refused("two system messages", "the column system and the first message differ")
+    if tools is not None:
+        notes.append(TOOLS)
+    return "messages", tuple(whole), tuple(_answer(side, kind) for side in sides), tools
 
 
 def _same(one: Dialogue, other: Dialogue) -> bool:

@@ -1,7 +1,7 @@
 """Reads a whole source into preferences, keeping account of every row that cannot be used.
 
 A bad row is never dropped in silence: it is listed with its line and a reason, and too many of them stop the
-study. Knows nothing of file formats (sources.py), row forms (dialogues.py) or tokens.
+study. File formats are files.py's, forms of rows forms.py's and dialogues.py's.
 """
 
 from __future__ import annotations
@@ -21,8 +21,12 @@ from stratalign.preferences.dialogues import (
     interpret_prompt,
     row_name,
 )
+from stratalign.preferences.forms import holds
 from stratalign.preferences.settings import PreferenceSettings
 from stratalign.preferences.sources import read_rows, source_digest
+
+TOO_LONG = "too long"
+"""The reason of rows that are sound and do not fit; they do not count against `max_bad`."""
 
 _NO_PAIR = "it has no chosen and rejected, which every loss but training.loss: sft needs"
 
@@ -39,12 +43,15 @@ class BadRow:
 
 @dataclass(frozen=True)
 class Preferences:
-    """All that was read from a source. `notes` names oddities of rows that were kept, by their lines."""
+    """All that was read from a source. `notes` names oddities of rows that were kept, by their lines; `unread` are the
+    columns that no row was read from, `forms` the forms of the rows and how many have each."""
 
     rows: tuple[Preference, ...]
     bad: tuple[BadRow, ...]
     notes: Mapping[str, tuple[int, ...]]
     columns: tuple[str, ...]
+    unread: tuple[str, ...]
+    forms: Mapping[str, int]
     source: str
     digest: str
 
@@ -67,17 +74,21 @@ def load(settings: PreferenceSettings, *, demonstrations: bool = False) -> Prefe
     bad: list[BadRow] = []
     notes: dict[str, list[int]] = {}
     columns: dict[str, None] = {}
+    looked: set[str] = set()
+    forms: Counter[str] = Counter()
     for line, row in read_rows(settings):
         if isinstance(row, Mapping):
-            columns.update(dict.fromkeys(str(key) for key in row))
+            columns.update(dict.fromkeys(str(key) for key, value in row.items() if holds(value)))
         try:
-            preference, remarks = interpret(line, row, settings.format)
+            preference, remarks, form, read = interpret(line, row, settings)
             if preference.rejected is None and not demonstrations:
                 raise Refused("demonstration", _NO_PAIR)
         except Refused as refusal:
             bad.append(BadRow(line, row_name(line), refusal.reason, refusal.detail))
             continue
         rows.append(preference)
+        forms[form] += 1
+        looked.update(read)
         for remark in remarks:
             notes.setdefault(remark, []).append(line)
     return Preferences(
@@ -85,6 +96,8 @@ def load(settings: PreferenceSettings, *, demonstrations: bool = False) -> Prefe
         bad=tuple(bad),
         notes={remark: tuple(lines) for remark, lines in notes.items()},
         columns=tuple(columns),
+        unread=tuple(column for column in columns if column not in looked) if rows else (),
+        forms=dict(forms),
         source=settings.source,
         digest=source_digest(settings),
     )
@@ -100,12 +113,21 @@ def load_prompts(settings: PreferenceSettings) -> tuple[tuple[Asked, ...], tuple
     bad: list[BadRow] = []
     for line, row in read_rows(settings):
         try:
-            asked = interpret_prompt(line, row, settings.format)
+            asked = interpret_prompt(line, row, settings)
         except Refused as refusal:
             bad.append(BadRow(line, row_name(line), refusal.reason, refusal.detail))
             continue
         found.setdefault(repr(asked.prompt), asked)
     return tuple(found.values()), tuple(bad)
+
+
+def too_many_bad(bad: Sequence[BadRow], total: int, settings: PreferenceSettings) -> bool:
+    """Whether no row is left, more of those that fit are bad than `max_bad` allows, or half of all are too long."""
+    long = sum(row.reason == TOO_LONG for row in bad)
+    unsound = len(bad) - long
+    return bool(bad) and (
+        len(bad) >= total or unsound > settings.max_bad * (total - long) or 2 * long >= total
+    )
 
 
 def check_bad(
@@ -115,15 +137,17 @@ def check_bad(
     where_written: str | Path | None = None,
     columns: Sequence[str] = (),
 ) -> None:
-    """Stop when more rows are bad than `max_bad` allows, or when none is left.
+    """Stop where there are too many bad rows.
 
     `where_written` is the file that lists the bad rows; `columns` are those that the source has.
 
     Raises:
         UserError: with the counts by reason, the first lines of each, and what to do.
     """
-    if not bad or (len(bad) < total and len(bad) / total <= settings.max_bad):
+    if not too_many_bad(bad, total, settings):
         return
+    long = [row for row in bad if row.reason == TOO_LONG]
+    unsound = len(bad) - len(long)
     listed = f" They are listed in {where_written}." if where_written else ""
     if settings.template == "chat" and any("chat template" in row.reason for row in bad):
         listed += " With preferences.template: raw, plain text and transcripts are used as they are written."
@@ -132,16 +156,23 @@ def check_bad(
         found = ", ".join(columns) or "none"
         raise UserError(
             f"No row of {settings.source} can be used: every one misses a column ({reasons}). Columns found: {found}. "
-            f"Accepted forms: {ACCEPTED}. Rename the columns, or give a source in one of these forms.{listed}"
+            f"Accepted forms: {ACCEPTED}. Name the columns that hold them, such as preferences.columns: "
+            f"{{prompt: query, chosen: good, rejected: bad}}.{listed}"
         )
     if len(bad) >= total:
         raise UserError(
             f"None of the {total} rows of {settings.source} can be used: {reasons}. Accepted forms: {ACCEPTED}. "
-            f"Mend the source or choose another preferences.format.{listed}"
+            f"Correct the source or choose another preferences.format.{listed}"
+        )
+    if unsound <= settings.max_bad * (total - len(long)):
+        raise UserError(
+            f"{len(long)} of {total} rows of {settings.source}, half of them or more, are too long "
+            f"({_counted(TOO_LONG, long)}).{listed} Raise training.max_length, or cut them with "
+            "training.on_long: truncate."
         )
     raise UserError(
-        f"{len(bad)} of {total} rows of {settings.source} cannot be used ({len(bad) / total:.1%}; preferences.max_bad "
-        f"allows {settings.max_bad:.1%}): {reasons}.{listed} Mend or remove them, or raise preferences.max_bad."
+        f"{unsound} of {total} rows of {settings.source} cannot be used ({unsound / total:.1%}; preferences.max_bad "
+        f"allows {settings.max_bad:.1%}): {reasons}.{listed} Correct or remove them, or raise preferences.max_bad."
     )
 
 

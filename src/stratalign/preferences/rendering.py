@@ -25,7 +25,12 @@ class Tokenizer(Protocol):
     def added_tokens_decoder(self) -> Mapping[int, Any]: ...
     def __call__(self, text: list[str], *, add_special_tokens: bool = True) -> Mapping[str, Any]: ...
     def apply_chat_template(
-        self, conversation: list[Turn], *, add_generation_prompt: bool = False, tokenize: bool = True
+        self,
+        conversation: list[Turn],
+        tools: list[Any] | None = None,
+        *,
+        add_generation_prompt: bool = False,
+        tokenize: bool = True,
     ) -> Any: ...
 
 
@@ -59,14 +64,14 @@ class Renderer:
         if not self._as_chat(row.kind):
             return Rendered(str(row.prompt), tuple(f"{row.prompt}{one}" for one in responses), False)
         opening = _messages(row.prompt, row.kind)
-        fulls = tuple(self._render(opening + _answer(one, row.kind), False) for one in responses)
-        return Rendered(self._render(opening, True), fulls, True)
+        fulls = tuple(self._render(opening + _answer(one, row.kind), False, row.tools) for one in responses)
+        return Rendered(self._render(opening, True, row.tools), fulls, True)
 
     def prompt(self, asked: Preference | Asked) -> Rendered:
         """A prompt alone, which generation starts from; errors as in `row`."""
         if not self._as_chat(asked.kind):
             return Rendered(str(asked.prompt), (), False)
-        return Rendered(self._render(_messages(asked.prompt, asked.kind), True), (), True)
+        return Rendered(self._render(_messages(asked.prompt, asked.kind), True, asked.tools), (), True)
 
     def exchange(self, prompt: Dialogue, kind: Kind, response: str) -> Rendered:
         """A prompt with one response, as a scorer reads them: rendered where the tokenizer has a chat template;
@@ -84,7 +89,7 @@ class Renderer:
             or (self._template == "auto" and bool(self._tokenizer.chat_template))
         )
 
-    def _render(self, messages: list[Turn], generation_prompt: bool) -> str:
+    def _render(self, messages: list[Turn], generation_prompt: bool, tools: list[Any] | None = None) -> str:
         if not self._tokenizer.chat_template:
             raise UserError(
                 "The preferences are messages (or preferences.template is chat), but the model's tokenizer has no chat "
@@ -94,7 +99,7 @@ class Renderer:
         try:
             return str(
                 self._tokenizer.apply_chat_template(
-                    messages, add_generation_prompt=generation_prompt, tokenize=False
+                    messages, tools=tools, add_generation_prompt=generation_prompt, tokenize=False
                 )
             )
         except Exception as error:  # a template is a program: whatever it raises, it refuses this row

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from stratalign.errors import unknown_name
 from stratalign.microworld import PREFERENCE_SETS, shipped_set
 
 Format = Literal["auto", "text", "messages", "transcript"]
@@ -20,6 +21,16 @@ RESERVED_ARGUMENTS = {
 }
 """What `chat_template_kwargs` may not hold: it says what is rendered and how."""
 
+COLUMNS = (
+    *("prompt", "chosen", "rejected", "system", "tools", "cluster", "part"),
+    *("response", "completion", "label", "messages", "conversations"),
+    *("question", "instruction", "input", "history", "output", "context"),
+    *("chosen_response", "rejected_response", "response1", "response2", "overall_preference"),
+    *("response_0", "response_1", "better_response_id", "kto_tag"),
+    *("image", "images", "video", "videos", "audio", "audios", "chat_template_kwargs"),
+)
+"""Columns that have a meaning to us: what `columns` may map."""
+
 
 class PreferenceSettings(BaseModel):
     """Where the pairs or demonstrations come from, what shape they have and how they are split."""
@@ -28,8 +39,8 @@ class PreferenceSettings(BaseModel):
 
     source: str = Field(
         min_length=1,
-        description="A .jsonl, .jsonl.gz or .parquet file, a folder written by datasets' save_to_disk, "
-        "a dataset's hub id (owner/name), or a set of the micro-world such as microworld:fluency. "
+        description="A .jsonl, .json, .csv, .tsv (each also with .gz) or .parquet file, a folder written by datasets' "
+        "save_to_disk, a dataset's hub id (owner/name), or a set of the micro-world such as microworld:fluency. "
         "(paper: Anthropic/hh-rlhf)",
     )
     subset: str | None = Field(
@@ -69,6 +80,11 @@ class PreferenceSettings(BaseModel):
         description="The rows' form: text (prompt, chosen, rejected), messages (lists of role and content), "
         "transcript (chosen and rejected each hold the whole Human/Assistant dialogue), or auto: told from "
         "each row. Rows for the loss sft may have a response in place of chosen and rejected.",
+    )
+    columns: dict[str, str | None] = Field(
+        {},
+        description="Columns of other names, ours first: {prompt: query, chosen: good, rejected: bad}. null leaves a "
+        "column out, such as {system: null}. `plan` names the columns that are not read.",
     )
     template: Template = Field(
         "auto",
@@ -119,6 +135,18 @@ class PreferenceSettings(BaseModel):
     def _written_as_yaml(cls, value: Any) -> Any:
         """YAML reads 2026-12-31 as a date."""
         return value.isoformat() if type(value) is datetime.date else value
+
+    @field_validator("columns")
+    @classmethod
+    def _known_columns(cls, value: dict[str, str | None]) -> dict[str, str | None]:
+        unknown = next((name for name in value if name not in COLUMNS), None)
+        if unknown is not None:
+            raise ValueError(
+                str(
+                    unknown_name("column", unknown, COLUMNS, "The names of your own columns go on the right.")
+                )
+            )
+        return value
 
     @model_validator(mode="before")
     @classmethod

@@ -5,38 +5,28 @@ Gives raw rows with the place where each one stands. Knows nothing of what a row
 
 from __future__ import annotations
 
-import gzip
-import json
 import re
-import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
-from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 from stratalign.errors import UserError, unknown_name
 from stratalign.microworld import preference_file, shipped_set
+from stratalign.preferences.files import SUFFIXES as TEXT_FILES
+from stratalign.preferences.files import read_file
 from stratalign.preferences.settings import PreferenceSettings
 from stratalign.records import digest, file_digest
 
-SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
+SUFFIXES = (*TEXT_FILES, ".parquet")
 
 # The hub's own rule, with the owner required: `load_dataset("json")` would read whatever lies in the current folder.
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
-@dataclass(frozen=True)
-class Unreadable:
-    """Stands for a line that could not be decoded; `detail` says why."""
-
-    detail: str
-
-
 def read_rows(settings: PreferenceSettings) -> Iterator[tuple[int, object]]:
-    """The rows of a source, each with its 1-based line number (its row number where there are no lines).
+    """The rows of a source, each with its 1-based line number (its row number where rows are not lines).
 
-    A JSONL line that is not JSON comes as `Unreadable`; blank lines are passed over.
+    A line that is not JSON comes as `Unreadable`; blank lines are passed over. Empty cells of a .csv file are None.
 
     Raises:
         UserError: the source is missing, damaged, empty, of an unknown kind, or cannot be reached.
@@ -48,7 +38,7 @@ def read_rows(settings: PreferenceSettings) -> Iterator[tuple[int, object]]:
     elif path.name.endswith(".parquet"):
         rows = enumerate(_parquet(path), start=1)
     else:
-        rows = _lines(path)
+        rows = read_file(path)
     empty = True
     for where, row in rows:
         empty = False
@@ -96,37 +86,6 @@ def _local(settings: PreferenceSettings) -> Path | None:
         f"There is no file or folder {source} (looked in {Path.cwd()}), and it is not a hub id either, which reads "
         "owner/name. Check preferences.source."
     )
-
-
-def _lines(path: Path) -> Iterator[tuple[int, object]]:
-    number = 0
-    try:
-        with _opened(path) as file:
-            for number, raw in enumerate(file, start=1):
-                if raw.strip():
-                    yield number, _decoded(raw)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise UserError(
-            f"{path} is damaged or incomplete: after line {number} it no longer decompresses ({error}). "
-            "Download or copy it again."
-        ) from error
-    except OSError as error:
-        raise _unreadable_file(path, error) from error
-
-
-def _opened(path: Path) -> gzip.GzipFile | BufferedReader:
-    return gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb")
-
-
-def _decoded(raw: bytes) -> object:
-    try:
-        return json.loads(raw.decode("utf-8-sig"))
-    except UnicodeDecodeError:
-        return Unreadable("not UTF-8")
-    except RecursionError:
-        return Unreadable("nested too deeply")
-    except ValueError as error:
-        return Unreadable(str(error))
 
 
 def _parquet(path: Path) -> Iterator[object]:

@@ -24,6 +24,8 @@ def describe(parts: Split, preferences: Preferences, bad: Sequence[BadRow] = ())
         "source": preferences.source,
         "digest": preferences.digest,
         "columns": list(preferences.columns),
+        "columns_not_read": list(preferences.unread),
+        "forms": dict(preferences.forms),
         "rows": {"read": preferences.total, "kept": len(preferences.rows), "bad": len(preferences.bad)},
         "refused_by_tokenising": len(bad),
         "kinds": dict(sorted(Counter(row.kind for row in preferences.rows).items())),

@@ -6,13 +6,13 @@ Finds turns and the place where two transcripts part. Knows nothing of rows, fil
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 HUMAN = "\n\nHuman:"
 ASSISTANT = "\n\nAssistant:"
 
-Turn = dict[str, str]
-"""One message: {"role": ..., "content": ...}."""
+Turn = dict[str, Any]
+"""One message: {"role": ..., "content": ...}, two texts; beside them what a chat template may use, as JSON values."""
 
 _MARKER = re.compile(r"(?:\A|\n\n)(Human|Assistant):")
 _ROLES = {"Human": "user", "Assistant": "assistant"}
@@ -29,6 +29,11 @@ class Parted(NamedTuple):
 def is_transcript(text: str) -> bool:
     """Whether an assistant's turn is marked in the text."""
     return ASSISTANT in text
+
+
+def opens_as_transcript(text: str) -> bool:
+    """Whether the text begins with a human turn, and an assistant's turn follows."""
+    return text.lstrip().startswith(HUMAN.lstrip()) and is_transcript(text)
 
 
 def part(chosen: str, rejected: str) -> Parted | None:
