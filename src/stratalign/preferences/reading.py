@@ -26,7 +26,8 @@ from stratalign.preferences.settings import PreferenceSettings
 from stratalign.preferences.sources import read_rows, source_digest
 
 TOO_LONG = "too long"
-"""The reason of rows that are sound and do not fit; they do not count against `max_bad`."""
+SOUND = (TOO_LONG, "marked as undesirable", "no preference")
+"""Reasons of rows that are left out and have nothing wrong with them; they do not count against `max_bad`."""
 
 _NO_PAIR = "it has no chosen and rejected, which every loss but training.loss: sft needs"
 
@@ -124,10 +125,7 @@ def load_prompts(settings: PreferenceSettings) -> tuple[tuple[Asked, ...], tuple
 def too_many_bad(bad: Sequence[BadRow], total: int, settings: PreferenceSettings) -> bool:
     """Whether no row is left, more of those that fit are bad than `max_bad` allows, or half of all are too long."""
     long = sum(row.reason == TOO_LONG for row in bad)
-    unsound = len(bad) - long
-    return bool(bad) and (
-        len(bad) >= total or unsound > settings.max_bad * (total - long) or 2 * long >= total
-    )
+    return bool(bad) and (len(bad) >= total or _too_many_unsound(bad, total, settings) or 2 * long >= total)
 
 
 def check_bad(
@@ -147,7 +145,7 @@ def check_bad(
     if not too_many_bad(bad, total, settings):
         return
     long = [row for row in bad if row.reason == TOO_LONG]
-    unsound = len(bad) - len(long)
+    unsound = sum(row.reason not in SOUND for row in bad)
     listed = f" They are listed in {where_written}." if where_written else ""
     if settings.template == "chat" and any("chat template" in row.reason for row in bad):
         listed += " With preferences.template: raw, plain text and transcripts are used as they are written."
@@ -164,7 +162,7 @@ def check_bad(
             f"None of the {total} rows of {settings.source} can be used: {reasons}. Accepted forms: {ACCEPTED}. "
             f"Correct the source or choose another preferences.format.{listed}"
         )
-    if unsound <= settings.max_bad * (total - len(long)):
+    if not _too_many_unsound(bad, total, settings):
         raise UserError(
             f"{len(long)} of {total} rows of {settings.source}, half of them or more, are too long "
             f"({_counted(TOO_LONG, long)}).{listed} Raise training.max_length, or cut them with "
@@ -174,6 +172,11 @@ def check_bad(
         f"{unsound} of {total} rows of {settings.source} cannot be used ({unsound / total:.1%}; preferences.max_bad "
         f"allows {settings.max_bad:.1%}): {reasons}.{listed} Correct or remove them, or raise preferences.max_bad."
     )
+
+
+def _too_many_unsound(bad: Sequence[BadRow], total: int, settings: PreferenceSettings) -> bool:
+    unsound = sum(row.reason not in SOUND for row in bad)
+    return unsound > settings.max_bad * (total - len(bad) + unsound)
 
 
 def by_reason(bad: Sequence[BadRow]) -> dict[str, list[BadRow]]:
