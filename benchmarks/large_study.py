@@ -1,8 +1,8 @@
 """The folder of a large judged study, and what a report of it takes.
 
-    python -m benchmarks.large_study FOLDER [--prompts 10000] [--trained local mid global] [--dimensions 16] [--write]
+    python -m benchmarks.large_study FOLDER [--prompts 10000] [--trained local mid global] [--write]
 
-Writes the records of a finished study: one seed, the base and the trained conditions, scores of 1 to 5 on each dimension
+Writes the records of a finished study: one seed, every prompt a cluster, the base and the trained conditions, scores of 1 to 5 on each dimension
 of one judge and measures of text beside them, held-out log-probabilities, answers and training steps. Then it makes the
 report in a process of its own, and prints that process's processor seconds and its peak of resident memory. A folder
 that exists is reported on again; `--write` only writes. Nothing in it was computed by a model.
@@ -26,7 +26,7 @@ from stratalign.records import LogProbRecord, Response, StepRecord, StudyFolder,
 BLOCKS = {"full": (0, 12), "local": (0, 4), "mid": (4, 8), "global": (8, 12)}
 EFFECTS = {"full": 0.20, "local": 0.08, "mid": 0.14, "global": 0.03}
 """How far a condition moves a dimension, in points of the scale."""
-PER_CLUSTER, STEPS, AT_ONCE = 2, 600, 1000
+STEPS, AT_ONCE = 600, 1000
 MISSING = 0.01
 """The share of answers without a valid judgement."""
 TEXT_MEASURES = ("length", "repetition", "distinct")
@@ -150,7 +150,7 @@ def _scores(
 
 
 def _cluster(at: int) -> str:
-    return f"c{at // PER_CLUSTER:06}"
+    return f"c{at:06}"
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
