@@ -84,7 +84,7 @@ class Response:
     kl_to_base: float | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Score:
     """One row of the long table of scores. `value` is None unless `state` is "ok"."""
 

@@ -32,7 +32,8 @@ def read_scores(path: Path) -> list[Score]:
         reader = csv.reader(file)
         header = next(reader, [])
         at = [header.index(field.name) for field in fields(Score)] if header else []
-        return [_score(*(row[index] for index in at)) for row in reader if row]
+        same: dict[str, str] = {}  # of cells that are equal one is kept: a table has few different ones
+        return [_score(*(same.setdefault(row[index], row[index]) for index in at)) for row in reader if row]
 
 
 def _score(
