@@ -2,10 +2,10 @@
 
     python -m benchmarks.large_study FOLDER [--prompts 10000] [--trained local mid global] [--write]
 
-Writes the records of a finished study: one seed, every prompt a cluster, the base and the trained conditions, scores of 1 to 5 on each dimension
-of one judge and measures of text beside them, held-out log-probabilities, answers and training steps. Then it makes the
-report in a process of its own, and prints that process's processor seconds and its peak of resident memory. A folder
-that exists is reported on again; `--write` only writes. Nothing in it was computed by a model.
+Writes the records of a finished study: one seed, every prompt a cluster, the base and the trained conditions, scores of
+1 to 5 on each dimension of one judge and measures of text beside them, held-out log-probabilities, answers and training
+steps. Then it makes the report in a process of its own, and prints that process's processor seconds and its peak of
+resident memory. A folder that exists is reported on again; `--write` only writes. Nothing in it was computed by a model.
 """
 
 from __future__ import annotations
@@ -21,7 +21,15 @@ from typing import Any
 
 import numpy as np
 
-from stratalign.records import LogProbRecord, Response, StepRecord, StudyFolder, append_jsonl, write_json, write_text
+from stratalign.records import (
+    LogProbRecord,
+    Response,
+    StepRecord,
+    StudyFolder,
+    append_jsonl,
+    write_json,
+    write_text,
+)
 
 BLOCKS = {"full": (0, 12), "local": (0, 4), "mid": (4, 8), "global": (8, 12)}
 EFFECTS = {"full": 0.20, "local": 0.08, "mid": 0.14, "global": 0.03}
@@ -34,7 +42,7 @@ HEADER = ("prompt_id", "cluster", "run", "seed", "judge", "protocol", "dimension
 WORDS = (
     "shade brim straw felt sun rain warm light wide narrow good plain common choice people often wear some of these "
     "because they last and keep heat away while others look fine yet cost more than most"
-).split()
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,7 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def write_study(study: StudyFolder, prompts: int, trained: Sequence[str], dimensions: int, words: int) -> None:
+def write_study(
+    study: StudyFolder, prompts: int, trained: Sequence[str], dimensions: int, words: int
+) -> None:
     """Write the records of a finished study, the same for the same arguments."""
     noise = np.random.default_rng(0)
     runs = ("base", *trained)
@@ -70,7 +80,9 @@ def write_study(study: StudyFolder, prompts: int, trained: Sequence[str], dimens
         append_jsonl(study.logprobs, _logprobs(run, prompts, noise))
     for run in runs:
         for start in range(0, prompts, AT_ONCE):
-            append_jsonl(study.responses, _responses(run, range(start, min(prompts, start + AT_ONCE)), words, noise))
+            append_jsonl(
+                study.responses, _responses(run, range(start, min(prompts, start + AT_ONCE)), words, noise)
+            )
     easy = noise.normal(2.9, 0.7, prompts)
     with study.scores.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -106,7 +118,9 @@ def _judge(names: Sequence[str]) -> dict[str, Any]:
 
 
 def _text_judge() -> dict[str, Any]:
-    listed = [{"name": name, "unit": "", "better": None, "about": f"what {name} means"} for name in TEXT_MEASURES]
+    listed = [
+        {"name": name, "unit": "", "better": None, "about": f"what {name} means"} for name in TEXT_MEASURES
+    ]
     return {"judge": "text", "protocol": "text", "hash": "1" * 64, "kind": "measures", "dimensions": listed}
 
 
@@ -123,8 +137,9 @@ def _logprobs(run: str, prompts: int, noise: np.random.Generator) -> Iterator[Lo
 
 
 def _responses(run: str, rows: range, words: int, noise: np.random.Generator) -> Iterator[Response]:
+    known = WORDS.split()
     for at in rows:
-        text = " ".join(WORDS[one] for one in noise.integers(0, len(WORDS), words))
+        text = " ".join(known[one] for one in noise.integers(0, len(known), words))
         kl = 0.0 if run == "base" else float(noise.gamma(2))
         prompt = f"Which hat number {at} shades best, and why would people wear it?"
         yield Response(run, f"r{at:06}", _cluster(at), prompt, text, words, "stop", at, kl)

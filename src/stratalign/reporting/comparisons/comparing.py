@@ -203,9 +203,9 @@ def valid_cells(cells: Cells, dimension: str, rows: Sequence[Row]) -> Floats:
 
 def has_row(side: Side, rows: Sequence[Row]) -> NDArray[np.bool_]:
     """Which `rows` the table lists for the measure [rows], on either side, valid or not."""
-    dimension, none = side.measure.dimension, {}
+    dimension = side.measure.dimension
     return np.array(
-        [dimension in side.first.get(row, none) or dimension in side.second.get(row, none) for row in rows],
+        [dimension in side.first.get(row, ()) or dimension in side.second.get(row, ()) for row in rows],
         dtype=np.bool_,
     )
 
