@@ -5,7 +5,7 @@
 Writes the records of a finished study: one seed, every prompt a cluster, the base and the trained conditions, scores of
 1 to 5 on each dimension of one judge and measures of text beside them, held-out log-probabilities, answers and training
 steps. Then it makes the report in a process of its own, and prints that process's processor seconds and its peak of
-resident memory. A folder that exists is reported on again; `--write` only writes. Nothing in it was computed by a model.
+resident memory. A folder that exists is reported on again; `--write` only writes. No model computed any of it.
 """
 
 from __future__ import annotations
