@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import sys
 import threading
+from multiprocessing.connection import wait
 
 import pytest
 from fake_server import FakeServer, scores_for
@@ -25,6 +26,14 @@ def start(processes, server, store, count, key="one", **changes):
     child = processes.Process(target=judge_in_a_process, args=(server.url, str(store), count, key, changes))
     child.start()
     return child
+
+
+def ended(server, children):
+    """Waits for the children; once one has ended nobody waits for its key any more, should it have failed early."""
+    wait([child.sentinel for child in children])
+    server.wait_for_keys = 0
+    for child in children:
+        child.join()
 
 
 def table(server, store, count):
@@ -66,8 +75,7 @@ def test_two_processes_on_one_store_ask_about_no_row_twice(tmp_path, processes):
             start(processes, server, tmp_path / "j.sqlite", count, key, concurrency=8)
             for key in ("one", "two")
         ]
-        for child in children:
-            child.join()
+        ended(server, children)
         assert [child.exitcode for child in children] == [0, 0]
         assert set(server.calls.values()) == {1}
         assert server.total == count
@@ -100,8 +108,7 @@ def test_a_process_takes_over_what_a_killed_one_had_claimed(tmp_path, processes)
             for key in ("one", "two")
         ]
         server.on_call = lambda total: os.kill(children[0].pid, signal.SIGKILL) if total == 30 else None
-        for child in children:
-            child.join()
+        ended(server, children)
         assert [child.exitcode for child in children] == [-signal.SIGKILL, 0]
         assert server.total <= count + 8
         assert {state for _, state, _ in table(server, tmp_path / "j.sqlite", count)} == {"ok"}
