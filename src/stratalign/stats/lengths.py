@@ -122,7 +122,7 @@ def lengths_controlled(
     )
     shapes = [one.shape for one in (first, second, long_a, long_b)]
     if first.ndim != 2 or first.shape != second.shape or {long_a.shape, long_b.shape} != {first.shape[:1]}:
-        raise ValueError(f"There is one length for each row of scores; got shapes {shapes}.")
+        raise ValueError(f"Lengths are one number per row of scores; got shapes {shapes}.")
     scores, longer = first - second, long_a - long_b
     codes = cluster_codes(clusters, len(scores))
     by_seed = None if seeds is None else cluster_codes(seeds, len(scores))
