@@ -89,7 +89,7 @@ STATES = ("ok", "undefined", "pending", "failed", "blocked", "truncated", "inval
 others there is no judgement."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Score:
     """One row of the long table of scores. `value` is None unless `state` is "ok", one of `STATES`."""
 

@@ -41,6 +41,7 @@ def read_scores(path: Path) -> list[Score]:
         return []
     scores: list[Score] = []
     seen: dict[int, int] = {}
+    same: dict[str, str] = {}  # of cells that are equal one is kept: a table has few different ones
     line = 0
     try:
         with path.open(encoding="utf-8", newline="") as file:
@@ -53,7 +54,7 @@ def read_scores(path: Path) -> list[Score]:
                 line = reader.line_num
                 if len(row) != len(NAMES):
                     raise ValueError(f"it has {len(row)} cells, and there are {len(NAMES)} columns")
-                score = _score([row[index] for index in at])
+                score = _score([same.setdefault(row[index], row[index]) for index in at])
                 first = seen.setdefault(hash(_key(score)), len(scores))
                 if first == len(scores):
                     scores.append(score)
