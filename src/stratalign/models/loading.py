@@ -23,6 +23,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -31,7 +32,14 @@ from stratalign.blocks import Site
 from stratalign.errors import UserError
 from stratalign.microworld import BASE, NAME
 from stratalign.models.anatomy import Anatomy, can_stop, find_anatomy
-from stratalign.models.families import is_proven, longest_exact, may_pack, refuse_config, refuse_structure
+from stratalign.models.families import (
+    is_proven,
+    longest_exact,
+    may_pack,
+    positions_of,
+    refuse_config,
+    refuse_structure,
+)
 from stratalign.models.fitting import refuse_misfit, refuse_unusable, with_adapter
 from stratalign.models.hushing import hushed
 from stratalign.models.linears import list_sites
@@ -84,6 +92,12 @@ class ModelShape:
     """Whether the tests prove this model type; if not, loading decides, and rows are padded."""
     longest: int | None
     """Tokens up to which log-probabilities do not depend on the rest of the batch; None for any length."""
+    positions: int | None = None
+    """Tokens that it has positions for; None for any length."""
+    vocabulary: int | None = None
+    """Tokens that it has embeddings for."""
+    ends: tuple[int, ...] = ()
+    """Tokens that end its answers, by its own settings; the tokenizer's end token is another."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +149,30 @@ def inspect_model(settings: ModelSettings) -> ModelShape:
         sites=sites,
         proven=is_proven(config),
         longest=longest_exact(config),
+        positions=positions_of(config),
+        vocabulary=model.get_input_embeddings().num_embeddings,
+        ends=_ends(folder, model),
     )
+
+
+def _ends(folder: Path, model: PreTrainedModel) -> tuple[int, ...]:
+    """What generation ends at by generation_config.json, or by config.json where there is none."""
+    settings = model.generation_config
+    if (folder / "generation_config.json").is_file():
+        try:
+            settings = GenerationConfig.from_pretrained(folder, local_files_only=True)
+        except (OSError, ValueError, TypeError) as error:
+            raise UserError(
+                f"{folder / 'generation_config.json'} cannot be read ({_short(error)}). Correct it, or download the "
+                "model again."
+            ) from error
+    return eos_ids(settings)
+
+
+def eos_ids(settings: GenerationConfig | None) -> tuple[int, ...]:
+    """The end tokens that generation settings name: none, one or a list."""
+    named = getattr(settings, "eos_token_id", None)
+    return tuple(named) if isinstance(named, list) else () if named is None else (named,)
 
 
 def load_model(

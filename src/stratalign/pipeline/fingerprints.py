@@ -27,7 +27,12 @@ _BY_DEFAULT = {f"seeds_vary.{what}": "listed" if what in SEEDS_VARY else "not li
 
 
 def fingerprints_of(
-    recipe: Recipe, shape: ModelShape, runs: Sequence[Run], tuned: Sequence[Tuned], data_digest: str
+    recipe: Recipe,
+    shape: ModelShape,
+    runs: Sequence[Run],
+    tuned: Sequence[Tuned],
+    data_digest: str,
+    turn_end: str | None = None,
 ) -> Fingerprints:
     """What each stored result depends on. Of a tuned condition the values do not count: they are chosen, and may be
     chosen anew when the grid grows."""
@@ -48,7 +53,10 @@ def fingerprints_of(
             **{k: training[k] for k in ("max_length", "on_long")},
         },
         "training": shared,
-        "generation": recipe.generation.model_dump(mode="json"),
+        "generation": {
+            **recipe.generation.model_dump(mode="json"),
+            **({} if turn_end is None else {"turn_end": turn_end}),
+        },
     }
     for run in (*runs, *(run for one in tuned for each in one.candidates for run in each.runs)):
         if run.condition.name in grids:

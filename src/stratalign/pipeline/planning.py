@@ -15,6 +15,7 @@ from stratalign.models import inspect_model, load_tokenizer
 from stratalign.pipeline.checks import check_base_is_there, check_length, check_warmup, check_writable
 from stratalign.pipeline.execution import resolve_execution
 from stratalign.pipeline.fingerprints import check_fresh, fingerprints_of
+from stratalign.pipeline.limits import turn_end
 from stratalign.pipeline.planned import Plan, with_choices
 from stratalign.pipeline.reading import (
     needed_branches,
@@ -61,9 +62,10 @@ def make_plan(recipe: Recipe, out: Path, beside: Path | None = None) -> Plan:
     imitates = not any(LOSSES[run.settings.loss].needs_pairs for run in runs if run.condition.trains)
     found = load(recipe.preferences, demonstrations=imitates)
     recipe = with_template(recipe, found.rows, tokenizer)
-    fingerprints = fingerprints_of(recipe, shape, runs, tuned, found.digest)
+    ends_turn = turn_end(found.rows, tokenizer, recipe.preferences, shape)
+    fingerprints = fingerprints_of(recipe, shape, runs, tuned, found.digest, ends_turn)
     check_fresh(folder, fingerprints)
-    parts, trees, bad, about = read_preferences(recipe, found, tokenizer, folder)
+    parts, trees, bad, about = read_preferences(recipe, found, tokenizer, shape, folder)
     check_records(recipe, folder, fingerprints, parts, beside)
     train, validation, held_out = needed_branches(
         runs,
@@ -78,7 +80,7 @@ def make_plan(recipe: Recipe, out: Path, beside: Path | None = None) -> Plan:
         if run.condition.trains:
             phase_bounds(run.condition, len(steps))
             check_warmup(run, len(steps))
-    prompts = prompts_of(recipe, parts.held_out, tokenizer)
+    prompts = prompts_of(recipe, parts.held_out, tokenizer, shape)
     check_judge(recipe.judge, [prompt.text for prompt in prompts], recipe.preferences.objective, scored)
     planned = Plan(
         recipe=recipe,
@@ -92,6 +94,7 @@ def make_plan(recipe: Recipe, out: Path, beside: Path | None = None) -> Plan:
         held_out_trees=held_out,
         prompts=prompts,
         stop=stop_texts(recipe, parts.held_out),
+        turn_end=ends_turn,
         steps=steps,
         bad=bad,
         preferences=about,
