@@ -121,14 +121,44 @@ def refuse_unusable(folder: Path) -> None:
 
     Raises:
         StudyFailure: see `refuse_changed`.
-        UserError: all of its tensors are LoRA's, and its updates are 0 everywhere.
+        UserError: values of it are not finite; or all of its tensors are LoRA's, and its updates are 0 everywhere.
     """
     refuse_changed(folder)
-    if is_idle(load_tensors(folder)):
+    tensors = load_tensors(folder)
+    refuse_not_finite(tensors, f"The weights of the adapter {folder}", "Copy the adapter again")
+    if is_idle(tensors):
         raise UserError(
             f"The adapter {folder} changes nothing: lora_B is 0 in all of its modules, as before training. Give the "
             "adapter that was trained."
         )
+
+
+def refuse_not_finite(tensors: Mapping[str, Tensor], whose: str, remedy: str) -> None:
+    """Refuse weights with NaN or infinite values. A tensor is read twice only where its sum is not finite.
+
+    Raises:
+        UserError: with the tensors' names and how many values of each are not finite.
+    """
+    found = {}
+    for name, tensor in tensors.items():
+        if (
+            not tensor.is_floating_point()
+            or tensor.is_meta
+            or tensor.detach().sum(dtype=_wide(tensor)).isfinite()
+        ):
+            continue
+        if count := int((~tensor.detach().isfinite()).sum()):
+            found[name] = count
+    if found:
+        each = [f"{name}: {count:,} of {tensors[name].numel():,}" for name, count in found.items()]
+        raise UserError(
+            f"{whose} are not all finite numbers: {_tensors(list(found))} hold{'' if len(found) > 1 else 's'} NaN or "
+            f"infinite values ({_some(each)}). {remedy}, or save it again from a checkpoint that is sound."
+        )
+
+
+def _wide(tensor: Tensor) -> torch.dtype:
+    return torch.float64 if tensor.dtype == torch.float64 else torch.float32
 
 
 def is_idle(tensors: Mapping[str, Tensor]) -> bool:

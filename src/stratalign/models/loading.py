@@ -40,7 +40,7 @@ from stratalign.models.families import (
     refuse_config,
     refuse_structure,
 )
-from stratalign.models.fitting import refuse_misfit, refuse_unusable, with_adapter
+from stratalign.models.fitting import refuse_misfit, refuse_not_finite, refuse_unusable, with_adapter
 from stratalign.models.hushing import hushed
 from stratalign.models.linears import list_sites
 from stratalign.models.packing import check_packing, fuses
@@ -261,6 +261,7 @@ def read_weights(
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         raise UserError(f"Cannot load the model in {folder}: {_short(error)}") from error
     refuse_misfit(folder, model, found)
+    refuse_not_finite(dict(model.named_parameters()), f"The weights in {folder}", "Download the model again")
     filled: PreTrainedModel = model
     return filled
 
