@@ -144,6 +144,7 @@ def test_plan_says_what_would_be_trained_and_writes_nothing(make_model, transcri
     assert planned["out"] == str(Path("studies") / "tiny")
     assert planned["model"] == {
         "name": str(make_model("llama")),
+        "adapter": None,
         "model_type": "llama",
         "layers": 6,
         "parameters": planned["model"]["parameters"],

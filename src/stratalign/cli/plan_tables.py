@@ -44,6 +44,10 @@ def plan(planned: Mapping[str, Any]) -> None:
         say(f"Adapters: on {targets}{several}")
     ends = [f"{text!r} ({why})" for text, why in planned["answers_end_at"].items()]
     paragraph(f"Answers end at {', '.join(ends)}")
+    if planned["tokenizer_of_adapter"]:
+        paragraph(
+            f"Tokenizer and chat template are those of the SFT adapter {model['adapter']}, which differ from the base's"
+        )
     if model["positions"] is not None and model["positions"] < planned["max_length"]:
         paragraph(
             f"Rows may have {model['positions']:,} tokens: the model has no more positions (training.max_length is "

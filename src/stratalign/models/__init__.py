@@ -35,6 +35,7 @@ from stratalign.models.loading import (
     load_model,
     load_stock,
     load_tokenizer,
+    of_adapter,
     read_tokenizer,
     resolve_folder,
 )
@@ -90,6 +91,7 @@ __all__ = [
     "load_tokenizer",
     "merge",
     "module_names",
+    "of_adapter",
     "packed_inputs",
     "packed_length",
     "read_adapter_config",

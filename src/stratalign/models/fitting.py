@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 
 from stratalign.blocks import describe_layers
 from stratalign.errors import UserError
-from stratalign.models.adapter_files import load_tensors, read_adapter_config
+from stratalign.models.adapter_files import PREFIX, load_tensors, read_adapter_config
 from stratalign.models.hushing import hushed
 from stratalign.records import refuse_changed
 
@@ -76,7 +76,8 @@ def refuse_misfit(folder: Path, model: PreTrainedModel, found: Mapping[str, Any]
 def with_adapter(model: nn.Module, folder: Path, base: str, name: str = "default") -> PeftModel:
     """`model` with a PEFT adapter on it, in which every tensor of the adapter's file has found its place.
 
-    A model without weights (meta device) stays so; only the adapter's tensors are read then.
+    A model without weights (meta device) stays so; only the adapter's tensors are read then. Where the adapter
+    holds embeddings, as after training with added tokens, the model gets as many.
 
     Args:
         model: a model, or one that this function has given back.
@@ -87,8 +88,10 @@ def with_adapter(model: nn.Module, folder: Path, base: str, name: str = "default
     Raises:
         UserError: the adapter cannot be read, or does not fit the model.
     """
-    load_tensors(folder)
+    tensors = load_tensors(folder)
     read_adapter_config(folder)
+    if not isinstance(model, PeftModel):
+        _resize_for(model, tensors)
     empty = any(parameter.is_meta for parameter in model.parameters())
     options: dict[str, Any] = {"torch_device": "cpu", "low_cpu_mem_usage": empty}
     try:
@@ -109,7 +112,11 @@ def with_adapter(model: nn.Module, folder: Path, base: str, name: str = "default
             f"`stratalign audit {folder} --base {base}` shows where they differ."
         ) from error
     try:
-        _refuse_strangers(folder, base, found.unexpected_keys, _plain(found.missing_keys, name))
+        # where embeddings were resized, PEFT saves its copies under their inner names as well
+        strangers = [
+            k for k in found.unexpected_keys if k.replace(".modules_to_save.", ".") not in {*tensors} - {k}
+        ]
+        _refuse_strangers(folder, base, strangers, _plain(found.missing_keys, name))
     except UserError:
         adapted.delete_adapter(name)  # PEFT puts it into the model that it was given
         raise
@@ -171,6 +178,19 @@ def is_idle(tensors: Mapping[str, Tensor]) -> bool:
         return kind[1] in ("A", "embedding_B") or not tensor.any()
 
     return all(is_silent(name, tensor) for name, tensor in tensors.items())
+
+
+def _resize_for(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Give the model as many embeddings as the adapter holds, if it holds embeddings and another number of them."""
+    if not isinstance(model, PreTrainedModel):
+        return
+    embeddings = model.get_input_embeddings()
+    name = next(name for name, module in model.named_modules() if module is embeddings)
+    stored = (f"{PREFIX}{name}.weight", f"{PREFIX}{name}.modules_to_save.weight")
+    rows = next((tensors[key].shape[0] for key in stored if key in tensors), embeddings.num_embeddings)
+    if rows != embeddings.num_embeddings:
+        with hushed():
+            model.resize_token_embeddings(rows, mean_resizing=False)
 
 
 def _refuse_strangers(folder: Path, base: str, unexpected: Sequence[str], missing: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -48,6 +48,12 @@ from stratalign.models.quantized import check_quantizable, quantization_config, 
 from stratalign.models.soundness import check_support
 from stratalign.records import file_digest
 
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model")
+_TELL_TOKENIZERS_APART: tuple[Callable[[PreTrainedTokenizerBase], Any], ...] = (
+    lambda tokenizer: tokenizer.get_vocab(),
+    lambda tokenizer: tokenizer.chat_template,
+    lambda tokenizer: (tokenizer.bos_token, tokenizer.eos_token),
+)
 WITHOUT_WEIGHTS = ["*.json", "*.model", "*.txt", "*.jinja", "tokenizer*"]
 WEIGHTS = [*WITHOUT_WEIGHTS, "*.safetensors"]
 
@@ -137,6 +143,7 @@ def inspect_model(settings: ModelSettings) -> ModelShape:
     if settings.quantization is not None:
         _check_in_4_bits(settings, model)
     sites = tuple(list_sites(model))
+    ends = _ends(folder, model)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     if settings.adapter is not None:
         refuse_unusable(Path(settings.adapter))
@@ -150,8 +157,8 @@ def inspect_model(settings: ModelSettings) -> ModelShape:
         proven=is_proven(config),
         longest=longest_exact(config),
         positions=positions_of(config),
-        vocabulary=model.get_input_embeddings().num_embeddings,
-        ends=_ends(folder, model),
+        vocabulary=model.get_input_embeddings().weight.shape[0],
+        ends=ends,
     )
 
 
@@ -269,16 +276,32 @@ def read_weights(
 def load_tokenizer(settings: ModelSettings) -> PreTrainedTokenizerBase:
     """The model's own tokenizer; a padding token is never needed, since batches are padded by us.
 
+    The SFT adapter's takes its place where one lies in the adapter's folder and has other tokens, another end token or
+    another chat template: it is the one that was trained with. `name_or_path` is the folder that it is from.
+
     Raises:
         UserError: there is no tokenizer beside the model, or it has no end-of-sequence token.
     """
     folder = resolve_folder(settings.base, settings.revision, WITHOUT_WEIGHTS)
     tokenizer = read_tokenizer(folder)
+    adapter = None if settings.adapter is None else Path(settings.adapter).expanduser()
+    if adapter is not None and any((adapter / name).is_file() for name in TOKENIZER):
+        own = read_tokenizer(adapter)
+        own.chat_template = own.chat_template or tokenizer.chat_template
+        if any(read(own) != read(tokenizer) for read in _TELL_TOKENIZERS_APART):
+            tokenizer, folder = own, adapter
     if tokenizer.eos_token_id is None:
         raise UserError(
             f"The tokenizer in {folder} has no end-of-sequence token; set eos_token in its tokenizer_config.json."
         )
     return tokenizer
+
+
+def of_adapter(tokenizer: PreTrainedTokenizerBase, settings: ModelSettings) -> bool:
+    """Whether the model's tokenizer is the SFT adapter's, as it differs from the base's."""
+    return (
+        settings.adapter is not None and Path(tokenizer.name_or_path) == Path(settings.adapter).expanduser()
+    )
 
 
 def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:

@@ -32,7 +32,9 @@ def fingerprints_of(
     runs: Sequence[Run],
     tuned: Sequence[Tuned],
     data_digest: str,
+    *,
     turn_end: str | None = None,
+    tokenizer_of_adapter: bool = False,
 ) -> Fingerprints:
     """What each stored result depends on. Of a tuned condition the values do not count: they are chosen, and may be
     chosen anew when the grid grows."""
@@ -46,7 +48,12 @@ def fingerprints_of(
             "raw"  # left unsettled where every row is messages: the default of studies made before it
         )
     prints: Fingerprints = {
-        "model": {**recipe.model.model_dump(mode="json"), "type": shape.model_type, "layers": shape.n_layers},
+        "model": {
+            **recipe.model.model_dump(mode="json"),
+            "type": shape.model_type,
+            "layers": shape.n_layers,
+            **({"tokenizer": "of the adapter"} if tokenizer_of_adapter else {}),
+        },
         "preferences": {
             **data,
             "digest": data_digest,

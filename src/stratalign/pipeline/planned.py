@@ -25,7 +25,7 @@ from stratalign.blocks import (
 )
 from stratalign.errors import UserError
 from stratalign.generation import Prompt
-from stratalign.models import ModelShape
+from stratalign.models import ModelShape, of_adapter
 from stratalign.pipeline.execution import Execution
 from stratalign.pipeline.fingerprints import Fingerprints, as_stored
 from stratalign.pipeline.tuning import Tuned, choices
@@ -133,6 +133,7 @@ class Plan:
             "out": str(self.folder.path),
             "model": {
                 "name": self.recipe.model.base,
+                "adapter": self.recipe.model.adapter,
                 "model_type": self.shape.model_type,
                 "layers": self.shape.n_layers,
                 "parameters": self.shape.parameters,
@@ -143,6 +144,7 @@ class Plan:
             "partition_by": self.partition_by,
             "preferences": self.preferences,
             "max_length": self.recipe.training.max_length,
+            "tokenizer_of_adapter": of_adapter(self.tokenizer, self.recipe.model),
             "answers_end_at": self.ends,
             "steps": len(self.steps),
             "passes": self.passes,

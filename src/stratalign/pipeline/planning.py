@@ -11,7 +11,7 @@ from pathlib import Path
 from stratalign.blocks import names_block
 from stratalign.judging import check_judge, judged_dimensions
 from stratalign.losses import LOSSES
-from stratalign.models import inspect_model, load_tokenizer
+from stratalign.models import inspect_model, load_tokenizer, of_adapter
 from stratalign.pipeline.checks import check_base_is_there, check_length, check_warmup, check_writable
 from stratalign.pipeline.execution import resolve_execution
 from stratalign.pipeline.fingerprints import check_fresh, fingerprints_of
@@ -63,7 +63,15 @@ def make_plan(recipe: Recipe, out: Path, beside: Path | None = None) -> Plan:
     found = load(recipe.preferences, demonstrations=imitates)
     recipe = with_template(recipe, found.rows, tokenizer)
     ends_turn = turn_end(found.rows, tokenizer, recipe.preferences, shape)
-    fingerprints = fingerprints_of(recipe, shape, runs, tuned, found.digest, ends_turn)
+    fingerprints = fingerprints_of(
+        recipe,
+        shape,
+        runs,
+        tuned,
+        found.digest,
+        turn_end=ends_turn,
+        tokenizer_of_adapter=of_adapter(tokenizer, recipe.model),
+    )
     check_fresh(folder, fingerprints)
     parts, trees, bad, about = read_preferences(recipe, found, tokenizer, shape, folder)
     check_records(recipe, folder, fingerprints, parts, beside)
