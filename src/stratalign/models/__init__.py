@@ -22,6 +22,7 @@ from stratalign.models.classifying import (
     load_classifier,
 )
 from stratalign.models.digesting import weights_digest
+from stratalign.models.families import positions_of
 from stratalign.models.fitting import with_adapter
 from stratalign.models.hushing import hushed
 from stratalign.models.linears import list_sites
@@ -94,6 +95,7 @@ __all__ = [
     "of_adapter",
     "packed_inputs",
     "packed_length",
+    "positions_of",
     "read_adapter_config",
     "read_difference",
     "read_tokenizer",

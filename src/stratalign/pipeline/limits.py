@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from itertools import islice
 
 from transformers import PreTrainedTokenizerBase
@@ -84,24 +83,14 @@ def only_readable(
     rows: Sequence[Preference],
     tokenizer: PreTrainedTokenizerBase,
     shape: ModelShape,
-    max_length: int,
 ) -> Tokenized:
-    """The trees whose tokens all have an embedding; the others are bad rows. Rows that are too long for the model and
-    not for `max_length` say so.
+    """The trees whose tokens all have an embedding; the others are bad rows.
 
     Raises:
         UserError: more than half of the trees have tokens without an embedding.
     """
-    bad = list(tokenized.bad)
-    if shape.positions is not None and shape.positions < max_length:
-        bad = [
-            replace(row, detail=f"{row.detail}: the model has {shape.positions} positions")
-            if row.reason == "too long"
-            else row
-            for row in bad
-        ]
     if not _may_lack(tokenizer, shape):
-        return Tokenized(tokenized.trees, tuple(bad))
+        return tokenized
     lines = {row.row_id: row.line for row in rows}
     kept = []
     lacking: Counter[int] = Counter()
@@ -118,7 +107,7 @@ def only_readable(
             f"{len(refused)} of {len(tokenized.trees)} rows have tokens that the model in {shape.folder} has no "
             f"embedding for: {_lacks(lacking.most_common(1)[0][0], tokenizer, shape)}. {_cause(lacking, tokenizer)}"
         )
-    return Tokenized(tuple(kept), tuple(sorted((*bad, *refused), key=lambda row: row.line)))
+    return Tokenized(tuple(kept), tuple(sorted((*tokenized.bad, *refused), key=lambda row: row.line)))
 
 
 def check_readable(ids: Sequence[int], tokenizer: PreTrainedTokenizerBase, shape: ModelShape) -> None:

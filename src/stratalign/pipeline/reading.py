@@ -58,7 +58,7 @@ def read_preferences(
     settings, training = recipe.preferences, recipe.training
     limit = limit_of(training.max_length, shape)
     tokenized = tokenize(found.rows, tokenizer, settings, limit, training.on_long)
-    tokenized = only_readable(tokenized, found.rows, tokenizer, shape, training.max_length)
+    tokenized = only_readable(tokenized, found.rows, tokenizer, shape)
     bad = (*found.bad, *tokenized.bad)
     if bad and (len(bad) > settings.max_bad * found.total or len(bad) == found.total):
         write_bad_rows(folder, bad)
