@@ -14,7 +14,11 @@ import torch
 import stratalign as sa
 from stratalign.cli import plan_tables
 from stratalign.errors import UserError
+from stratalign.models import inspect_model, load_tokenizer
 from stratalign.pipeline.fingerprints import add_fingerprints
+from stratalign.pipeline.limits import turn_end
+from stratalign.pipeline.reading import with_template
+from stratalign.preferences import load_prompts
 from stratalign.recipe import parse_recipe
 from stratalign.records import StudyFolder, read_jsonl
 from tiny_models import make_tokenizer, random_model
@@ -172,6 +176,15 @@ def test_pairs_are_held_against_the_positions_too(model, study, tmp_path):
     )
     with pytest.raises(UserError, match=r"generation.max_new_tokens is 60 and the longest prompt"):
         sa.pairs(recipe, out=tmp_path / "pairs.jsonl")
+
+
+@pytest.mark.parametrize(("template", "ends"), [(CHATML, "<|im_end|>"), (MISTRAL, None)])
+def test_pairs_end_answers_at_the_end_of_a_turn_as_studies_do(model, study, tmp_path, template, ends):
+    recipe = study(model(template=template), asked())
+    shape = inspect_model(recipe.model)
+    tokenizer = load_tokenizer(recipe.model)
+    prompts, _bad = load_prompts(recipe.preferences)
+    assert turn_end(prompts, tokenizer, with_template(recipe, prompts, tokenizer).preferences, shape) == ends
 
 
 def test_a_row_with_a_token_that_has_no_embedding_is_a_bad_row(model, study, tmp_path):
