@@ -145,11 +145,14 @@ def test_plan_says_what_would_be_trained_and_writes_nothing(make_model, transcri
     assert planned["out"] == str(Path("studies") / "tiny")
     assert planned["model"] == {
         "name": str(make_model("llama")),
+        "adapter": None,
         "model_type": "llama",
         "layers": 6,
         "parameters": planned["model"]["parameters"],
         "proven": True,
+        "positions": 2048,
     }
+    assert planned["answers_end_at"] == {"<eos>": "end token", "\n\nHuman:": "stop text"}
     assert planned["partition"] == {"local": [0, 1], "mid": [2, 3], "global": [4, 5]}
     assert planned["preferences"]["rows"] == {"read": 35, "kept": 35, "bad": 0}
     assert planned["preferences"]["parts"]["train"]["rows"] == 6

@@ -51,6 +51,17 @@ def plan(planned: Mapping[str, Any]) -> None:
     for targets, runs in each.items():
         several = f" ({runs} run{'s' if runs > 1 else ''})" if len(each) > 1 else ""
         say(f"Adapters: on {targets}{several}")
+    ends = [f"{text!r} ({why})" for text, why in planned["answers_end_at"].items()]
+    paragraph(f"Answers end at {', '.join(ends)}")
+    if planned["tokenizer_of_adapter"]:
+        paragraph(
+            f"Tokenizer and chat template are those of the SFT adapter {model['adapter']}, which differ from the base's"
+        )
+    if model["positions"] is not None and model["positions"] < planned["max_length"]:
+        paragraph(
+            f"Rows may have {model['positions']:,} tokens: the model has no more positions (training.max_length is "
+            f"{planned['max_length']:,})"
+        )
     execution = planned["execution"]
     say(f"Steps: {planned['steps']} on {execution['device']} in {execution['precision']}")
     if planned["passes"] > 1:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,6 +23,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -31,8 +32,15 @@ from stratalign.blocks import Site
 from stratalign.errors import UserError
 from stratalign.microworld import BASE, NAME
 from stratalign.models.anatomy import Anatomy, can_stop, find_anatomy
-from stratalign.models.families import is_proven, longest_exact, may_pack, refuse_config, refuse_structure
-from stratalign.models.fitting import refuse_misfit, refuse_unusable, with_adapter
+from stratalign.models.families import (
+    is_proven,
+    longest_exact,
+    may_pack,
+    positions_of,
+    refuse_config,
+    refuse_structure,
+)
+from stratalign.models.fitting import refuse_misfit, refuse_not_finite, refuse_unusable, with_adapter
 from stratalign.models.hushing import hushed
 from stratalign.models.linears import list_sites
 from stratalign.models.packing import check_packing, fuses
@@ -40,6 +48,12 @@ from stratalign.models.quantized import check_quantizable, quantization_config, 
 from stratalign.models.soundness import check_support
 from stratalign.records import file_digest
 
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model")
+_TELL_TOKENIZERS_APART: tuple[Callable[[PreTrainedTokenizerBase], Any], ...] = (
+    lambda tokenizer: tokenizer.get_vocab(),
+    lambda tokenizer: tokenizer.chat_template,
+    lambda tokenizer: (tokenizer.bos_token, tokenizer.eos_token),
+)
 WITHOUT_WEIGHTS = ["*.json", "*.model", "*.txt", "*.jinja", "tokenizer*"]
 WEIGHTS = [*WITHOUT_WEIGHTS, "*.safetensors"]
 
@@ -84,6 +98,12 @@ class ModelShape:
     """Whether the tests prove this model type; if not, loading decides, and rows are padded."""
     longest: int | None
     """Tokens up to which log-probabilities do not depend on the rest of the batch; None for any length."""
+    positions: int | None = None
+    """Tokens that it has positions for; None for any length."""
+    vocabulary: int | None = None
+    """Tokens that it has embeddings for."""
+    ends: tuple[int, ...] = ()
+    """Tokens that end its answers, by its own settings; the tokenizer's end token is another."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +143,7 @@ def inspect_model(settings: ModelSettings) -> ModelShape:
     if settings.quantization is not None:
         _check_in_4_bits(settings, model)
     sites = tuple(list_sites(model))
+    ends = _ends(folder, model)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     if settings.adapter is not None:
         refuse_unusable(Path(settings.adapter))
@@ -135,7 +156,30 @@ def inspect_model(settings: ModelSettings) -> ModelShape:
         sites=sites,
         proven=is_proven(config),
         longest=longest_exact(config),
+        positions=positions_of(config),
+        vocabulary=model.get_input_embeddings().weight.shape[0],
+        ends=ends,
     )
+
+
+def _ends(folder: Path, model: PreTrainedModel) -> tuple[int, ...]:
+    """What generation ends at by generation_config.json, or by config.json where there is none."""
+    settings = model.generation_config
+    if (folder / "generation_config.json").is_file():
+        try:
+            settings = GenerationConfig.from_pretrained(folder, local_files_only=True)
+        except (OSError, ValueError, TypeError) as error:
+            raise UserError(
+                f"{folder / 'generation_config.json'} cannot be read ({_short(error)}). Correct it, or download the "
+                "model again."
+            ) from error
+    return eos_ids(settings)
+
+
+def eos_ids(settings: GenerationConfig | None) -> tuple[int, ...]:
+    """The end tokens that generation settings name: none, one or a list."""
+    named = getattr(settings, "eos_token_id", None)
+    return tuple(named) if isinstance(named, list) else () if named is None else (named,)
 
 
 def load_model(
@@ -224,6 +268,7 @@ def read_weights(
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         raise UserError(f"Cannot load the model in {folder}: {_short(error)}") from error
     refuse_misfit(folder, model, found)
+    refuse_not_finite(dict(model.named_parameters()), f"The weights in {folder}", "Download the model again")
     filled: PreTrainedModel = model
     return filled
 
@@ -231,16 +276,32 @@ def read_weights(
 def load_tokenizer(settings: ModelSettings) -> PreTrainedTokenizerBase:
     """The model's own tokenizer; a padding token is never needed, since batches are padded by us.
 
+    The SFT adapter's takes its place where one lies in the adapter's folder and has other tokens, another end token or
+    another chat template: it is the one that was trained with. `name_or_path` is the folder that it is from.
+
     Raises:
         UserError: there is no tokenizer beside the model, or it has no end-of-sequence token.
     """
     folder = resolve_folder(settings.base, settings.revision, WITHOUT_WEIGHTS)
     tokenizer = read_tokenizer(folder)
+    adapter = None if settings.adapter is None else Path(settings.adapter).expanduser()
+    if adapter is not None and any((adapter / name).is_file() for name in TOKENIZER):
+        own = read_tokenizer(adapter)
+        own.chat_template = own.chat_template or tokenizer.chat_template
+        if any(read(own) != read(tokenizer) for read in _TELL_TOKENIZERS_APART):
+            tokenizer, folder = own, adapter
     if tokenizer.eos_token_id is None:
         raise UserError(
             f"The tokenizer in {folder} has no end-of-sequence token; set eos_token in its tokenizer_config.json."
         )
     return tokenizer
+
+
+def of_adapter(tokenizer: PreTrainedTokenizerBase, settings: ModelSettings) -> bool:
+    """Whether the model's tokenizer is the SFT adapter's, as it differs from the base's."""
+    return (
+        settings.adapter is not None and Path(tokenizer.name_or_path) == Path(settings.adapter).expanduser()
+    )
 
 
 def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,9 @@ BESIDE = (
 """Files of a model that hold no weights and that a server needs: its processors of images and sound, its templates, its
 tokenizer in every form, and how it generates."""
 
+_NO_TOKENIZER = ("*processor_config.json", "generation_config.json")
+"""Those of them that do not belong to its tokenizer, for a merged model that has the adapter's."""
+
 
 def merge(adapter: str | Path, out: str | Path, base: str | None = None) -> Path:
     """Write base plus adapter into `out`, in the base's own precision; the sum is formed in float32.
@@ -58,7 +62,7 @@ def merge(adapter: str | Path, out: str | Path, base: str | None = None) -> Path
     settings = _base(folder, config, base)
     source = resolve_folder(settings.base, settings.revision)
     stored = _stored_dtype(source)
-    tokenizer = load_tokenizer(settings)
+    tokenizer = load_tokenizer(settings.model_copy(update={"adapter": settings.adapter or str(folder)}))
     model = load_stock(settings, dtype=torch.float32, device=torch.device("cpu"))
     if settings.quantization is not None:
         model = dequantize(model)
@@ -75,7 +79,9 @@ def merge(adapter: str | Path, out: str | Path, base: str | None = None) -> Path
         try:
             model.to(stored).save_pretrained(temporary, safe_serialization=True)
             tokenizer.save_pretrained(temporary)
-            _copy_beside(source, temporary)
+            _copy_beside(
+                source, temporary, BESIDE if tokenizer.name_or_path == str(source) else _NO_TOKENIZER
+            )
         except SafetensorError as error:  # safetensors' own form of an operating system's error
             full = "os error 28" in str(error)
             raise OSError(errno.ENOSPC if full else errno.EIO, str(error)) from error
@@ -122,9 +128,9 @@ def _digests(model: PreTrainedModel, dtype: torch.dtype) -> dict[str, str]:
     }
 
 
-def _copy_beside(source: Path, target: Path) -> None:
+def _copy_beside(source: Path, target: Path, patterns: Sequence[str]) -> None:
     """Copy what the base has beside its weights and saving did not write anew."""
-    for path in sorted({path for pattern in BESIDE for path in source.glob(pattern) if path.is_file()}):
+    for path in sorted({path for pattern in patterns for path in source.glob(pattern) if path.is_file()}):
         own = target / path.relative_to(source)
         if not own.exists():
             own.parent.mkdir(exist_ok=True)

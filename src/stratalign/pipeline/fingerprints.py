@@ -35,7 +35,14 @@ _BY_DEFAULT = {f"seeds_vary.{what}": "listed" if what in SEEDS_VARY else "not li
 
 
 def fingerprints_of(
-    recipe: Recipe, shape: ModelShape, runs: Sequence[Run], tuned: Sequence[Tuned], data_digest: str
+    recipe: Recipe,
+    shape: ModelShape,
+    runs: Sequence[Run],
+    tuned: Sequence[Tuned],
+    data_digest: str,
+    *,
+    turn_end: str | None = None,
+    tokenizer_of_adapter: bool = False,
 ) -> Fingerprints:
     """What each stored result depends on. Of a tuned condition the values do not count: they are chosen, and may be
     chosen anew when the grid grows."""
@@ -52,14 +59,22 @@ def fingerprints_of(
         if not data[key]:
             del data[key]  # so that studies made before these keys stay fresh
     prints: Fingerprints = {
-        "model": {**recipe.model.model_dump(mode="json"), "type": shape.model_type, "layers": shape.n_layers},
+        "model": {
+            **recipe.model.model_dump(mode="json"),
+            "type": shape.model_type,
+            "layers": shape.n_layers,
+            **({"tokenizer": "of the adapter"} if tokenizer_of_adapter else {}),
+        },
         "preferences": {
             **data,
             "digest": data_digest,
             **{k: training[k] for k in ("max_length", "on_long")},
         },
         "training": shared,
-        "generation": recipe.generation.model_dump(mode="json"),
+        "generation": {
+            **recipe.generation.model_dump(mode="json"),
+            **({} if turn_end is None else {"turn_end": turn_end}),
+        },
     }
     for run in (*runs, *(run for one in tuned for each in one.candidates for run in each.runs)):
         if run.condition.name in grids:

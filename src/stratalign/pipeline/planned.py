@@ -25,7 +25,7 @@ from stratalign.blocks import (
 )
 from stratalign.errors import UserError
 from stratalign.generation import Prompt
-from stratalign.models import ModelShape
+from stratalign.models import ModelShape, of_adapter
 from stratalign.pipeline.execution import Execution
 from stratalign.pipeline.fingerprints import Fingerprints, as_stored
 from stratalign.pipeline.showing import shown_prompts, shown_rows
@@ -67,9 +67,24 @@ class Plan:
     """The record that the partition waits for."""
     brought: Mapping[str, Path] = field(default_factory=dict)
     """Records that lie beside the recipe, to be copied into the study's folder when it is set up."""
+    turn_end: str | None = None
+    """The special token that ends the rows' answers, where the model has another; both end generated answers."""
     tuned: tuple[Tuned, ...] = ()
     chosen: Mapping[str, str] = field(default_factory=dict)
     """Of tuned conditions, the candidate that was chosen, if one was."""
+
+    @property
+    def stop_at(self) -> tuple[str, ...]:
+        """What ends an answer beside the model's end tokens."""
+        return self.stop if self.turn_end is None else (*self.stop, self.turn_end)
+
+    @property
+    def ends(self) -> dict[str, str]:
+        """What ends an answer, and why."""
+        own = [self.tokenizer.eos_token_id, *self.shape.ends]
+        ends = {str(self.tokenizer.convert_ids_to_tokens(token)): "end token" for token in own}
+        ends |= {} if self.turn_end is None else {self.turn_end: "end of a turn in the rows"}
+        return ends | dict.fromkeys(self.stop, "stop text")
 
     @property
     def candidates(self) -> tuple[Run, ...]:
@@ -123,14 +138,19 @@ class Plan:
             "out": str(self.folder.path),
             "model": {
                 "name": self.recipe.model.base,
+                "adapter": self.recipe.model.adapter,
                 "model_type": self.shape.model_type,
                 "layers": self.shape.n_layers,
                 "parameters": self.shape.parameters,
                 "proven": self.shape.proven,
+                "positions": self.shape.positions,
             },
             "partition": {name: list(layers) for name, layers in self.blocks.items()},
             "partition_by": self.partition_by,
             "preferences": self.preferences,
+            "max_length": self.recipe.training.max_length,
+            "tokenizer_of_adapter": of_adapter(self.tokenizer, self.recipe.model),
+            "answers_end_at": self.ends,
             "steps": len(self.steps),
             "passes": self.passes,
             "execution": {

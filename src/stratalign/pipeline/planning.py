@@ -11,10 +11,11 @@ from pathlib import Path
 from stratalign.blocks import names_block
 from stratalign.judging import check_judge, judged_dimensions
 from stratalign.losses import LOSSES
-from stratalign.models import inspect_model, load_tokenizer
+from stratalign.models import inspect_model, load_tokenizer, of_adapter
 from stratalign.pipeline.checks import check_base_is_there, check_length, check_warmup, check_writable
 from stratalign.pipeline.execution import resolve_execution
 from stratalign.pipeline.fingerprints import check_fresh, fingerprints_of
+from stratalign.pipeline.limits import turn_end
 from stratalign.pipeline.planned import Plan, with_choices
 from stratalign.pipeline.reading import (
     needed_branches,
@@ -63,9 +64,18 @@ def make_plan(recipe: Recipe, out: Path, beside: Path | None = None) -> Plan:
     found = load(recipe.preferences, demonstrations=imitates)
     execution = resolve_execution(folder, recipe.training)
     recipe, habits = with_template(recipe, found.rows, tokenizer, execution.date)
-    fingerprints = fingerprints_of(recipe, shape, runs, tuned, found.digest)
+    ends_turn = turn_end(found.rows, tokenizer, recipe.preferences, shape)
+    fingerprints = fingerprints_of(
+        recipe,
+        shape,
+        runs,
+        tuned,
+        found.digest,
+        turn_end=ends_turn,
+        tokenizer_of_adapter=of_adapter(tokenizer, recipe.model),
+    )
     check_fresh(folder, fingerprints)
-    parts, trees, bad, about = read_preferences(recipe, found, tokenizer, folder, habits)
+    parts, trees, bad, about = read_preferences(recipe, found, tokenizer, shape, folder, habits)
     check_records(recipe, folder, fingerprints, parts, beside)
     train, validation, held_out = needed_branches(
         runs,
@@ -80,7 +90,7 @@ def make_plan(recipe: Recipe, out: Path, beside: Path | None = None) -> Plan:
         if run.condition.trains:
             phase_bounds(run.condition, len(steps))
             check_warmup(run, len(steps))
-    prompts = prompts_of(recipe, parts.held_out, tokenizer)
+    prompts = prompts_of(recipe, parts.held_out, tokenizer, shape)
     check_judge(recipe.judge, [prompt.text for prompt in prompts], recipe.preferences.objective, scored)
     planned = Plan(
         recipe=recipe,
@@ -94,6 +104,7 @@ def make_plan(recipe: Recipe, out: Path, beside: Path | None = None) -> Plan:
         held_out_trees=held_out,
         prompts=prompts,
         stop=stop_texts(recipe, parts.held_out),
+        turn_end=ends_turn,
         steps=steps,
         bad=bad,
         preferences=about,
