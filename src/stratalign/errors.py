@@ -1,4 +1,4 @@
-"""The user's errors, and the one "unknown name" message.
+"""The user's errors, the one "unknown name" message, and how texts from elsewhere are shown.
 
 Two kinds of trouble are told apart everywhere: `UserError` is a mistake that the user can mend (the command
 line prints it without a traceback and exits with 2); `StudyFailure` is something that went wrong although the
@@ -8,6 +8,7 @@ input was right, such as a loss that is no longer finite or a proof that does no
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterable
 
 
@@ -40,3 +41,16 @@ def unknown_name(
     guess = f" Did you mean {by_key[near[0]]!r}?" if near else ""
     tail = f" {advice}" if advice else ""
     return UserError(f"Unknown {kind} {got!r}.{guess} Known: {', '.join(names) or 'none'}.{tail}")
+
+
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""Characters that a terminal obeys instead of showing them; of white space only the tab and the end of a line stay."""
+
+
+def visible(text: str) -> str:
+    r"""The text with control characters spelt out, so that data, servers and names cannot command the terminal.
+
+    >>> visible("a\x1b[2Jb")
+    'a\\x1b[2Jb'
+    """
+    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)

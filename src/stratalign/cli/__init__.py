@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from stratalign.errors import StudyFailure, UserError
+from stratalign.errors import StudyFailure, UserError, visible
 
 INTERRUPTED = 128 + signal.SIGINT
 TERMINATED = 128 + signal.SIGTERM
@@ -20,6 +20,8 @@ TERMINATED = 128 + signal.SIGTERM
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
+    if "--no-code" in sys.argv[1:]:  # it may stand after the verb as well
+        sys.argv[1:] = ["--no-code", *(word for word in sys.argv[1:] if word != "--no-code")]
     try:
         with _ended_in_words():
             from stratalign.cli.verbs import app  # takes half a second, in which Ctrl-C may come
@@ -62,4 +64,4 @@ def _leave(code: int) -> None:
 
 
 def _say(what: str, message: str) -> None:
-    print(f"{what}: {message}", file=sys.stderr)
+    print(visible(f"{what}: {message}"), file=sys.stderr)

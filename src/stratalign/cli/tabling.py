@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from stratalign.cli.terminal import visible
+from stratalign.errors import visible
 
 WORDS = frozenset(
     [

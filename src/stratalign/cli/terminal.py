@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from stratalign.errors import visible
 from stratalign.records import Progress as Report
 from stratalign.records import duration, silent
 
@@ -26,19 +27,6 @@ EVERY = 60.0
 console = Console(highlight=False)
 if not console.is_terminal:
     console = Console(highlight=False, width=WIDTH)
-
-
-_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-"""Characters that a terminal obeys instead of showing them; of white space only the tab and the end of a line stay."""
-
-
-def visible(text: str) -> str:
-    r"""The text with control characters spelt out, so that data, servers and names cannot command the terminal.
-
-    >>> visible("a\x1b[2Jb")
-    'a\\x1b[2Jb'
-    """
-    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def say(text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +20,7 @@ from stratalign.cli import (
     study_tables,
     terminal,
 )
+from stratalign.dotted import NO_CODE
 from stratalign.records import StudyFolder
 
 app = typer.Typer(
@@ -52,8 +54,14 @@ def options(
         bool,
         typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version, and stop."),
     ] = False,
+    no_code: Annotated[
+        bool,
+        typer.Option("--no-code", help="Refuse recipes that name functions or task files; with every verb."),
+    ] = False,
 ) -> None:
-    """What stands before a verb."""
+    """Options of every verb."""
+    if no_code:
+        os.environ[NO_CODE] = "1"
 
 
 @app.command()

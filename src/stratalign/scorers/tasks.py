@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
+from stratalign.dotted import announce_code, refuse_code
 from stratalign.errors import UserError, unknown_name
 from stratalign.models import AdapterBank
 from stratalign.records import ASKED, Dimension, Progress, Score, append_jsonl, digest, read_jsonl, silent
@@ -60,6 +61,8 @@ def check_tasks(settings: ScorerSettings) -> Any:
     if importlib.util.find_spec("lm_eval") is None:
         raise UserError("Scorers of kind tasks need lm-eval: pip install 'stratalign[tasks]'.")
     if settings.include_path is not None:
+        refuse_code(f"A task file in {settings.include_path!r}")
+        announce_code("task files of lm-eval, which may name functions", Path(settings.include_path))
         if not Path(settings.include_path).is_dir():
             raise UserError(
                 f"There is no folder {settings.include_path!r}, which include_path of the scorer names. Correct it."
