@@ -73,7 +73,7 @@ def write_study(
     )
     write_json(study.manifest, _manifest(runs))
     write_json(study.judges, {"schema": 1, "judges": [_judge(names), _text_judge()]})
-    write_json(study.preferences, {"rows": {"read": 60_000, "kept": 60_000, "bad": 0}, "parts": {}})
+    write_json(study.preferences, _preferences(prompts))
     write_json(study.timings, {"runs": {}, "stages": {"train": 900.0}})
     append_jsonl(study.training, _steps(trained, noise))
     for run in trained:
@@ -89,6 +89,14 @@ def write_study(
         writer.writerow(HEADER)
         for run in runs:
             writer.writerows(_scores(run, names, easy, noise))
+
+
+def _preferences(prompts: int) -> dict[str, Any]:
+    sizes = {"train": 10_000, "validation": 0, "held_out": prompts, "unused": 0}
+    return {
+        "rows": {"read": sum(sizes.values()), "kept": sum(sizes.values()), "bad": 0},
+        "parts": {part: {"rows": size, "clusters": size} for part, size in sizes.items()},
+    }
 
 
 def _manifest(runs: Sequence[str]) -> dict[str, Any]:

@@ -291,7 +291,7 @@ def rows(transcripts):
         ("empty.jsonl.gz", lambda _: b"", "has no rows. Give a source with at least one preference pair."),
         ("blank.jsonl", lambda _: b"\n \n", "has no rows. Give a source with at least one preference pair."),
         ("empty.parquet", lambda _: b"", "is not a readable parquet file"),
-        ("rows.csv", lambda rows: rows, "Cannot tell what kind of file"),
+        ("rows.txt", lambda rows: rows, "Cannot tell what kind of file"),
         ("few.jsonl", lambda rows: b"".join(rows.splitlines(True)[:5]), "has 5 usable rows in 3 clusters"),
     ],
     ids=only_short,

@@ -10,6 +10,14 @@ from command_line import call
 VERBS = "stratalign.cli.verbs"
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c_counts():
+    """A job in the background ignores SIGINT, and so would this process."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 class Signalled(MetaPathFinder):
     """Sends this process a signal in the moment in which the verbs are imported."""
 

@@ -35,7 +35,10 @@ MISTRAL = (
     "{% for m in messages %}{% if m['role'] == 'user' %}[INST] {{ m['content'] }}[/INST]"
     "{% else %} {{ m['content'] }}<eos>{% endif %}{% endfor %}"
 )
-UNMARKED = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}assistant:"
+UNMARKED = (
+    "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant:{% endif %}"
+)
 PHI3 = CHATML.replace("{% endfor %}", "{% endfor %}{% if not add_generation_prompt %}<eos>{% endif %}")
 YARN = {"rope_type": "yarn", "factor": 4.0, "rope_theta": 1e4}
 STATED = {"original_max_position_embeddings": 16}
@@ -126,13 +129,14 @@ def test_the_plan_says_what_ends_an_answer_and_the_folder_keeps_it(model, study,
 
 
 def test_rows_beyond_the_positions_are_too_long_and_the_message_says_why(model, study, tmp_path):
-    rows = [(q, "They are many. " * (40 if n % 3 == 0 else 1)) for n, (q, _) in enumerate(asked(20))]
+    rows = [(q, "They are many. " * (40 if n % 3 else 1)) for n, (q, _) in enumerate(asked(20))]
     recipe = study(model("gpt2", n_positions=64), rows)
     with pytest.raises(
-        UserError, match=r"7 too long.* rows of more than 64 tokens, which is how many positions"
+        UserError, match=r"13 too long.* rows of more than 64 tokens, which is how many positions"
     ):
         sa.plan(recipe, out=tmp_path / "out")
-    kept = study(model("gpt2", n_positions=64), rows, preferences={"max_bad": 0.5})
+    rows = [(q, "They are many. " * (1 if n % 3 else 40)) for n, (q, _) in enumerate(asked(20))]
+    kept = study(model("gpt2", n_positions=64), rows)
     planned = sa.plan(kept, out=tmp_path / "out")
     assert {row.line for row in planned.bad} == {1, 4, 7, 10, 13, 16, 19}
 
@@ -184,7 +188,10 @@ def test_pairs_end_answers_at_the_end_of_a_turn_as_studies_do(model, study, tmp_
     shape = inspect_model(recipe.model)
     tokenizer = load_tokenizer(recipe.model)
     prompts, _bad = load_prompts(recipe.preferences)
-    assert turn_end(prompts, tokenizer, with_template(recipe, prompts, tokenizer).preferences, shape) == ends
+    assert (
+        turn_end(prompts, tokenizer, with_template(recipe, prompts, tokenizer, None)[0].preferences, shape)
+        == ends
+    )
 
 
 def test_a_row_with_a_token_that_has_no_embedding_is_a_bad_row(model, study, tmp_path):

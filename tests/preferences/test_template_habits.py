@@ -89,6 +89,11 @@ def test_a_template_that_opens_a_turn_after_every_conversation_is_refused(tokeni
         prepare_template(made, settings())
 
 
+def test_an_end_token_after_every_conversation_is_no_open_turn(tokenizer: Any) -> None:
+    made = with_template(tokenizer, TURNS + "<eos>")
+    assert prepare_template(made, settings()) == Habits(asked="<eos>", trained="<|im_start|>assistant\n")
+
+
 def test_a_generation_prompt_that_begins_a_thought_is_told_from_what_is_trained(tokenizer: Any) -> None:
     made = with_template(tokenizer, TURNS + THINKS)
     assert prepare_template(made, settings()) == Habits(asked="<think>\n")

@@ -181,15 +181,17 @@ def _habits(tokenizer: Tokenizer) -> Habits:
     ends = [text.partition(ANSWERS[0])[2] for text in (answered[0], longer)]
     if not all(ANSWERS[0] in text for text in (answered[0], longer)):
         return Habits()
-    if closed == asked and not ends[1].startswith(ends[0]):
+    trained = answered[0][: shared(*answered)]
+    pieces = [re.findall(r"<[^<>\s]*>|.", text, re.DOTALL) for text in (asked, trained)]  # a token is not cut
+    both = len("".join(pieces[0][: shared(*pieces)]))
+    missing = trained[len(closed) :] if trained.startswith(closed) else ""
+    opened = trained.rstrip() == closed.rstrip() or "assistant" in ends[0].casefold()
+    if closed == asked and opened and not ends[1].startswith(ends[0]):
         raise UserError(
             f"The chat template opens a turn of the assistant after every conversation, asked or not: an answer is "
             f"followed by {_quoted(ends[0])}, which would be trained. Give a template that opens it only where "
             "add_generation_prompt is set: preferences.chat_template: FILE.jinja."
         )
-    trained = answered[0][: shared(*answered)]
-    both = shared(asked, trained)
-    missing = trained[len(closed) :] if trained.startswith(closed) else ""
     if closed == asked and missing.strip():
         return Habits(added=missing)
     only_asked, only_trained = asked[both:], trained[both:]
