@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import Any, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from stratalign.blocks import (
     Blocks,
@@ -33,6 +41,7 @@ from stratalign.preferences import PairsSettings, PreferenceSettings
 from stratalign.records import SEEDS_VARY, VARIES, StrictLoader, read_mapping
 from stratalign.scorers import ScorerSettings
 from stratalign.training import OVERRIDE_KEYS, TrainingSettings
+from stratalign.words import PLACES, in_our_words
 
 PAPER_CONDITIONS = ("base", "full", "local", "mid", "global")
 
@@ -78,6 +87,12 @@ class Recipe(BaseModel):
         "{tasks: [NAME]}",
     )
     pairs: PairsSettings = PairsSettings()
+    _notes: tuple[str, ...] = PrivateAttr(())
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """How words of other tools were read."""
+        return self._notes
 
     @field_validator("model", mode="before")
     @classmethod
@@ -216,17 +231,24 @@ def load_recipe(path: str | Path, changes: Sequence[str] = ()) -> Recipe:
         keys="model and preferences",
         missing=f"`stratalign init {file}` writes one to start from.",
     )
+    written, notes = in_our_words(written, _own_keys())
     for change in changes:
-        change_key(written, change)
-    return parse_recipe(written, beside=file.parent)
+        notes += change_key(written, change)
+    return parse_recipe(written, file.parent, notes)
 
 
-def parse_recipe(written: Mapping[str, Any], beside: Path = Path()) -> Recipe:
+def parse_recipe(written: Mapping[str, Any], beside: Path = Path(), notes: tuple[str, ...] = ()) -> Recipe:
     """Check a recipe that is already a mapping.
+
+    Args:
+        written: the recipe.
+        beside: where paths are looked for that are not in the working directory.
+        notes: on words that were read as ours already.
 
     Raises:
         UserError: see `load_recipe`.
     """
+    written, more = in_our_words(written, _own_keys())
     try:
         recipe = Recipe.model_validate(written)
     except ValidationError as error:
@@ -260,11 +282,21 @@ def parse_recipe(written: Mapping[str, Any], beside: Path = Path()) -> Recipe:
         update={"protocol": _found(recipe.judge.protocol, beside), "labels": labels}
     )
     changed = {"model": model, "preferences": preferences, "scorers": scorers, "pairs": pairs, "judge": judge}
-    return recipe.model_copy(update=changed)
+    recipe = recipe.model_copy(update=changed)
+    recipe._notes = tuple(dict.fromkeys((*notes, *more)))
+    return recipe
 
 
-def change_key(written: dict[str, Any], change: str) -> None:
+def _own_keys() -> dict[str, list[str]]:
+    """The keys of the top level ("") and of the sections in which words of other tools are looked for."""
+    return {"": list(Recipe.model_fields), **{place: _keys_at([place]) for place in PLACES}}
+
+
+def change_key(written: dict[str, Any], change: str) -> tuple[str, ...]:
     """Apply one `key.path=value` change to a recipe that is still a mapping; the value is read as YAML.
+
+    Returns:
+        Notes on words of other tools that were read as ours.
 
     Raises:
         UserError: there is no "=", or the path leads through something that has no keys.
@@ -278,7 +310,19 @@ def change_key(written: dict[str, Any], change: str) -> None:
         value = yaml.load(text, Loader=StrictLoader)
     except yaml.YAMLError:
         raise UserError(f"--set {path}: {text!r} is not a YAML value.") from None
-    *parents, last = path.split(".")
+    names = path.split(".")
+    nested: Any = value
+    for name in reversed(names):
+        nested = {name: nested}
+    nested, notes = in_our_words(nested, _own_keys())
+    if notes and not nested.get(names[0]) and len(nested) > 1:  # the word's value belongs to another section
+        del nested[names[0]]
+    depth = len(names) if names[0] in nested else 2
+    names = []
+    for _ in range(depth):
+        name, nested = next(iter(nested.items()))
+        names.append(name)
+    *parents, last = names
     place: Any = written
     for name in parents:
         below = place.get(name)
@@ -290,7 +334,8 @@ def change_key(written: dict[str, Any], change: str) -> None:
             raise UserError(f"--set {path}: {name} is {below!r} in the recipe, which has no keys below it.")
         place[name] = below
         place = below
-    place[last] = value
+    place[last] = nested
+    return notes
 
 
 def _found(name: str, beside: Path) -> str:

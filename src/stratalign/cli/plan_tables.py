@@ -80,6 +80,8 @@ def plan(planned: Mapping[str, Any]) -> None:
         say(f"{name}: by record {record}, which is not there yet: {diagnose_command(record, out)}")
     if "base" not in {run["condition"] for run in planned["runs"].values()}:
         say("Without a condition named base nothing will be compared.")
+    for warning in planned["warnings"]:
+        paragraph(f"Note: {warning}")
     say(f"Folder: {planned['out']}")
 
 

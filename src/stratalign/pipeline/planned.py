@@ -28,6 +28,7 @@ from stratalign.generation import Prompt
 from stratalign.models import ModelShape
 from stratalign.pipeline.execution import Execution
 from stratalign.pipeline.fingerprints import Fingerprints, as_stored
+from stratalign.pipeline.sizes import size_warnings
 from stratalign.pipeline.tuning import Tuned, choices
 from stratalign.preferences import BadRow, Split, Tree
 from stratalign.recipe import Recipe
@@ -170,7 +171,15 @@ class Plan:
             },
             "alike": [list(names) for names in self._alike()],
             "unresolved": {spec.name: dict(spec.selection) for spec in self.unresolved},
+            "warnings": self.warnings,
         }
+
+    @property
+    def warnings(self) -> list[str]:
+        """How words of other tools in the recipe were read, and whether the study is small."""
+        held_out = self.preferences["parts"]["held_out"]
+        small = size_warnings(len(self.steps), held_out["rows"], held_out["clusters"])
+        return [*self.recipe.notes, *small]
 
     def _alike(self) -> list[tuple[str, ...]]:
         """Conditions that train the same modules with the same settings, under several names."""
