@@ -6,6 +6,7 @@ Unknown keys are errors with their path. Knows how a recipe is written and check
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -33,16 +34,20 @@ from stratalign.blocks import (
     selector_conditions,
 )
 from stratalign.diagnostics import DiagnosticsSettings
-from stratalign.errors import UserError, unknown_name
+from stratalign.errors import UserError, shortened, unknown_name
 from stratalign.generation import GenerationSettings
 from stratalign.judging import JudgeSettings
 from stratalign.models import ModelSettings
+from stratalign.numbers import unsound_numbers
 from stratalign.preferences import PairsSettings, PreferenceSettings
 from stratalign.records import SEEDS_VARY, VARIES, StrictLoader, read_mapping
 from stratalign.scorers import ScorerSettings
 from stratalign.training import OVERRIDE_KEYS, TrainingSettings
 from stratalign.words import PLACES, in_our_words
 
+MOST_RUNS = 2_000
+_MOST_MISTAKES = 5
+"""Mistakes that one message names."""
 PAPER_CONDITIONS = ("base", "full", "local", "mid", "global")
 
 
@@ -103,7 +108,9 @@ class Recipe(BaseModel):
     @classmethod
     def _distinct_seeds(cls, value: list[int]) -> list[int]:
         if not value or len(set(value)) != len(value) or min(value) < 0:
-            raise ValueError(f"seeds must be distinct whole numbers from 0, at least one, got {value}")
+            raise ValueError(
+                f"seeds must be distinct whole numbers from 0, at least one, got {shortened(value)}"
+            )
         return value
 
     @field_validator("seeds_vary")
@@ -196,6 +203,7 @@ class Recipe(BaseModel):
         Raises:
             UserError: an override has a value that is not allowed.
         """
+        refuse_numbers(TrainingSettings, spec.overrides, f"conditions.{spec.name}")
         try:
             return self.training.overridden(spec.overrides)
         except ValidationError as error:
@@ -249,11 +257,16 @@ def parse_recipe(written: Mapping[str, Any], beside: Path = Path(), notes: tuple
         UserError: see `load_recipe`.
     """
     written, more = in_our_words(written, _own_keys())
+    refuse_numbers(Recipe, written)
     try:
         recipe = Recipe.model_validate(written)
     except ValidationError as error:
         raise _explained(error) from None
-    recipe.specs()
+    runs = len(recipe.specs()) * len(recipe.seeds)
+    if runs > MOST_RUNS:
+        raise UserError(
+            f"The recipe asks for {runs:,} runs (conditions x seeds); a study has at most {MOST_RUNS:,}. Take fewer."
+        )
     model = recipe.model.model_copy(
         update={
             "base": _found(recipe.model.base, beside),
@@ -285,6 +298,13 @@ def parse_recipe(written: Mapping[str, Any], beside: Path = Path(), notes: tuple
     recipe = recipe.model_copy(update=changed)
     recipe._notes = tuple(dict.fromkeys((*notes, *more)))
     return recipe
+
+
+def refuse_numbers(settings: type[BaseModel], written: Mapping[str, Any], path: str = "") -> None:
+    """Raise a UserError where a number is wanted and true, false, nan, infinity or more than 64 bits stand."""
+    found = next(unsound_numbers(settings, written, path), None)
+    if found is not None:
+        raise UserError(f"The recipe has a mistake. {found}")
 
 
 def _own_keys() -> dict[str, list[str]]:
@@ -351,20 +371,22 @@ def _found(name: str, beside: Path) -> str:
 def _explained(error: ValidationError, prefix: str = "") -> UserError:
     """Pydantic's findings in our words: the path, what we got, what is allowed."""
     lines: list[str] = []
-    for found in error.errors():
-        place = ".".join(
-            str(part) for part in (*filter(None, [prefix]), *found["loc"]) if not _is_type_name(part)
-        )
+    for found in error.errors()[:_MOST_MISTAKES]:
+        *above, last = found["loc"] or ("",)
+        own = [part for part in above if not _is_type_name(part)]
+        if found["type"] == "extra_forbidden" or not _is_type_name(last):
+            own.append(last)
+        place = ".".join(map(str, filter(lambda part: part != "", [prefix, *own])))
         if found["type"] == "extra_forbidden":
             known = _keys_at(found["loc"][:-1])
-            near = difflib.get_close_matches(str(found["loc"][-1]), known, n=1, cutoff=0.5)
+            near = difflib.get_close_matches(str(found["loc"][-1])[:100], known, n=1, cutoff=0.5)
             guess = f" Did you mean {near[0]!r}?" if near else ""
-            lines.append(f"Unknown key {place!r}.{guess} Known: {', '.join(known)}.")
+            lines.append(f"Unknown key {shortened(place)}.{guess} Known: {', '.join(known)}.")
         elif found["type"] == "missing":
             needed = "" if "." in place else " Every recipe needs model and preferences.source."
             lines.append(f"{place} is missing.{needed}")
         else:
-            got = "" if found["type"] == "value_error" else f", got {found['input']!r}"
+            got = "" if found["type"] == "value_error" else f", got {shortened(found['input'])}"
             said = f"{found['msg'].removeprefix('Value error, ').rstrip('.')}{got}."
             lines.append(f"{place}: {said}" if place else f"{said[0].upper()}{said[1:]}")
     return UserError("The recipe has a mistake. " + " ".join(dict.fromkeys(lines)))
@@ -383,5 +405,5 @@ def _keys_at(path: Iterable[Any]) -> list[str]:
 def _is_type_name(part: object) -> bool:
     """Pydantic adds the branch of a union to a location; a user never wrote it."""
     return isinstance(part, str) and (
-        part in ("int", "str", "float", "bool", "constrained-int") or "[" in part
+        part in ("int", "str", "float", "bool", "constrained-int") or re.match(r"[a-z-]+\[", part) is not None
     )

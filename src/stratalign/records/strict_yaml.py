@@ -28,7 +28,7 @@ class StrictLoader(yaml.SafeLoader):
         self._sizes: dict[int, int] = {}  # node -> the values in it
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        mark = self.peek_event().start_mark
+        mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
         repeats = self.check_event(yaml.AliasEvent)
         if len(self._counts) == DEEPEST:
             raise yaml.composer.ComposerError(
