@@ -38,6 +38,7 @@ def read(folder, text):
         pytest.param("a: 9223372036854775808", "is not a whole number of at most 64 bits", id="2^63"),
         pytest.param("a: 2024-13-45", "'2024-13-45' is not a date", id="a 13th month"),
         pytest.param("a: 2024-02-30 25:61:00", "is not a date", id="30 February"),
+        pytest.param("a: !!set [x]", "expected a mapping node", id="a list as a set"),
         pytest.param("a: !!int x", "'x' is not a whole number", id="a tag"),
         pytest.param("a: !!float x", "'x' is not a number", id="another tag"),
         pytest.param("a: [" + "1, " * 30_000 + "]", "more than 20,000 values", id="a long list"),

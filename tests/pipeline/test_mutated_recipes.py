@@ -24,9 +24,9 @@ def nested(depth):
 VALUES = [
     None, True, False, 0, -1, 1, 2, 7, 2**31, 2**63 - 1, 2**64, 10**400, -(10**400), 0.0, 0.5, 1.0, -0.5, 1e-300,
     1e300, float("nan"), float("inf"), -float("inf"), "", " ", "auto", "all", "none", "full", "base", "mid", "true",
-    "1", "nan", "x" * 5000, "\u202eabc", "\U0001f600", "a\nb", "[bold]x[/bold]", "[/]", "../x", "a:b", ":", "~", "/",
+    "1", "nan", "x" * 500, "\u202eabc", "\U0001f600", "a\nb", "[bold]x[/bold]", "[/]", "../x", "a:b", ":", "~", "/",
     "2024-02-30", [], {}, [[]], [None], [True], [1.5], ["mid", "mid"], list(range(200)), {"a": {}}, {"": 1}, {1: 2},
-    {None: None}, {True: False}, nested(40), nested(200), {"block": "mid"}, {"layers": "0-5"}, {"layers": [5, "0-9"]},
+    {None: None}, {True: False}, nested(40), nested(80), {"block": "mid"}, {"layers": "0-5"}, {"layers": [5, "0-9"]},
     {"random": 2, "seed": -1}, {"phases": [{}]}, {"by": "random", "parameters": 2}, {"tune": {"rank": []}},
 ]  # fmt: skip
 """What is put in the place of a value."""
@@ -51,7 +51,7 @@ def mutated(plain, seed):
     """The recipe with one to three changes: a value, a missing or a misspelt key, a new one, a word of another tool."""
     rng = random.Random(seed)
     recipe = copy.deepcopy(plain)
-    for _ in range(rng.randint(1, 3)):
+    for _ in range(rng.choice([1, 1, 1, 2, 3])):
         *parents, last = rng.choice(list(places(recipe)))
         holder = recipe
         for key in parents:
@@ -74,6 +74,45 @@ def mutated(plain, seed):
     return recipe
 
 
+def mangled(text, seed):
+    """The file's text with a line repeated, lost or moved, or with characters that mean something to YAML."""
+    rng = random.Random(seed)
+    lines = text.splitlines()
+    for _ in range(rng.randint(1, 2)):
+        line, other = rng.randrange(len(lines)), rng.randrange(len(lines))
+        how = rng.choice(["repeated", "lost", "moved", "written into", "written into"])
+        if how == "repeated":
+            lines.insert(other, lines[line])
+        elif how == "lost" and len(lines) > 1:
+            del lines[line]
+        elif how == "moved":
+            lines.insert(other, lines.pop(line))
+        else:
+            at = rng.randrange(len(lines[line]) + 1)
+            mark = rng.choice(
+                [
+                    "&a ",
+                    "*a",
+                    "<<: *a",
+                    "!!set ",
+                    "!x ",
+                    "? ",
+                    "- ",
+                    "[",
+                    "}",
+                    ": ",
+                    "#",
+                    "%",
+                    "\t",
+                    "\x07",
+                    "'",
+                    "|",
+                ]
+            )
+            lines[line] = lines[line][:at] + mark + lines[line][at:]
+    return "\n".join(lines)
+
+
 @pytest.fixture
 def plain(recipe):
     """A recipe in which every section is written out."""
@@ -84,11 +123,11 @@ def plain(recipe):
             "some": {"layers": ["0-1", 3], "rank": 2},
             "drawn": {"random": 2, "seed": 1},
             "joint": {"blocks": ["local", "global"], "learning_rate": {"local": 1e-3, "global": 1e-4}},
-            "staged": {"phases": [{"block": "local", "steps": 1}, {"block": "mid"}]},
+            "staged": {"phases": [{"block": "local", "steps": 2}, {"block": "mid"}]},
             "best": {"block": "full", "tune": {"rank": [2, 4], "by": "loss"}},
             "few": {"by": "even", "parameters": 0.5},
         },
-        selectors={"by": ["random"], "parameters": 0.5},
+        selectors={"by": ["even"], "parameters": 0.5},
         profile={"window": 2, "random": 2},
         boundaries={"shift": [1]},
         partition={"method": "even", "blocks": ["local", "mid", "global"]},
@@ -103,9 +142,11 @@ def plain(recipe):
 def planned_or_refused(plain, folder, seed):
     """The outcome for one mutated recipe, which reaches the program as a file."""
     file = folder / f"{seed}.yaml"
-    file.write_text(
-        yaml.safe_dump(mutated(plain, seed), allow_unicode=True, sort_keys=False), encoding="utf-8"
-    )
+    if seed % 4:
+        text = yaml.safe_dump(mutated(plain, seed), allow_unicode=True, sort_keys=False)
+    else:
+        text = mangled(yaml.safe_dump(plain, sort_keys=False), seed)
+    file.write_text(text, encoding="utf-8")
     try:
         sa.plan(file, out=folder / "out").describe()
     except UserError as error:
