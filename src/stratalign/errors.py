@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import reprlib
 from collections.abc import Callable, Iterable
 
 
@@ -18,6 +19,19 @@ class UserError(Exception):
 
 class StudyFailure(Exception):  # noqa: N818 - it is a failure of the study, not an error of the user
     """The study cannot go on, or its result cannot be trusted, although the input was right."""
+
+
+def shortened(value: object, most: int = 100) -> str:
+    """A value as Python writes it, cut where it is long; of a long list only its beginning is written at all.
+
+    >>> shortened([0] * 1000, 12)
+    '[0, 0, 0, 0, ...'
+    """
+    brief = reprlib.Repr()
+    brief.maxlist = brief.maxdict = brief.maxtuple = brief.maxset = most // 3
+    brief.maxstring = brief.maxother = brief.maxlong = most
+    written = brief.repr(value)
+    return written if len(written) <= most else f"{written[:most]}..."
 
 
 def unknown_name(
@@ -37,10 +51,11 @@ def unknown_name(
     """
     names = list(known)
     by_key = {key(name): name for name in names}
-    near = difflib.get_close_matches(key(str(got)), by_key, n=1, cutoff=0.5)
+    asked = key(str(got))
+    near = difflib.get_close_matches(asked, by_key, n=1, cutoff=0.5) if len(asked) <= 100 else []
     guess = f" Did you mean {by_key[near[0]]!r}?" if near else ""
     tail = f" {advice}" if advice else ""
-    return UserError(f"Unknown {kind} {got!r}.{guess} Known: {', '.join(names) or 'none'}.{tail}")
+    return UserError(f"Unknown {kind} {shortened(got)}.{guess} Known: {', '.join(names) or 'none'}.{tail}")
 
 
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")

@@ -366,7 +366,7 @@ def test_bad_rows_stop_the_study_and_are_listed(recipe, tmp_path, rows, damage, 
         (
             {"num_hidden_layers": 0},
             [],
-            "LlamaForCausalLM is not supported: its layers must be one list of 0 decoder",
+            "config.json has num_hidden_layers: 0, which must be a whole number from 1 to 1,000",
         ),
         (None, ["config.json"], "is a folder without config.json"),
         (None, ["*.safetensors"], "holds no weights: no *.safetensors file is there"),

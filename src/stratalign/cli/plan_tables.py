@@ -101,6 +101,8 @@ def plan(planned: Mapping[str, Any]) -> None:
     if "base" not in {run["condition"] for run in planned["runs"].values()}:
         say("Without a condition named base nothing will be compared.")
     _shown(planned["shown"])
+    for warning in planned["warnings"]:
+        paragraph(f"Note: {warning}")
     say(f"Folder: {planned['out']}")
 
 

@@ -28,8 +28,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from stratalign.blocks import Site
-from stratalign.errors import UserError
+from stratalign.blocks import MOST_LAYERS, Site
+from stratalign.errors import UserError, shortened
 from stratalign.microworld import BASE, NAME
 from stratalign.models.anatomy import Anatomy, can_stop, find_anatomy
 from stratalign.models.families import (
@@ -54,6 +54,21 @@ _TELL_TOKENIZERS_APART: tuple[Callable[[PreTrainedTokenizerBase], Any], ...] = (
     lambda tokenizer: tokenizer.chat_template,
     lambda tokenizer: (tokenizer.bos_token, tokenizer.eos_token),
 )
+SIZES = (
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "vocab_size",
+    "n_layer",
+    "n_head",
+    "n_embd",
+    "num_layers",
+    "num_heads",
+)
+"""Keys of config.json that count parts of a model."""
 WITHOUT_WEIGHTS = ["*.json", "*.model", "*.txt", "*.jinja", "tokenizer*"]
 WEIGHTS = [*WITHOUT_WEIGHTS, "*.safetensors"]
 
@@ -445,6 +460,7 @@ def read_config(folder: Path) -> Any:
     Raises:
         UserError: it describes no model that transformers knows.
     """
+    _check_sizes(folder / "config.json")
     try:
         return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:  # a config may be any JSON
@@ -458,6 +474,26 @@ def read_config(folder: Path) -> Any:
             f"{folder / 'config.json'} describes no model ({' '.join(str(error).split()).rstrip('.')}). Correct it, "
             "or download the model again."
         ) from error
+
+
+def _check_sizes(file: Path) -> None:
+    """Raise a UserError where config.json has a size that no model has, or more layers than are supported."""
+    try:
+        written = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return  # reading the configuration says what is wrong with it
+    parts = [written, *written.values()] if isinstance(written, dict) else []
+    for part in parts:
+        for key in SIZES if isinstance(part, dict) else ():
+            value = part.get(key)
+            most = MOST_LAYERS if key in ("num_hidden_layers", "n_layer", "num_layers") else 2**31
+            if isinstance(value, (bool, int, float)) and not (
+                isinstance(value, int) and value is not True and 0 < value <= most
+            ):
+                raise UserError(
+                    f"{file} has {key}: {shortened(value)}, which must be a whole number from 1 to {most:,}. Correct "
+                    "it, or download the model again."
+                )
 
 
 def empty_model(settings: ModelSettings) -> PreTrainedModel:
@@ -474,7 +510,16 @@ def _from_config(config: Any, folder: Path) -> PreTrainedModel:
     try:
         with torch.device("meta"):
             model: PreTrainedModel = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-    except (ValueError, KeyError, ImportError, AssertionError, AttributeError, TypeError) as error:
+    except (
+        ValueError,
+        KeyError,
+        ImportError,
+        AssertionError,
+        AttributeError,
+        TypeError,
+        ArithmeticError,
+        RuntimeError,
+    ) as error:
         raise UserError(
             f"The model in {folder} has the model type {config.model_type!r}, of which this version of transformers "
             f"makes no causal language model ({_short(error).rstrip('.')})."

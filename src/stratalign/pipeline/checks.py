@@ -20,6 +20,8 @@ from stratalign.training import Run
 
 if TYPE_CHECKING:
     from stratalign.pipeline.planned import Plan
+MOST_VISITS = 10_000_000
+"""Training rows times epochs: their order is planned in memory, at some 60 bytes each."""
 
 
 def check_length(recipe: Recipe, shape: ModelShape) -> None:
@@ -38,6 +40,15 @@ def check_base_is_there(recipe: Recipe, runs: Sequence[Run]) -> None:
         raise UserError(
             f"The protocol {recipe.judge.protocol!r} shows each answer beside base's, but no condition is named base. "
             "Add base to conditions, or use another protocol."
+        )
+
+
+def check_visits(pairs: int, epochs: int) -> None:
+    """Raise a UserError where the order of the pairs would not fit into memory."""
+    if pairs * epochs > MOST_VISITS:
+        raise UserError(
+            f"training.epochs is {epochs:,}: with {pairs:,} training rows that is {pairs * epochs:,} rows to "
+            f"train on in all, and at most {MOST_VISITS:,} are planned. Lower epochs."
         )
 
 

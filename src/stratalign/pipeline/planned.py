@@ -29,6 +29,7 @@ from stratalign.models import ModelShape, of_adapter
 from stratalign.pipeline.execution import Execution
 from stratalign.pipeline.fingerprints import Fingerprints, as_stored
 from stratalign.pipeline.showing import shown_prompts, shown_rows
+from stratalign.pipeline.sizes import size_warnings
 from stratalign.pipeline.tuning import Tuned, choices
 from stratalign.preferences import BadRow, Split, Tree
 from stratalign.recipe import Recipe
@@ -196,7 +197,15 @@ class Plan:
             "alike": [list(names) for names in self._alike()],
             "unresolved": {spec.name: dict(spec.selection) for spec in self.unresolved},
             "shown": {"rows": shown_rows(self, show), "prompts": shown_prompts(self, show)},
+            "warnings": self.warnings,
         }
+
+    @property
+    def warnings(self) -> list[str]:
+        """How words of other tools in the recipe were read, and whether the study is small."""
+        held_out = self.preferences["parts"]["held_out"]
+        small = size_warnings(len(self.steps), held_out["rows"], held_out["clusters"])
+        return [*self.recipe.notes, *small]
 
     def _alike(self) -> list[tuple[str, ...]]:
         """Conditions that train the same modules with the same settings, under several names."""

@@ -12,7 +12,13 @@ from stratalign.blocks import names_block
 from stratalign.judging import check_judge, judged_dimensions
 from stratalign.losses import LOSSES
 from stratalign.models import inspect_model, load_tokenizer, of_adapter
-from stratalign.pipeline.checks import check_base_is_there, check_length, check_warmup, check_writable
+from stratalign.pipeline.checks import (
+    check_base_is_there,
+    check_length,
+    check_visits,
+    check_warmup,
+    check_writable,
+)
 from stratalign.pipeline.execution import resolve_execution
 from stratalign.pipeline.fingerprints import check_fresh, fingerprints_of
 from stratalign.pipeline.limits import turn_end
@@ -85,6 +91,7 @@ def make_plan(recipe: Recipe, out: Path, beside: Path | None = None) -> Plan:
         ),
     )
     check_validation(tuned, validation)
+    check_visits(len(train), recipe.training.epochs)
     steps = plan_steps(len(train), recipe.training, recipe.preferences.seed)
     for run in (*runs, *(run for one in tuned for each in one.candidates for run in each.runs)):
         if run.condition.trains:
