@@ -168,6 +168,8 @@ def test_a_study_keeps_in_its_folder_what_auto_came_to(chat_model: Path, asked: 
         "available": True,
         "rendered_by": None,
         "date": None,
+        "begin_token": None,
+        "begun": 0,
         "habits": {"added": "", "asked": "", "trained": ""},
     }
     (chat_model / "chat_template.jinja").unlink()

@@ -159,6 +159,8 @@ def _habits(template: Mapping[str, Any]) -> Iterator[str]:
             f"It writes a date: {template['date']} throughout this study (the day on which it began, or "
             "preferences.date)."
         )
+    if template["begun"]:
+        yield f"{template['begun']} prompts begin with {template['begin_token']}; it is not added to them again."
     habits = template["habits"]
     if habits is None:
         return

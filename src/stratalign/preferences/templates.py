@@ -42,8 +42,12 @@ def describe_template(
     """What is used for texts and transcripts (chat where there are only messages), whether the tokenizer has a chat
     template, the special token that shows that the rows are rendered already, and what the template does."""
     settled = settle_template(settings, rows, tokenizer)
+    raw = settled.template == "raw" and bool(_texts(rows))
+    begin = tokenizer.bos_token if raw else None
     return {
-        "used": "raw" if settled.template == "raw" and _texts(rows) else "chat",
+        "used": "raw" if raw else "chat",
+        "begin_token": begin,
+        "begun": sum(text.startswith(begin) for text in _texts(rows)) if begin else 0,
         "available": bool(tokenizer.chat_template),
         "rendered_by": rendered_by(rows, tokenizer),
         "date": settings.date,
