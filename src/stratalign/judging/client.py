@@ -56,12 +56,12 @@ class Client:
         try:
             # The typed method costs half as much processor time again and tells us no more.
             # It has no time limit of its own: `within` counts the time.
-            call = self.sdk.post(
-                "/chat/completions", body=request, cast_to=object, options={"timeout": None}
-            )
+            call = self.sdk.post("/chat/completions", body=request, cast_to=object, options={"timeout": None})
             return self.clean(read_completion(await within(self.settings.timeout, call)))
         except (asyncio.TimeoutError, openai.APITimeoutError):
             return Trouble("retry", f"no answer within {self.settings.timeout:g} s")
+        except Refused as error:  # some versions of the library let it through, others wrap it
+            return self.refused(error)
         except openai.OpenAIError as error:
             return self.trouble(error)
         except (ValueError, RecursionError):
@@ -75,11 +75,17 @@ class Client:
         if not isinstance(error, openai.APIStatusError):
             cause = error.__cause__
             if isinstance(cause, Refused):
-                reason = self.redacted(f"the server's answer is not taken: {cause}")[:LONGEST_REASON]
-                return Trouble("stop" if isinstance(cause, Redirected) else "failed", reason)
-            return Trouble("retry", self.redacted(f"{error}: {cause}" if cause else f"{error}")[:LONGEST_REASON])
+                return self.refused(cause)
+            return Trouble(
+                "retry", self.redacted(f"{error}: {cause}" if cause else f"{error}")[:LONGEST_REASON]
+            )
         found = self.trouble_of(error.status_code, error.body)
         return Trouble(found.meaning, found.reason, retry_after(error.response.headers, time.time()))
+
+    def refused(self, error: Refused) -> Trouble:
+        """What an answer means that is not taken."""
+        reason = self.redacted(f"the server's answer is not taken: {error}")[:LONGEST_REASON]
+        return Trouble("stop" if isinstance(error, Redirected) else "failed", reason)
 
     def trouble_of(self, status: int, body: object) -> Trouble:
         """What an error answer means, given its status and its body."""
@@ -103,7 +109,9 @@ class Client:
         if isinstance(answer, Trouble):
             return replace(answer, reason=self.redacted(answer.reason)[:LONGEST_REASON])
         fields = vars(answer)
-        texts = {name: self.redacted(value) for name, value in fields.items() if isinstance(value, str)}
+        texts: dict[str, Any] = {
+            name: self.redacted(value) for name, value in fields.items() if isinstance(value, str)
+        }
         return replace(answer, **texts)
 
 

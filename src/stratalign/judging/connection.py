@@ -29,7 +29,7 @@ _PASSES = 500
 """Passes of the event loop in which what has arrived is read before a call is given up."""
 
 
-class Refused(Exception):
+class Refused(Exception):  # noqa: N818 - handled by the client
     """An answer that is not taken, and would not be taken if it were asked for again."""
 
 
@@ -51,9 +51,7 @@ class Connection(openai.DefaultAsyncHttpxClient):
         """
         first = request.url
         for _ in range(_REDIRECTS):
-            answer = await super().send(
-                request, **{**options, "stream": True, "follow_redirects": False}
-            )
+            answer = await super().send(request, **{**options, "stream": True, "follow_redirects": False})
             try:
                 following = answer.next_request
                 if following is None:
