@@ -607,7 +607,7 @@ def test_a_merge_never_overwrites(tmp_path, finished):
         ({"base_model_name_or_path": "./absent"}, "The model folder './absent' does not exist"),
         ({"r": 99}, "does not fit its base model"),
         ({"target_modules": ["no_such_module"]}, "does not fit its base model"),
-        ({"peft_type": "NOTHING"}, "does not fit its base model"),
+        ({"peft_type": "NOTHING"}, "is a PEFT adapter of type 'NOTHING'. Only LoRA is read"),
     ],
     ids=only_short,
 )
