@@ -5,7 +5,6 @@ Goes through the settings as their classes declare them. Knows nothing of what a
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -13,6 +12,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 
 LARGEST = 2**63 - 1
+_ENDLESS = ("nan", "inf", "infinity")
 
 
 def unsound_numbers(settings: type[BaseModel], written: object, path: str = "") -> Iterator[str]:
@@ -34,11 +34,11 @@ def _unsound(kind: Any, written: object, path: str) -> Iterator[str]:
         elif get_origin(one) is dict and isinstance(written, Mapping):
             for key, part in written.items():
                 yield from _unsound(get_args(one)[1], part, f"{path}.{key}")
-    if not {int, float} & set(kinds):
+    if str in kinds or not {int, float} & set(kinds):
         return
     if isinstance(written, bool) and bool not in kinds:
         yield f"{path} must be a number, got {str(written).lower()}."
-    elif isinstance(written, float) and not math.isfinite(written):
+    elif isinstance(written, (float, str)) and str(written).strip(" +-").lower() in _ENDLESS:
         yield f"{path} must be a finite number, got {written}."
     elif isinstance(written, int) and abs(written) > LARGEST:
         yield f"{path} must be a number of at most 64 bits."

@@ -169,7 +169,6 @@ REFUSED: dict[str, str] = {
     "ref_model_name_or_path": "the reference is the base, with model.adapter if there is one",
     "rl": "training.loss says how preferences are learned",
     "stage": "training.loss says how preferences are learned",
-    "chat_template": "the tokenizer's own is used; preferences.template says whether",
     "trust_remote_code": "code from a model is never run",
     "attn_implementation": "the kernel of attention is chosen by itself",
     "flash_attention": "the kernel of attention is chosen by itself",

@@ -607,7 +607,7 @@ def test_a_merge_never_overwrites(tmp_path, finished):
         ({"base_model_name_or_path": "./absent"}, "The model folder './absent' does not exist"),
         ({"r": 99}, "does not fit its base model"),
         ({"target_modules": ["no_such_module"]}, "does not fit its base model"),
-        ({"peft_type": "NOTHING"}, "does not fit its base model"),
+        ({"peft_type": "NOTHING"}, "is a PEFT adapter of type 'NOTHING'. Only LoRA is read"),
     ],
     ids=only_short,
 )
@@ -645,3 +645,26 @@ def test_init_never_overwrites(tmp_path):
     assert f"Cannot write {file / 'x.yaml'}" in refusal("init", file / "x.yaml")
     assert file.read_text() == "model: precious\n"
     assert snapshot(tmp_path) == {"mine.yaml": b"model: precious\n"}
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("--learning-rate", "nan", "--learning-rate must be above 0 and at most 1, got nan."),
+        ("--learning-rate", "inf", "--learning-rate must be above 0 and at most 1, got inf."),
+        ("--learning-rate", "-1", "--learning-rate must be above 0 and at most 1, got -1."),
+        ("--learning-rate", "0", "--learning-rate must be above 0 and at most 1, got 0."),
+        ("--steps", "9" * 400, "--steps must be from 1 to 10,000, got 999"),
+    ],
+    ids=only_short,
+)
+def test_verify_refuses_numbers_that_it_cannot_train_with(recipe, option, value, told):
+    pytest.importorskip("trl")
+    assert told in refusal("verify", recipe(), option, value)
+    assert_left_nothing()
+
+
+def test_a_cost_that_is_no_number_is_refused(recipe):
+    assert "judge.max_cost must be a finite number, got inf" in refusal(
+        "judge", recipe(), "--max-cost", "inf"
+    )

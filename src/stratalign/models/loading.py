@@ -148,7 +148,7 @@ def inspect_model(settings: ModelSettings) -> ModelShape:
     folder = resolve_folder(settings.base, settings.revision, WITHOUT_WEIGHTS)
     here = settings.base == NAME or Path(settings.base).is_dir()
     if here:
-        _check_safetensors(folder)
+        check_safetensors(folder)
     config = _config(folder)
     model = _from_config(config, folder)
     layers = find_anatomy(model).layers
@@ -266,7 +266,7 @@ def read_weights(
     Raises:
         UserError: there are no safetensors, they cannot be read, or files and model do not fit.
     """
-    _check_safetensors(folder)
+    check_safetensors(folder)
     try:
         with hushed():
             model, found = kind.from_pretrained(
@@ -340,7 +340,7 @@ def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 def base_files(settings: ModelSettings) -> dict[str, str]:
     """SHA-256 of every file of weights that the base consists of, the SFT adapter's included."""
     folder = resolve_folder(settings.base, settings.revision)
-    _check_safetensors(folder)
+    check_safetensors(folder)
     files = {
         path.name: file_digest(path)
         for path in sorted([*folder.glob("*.safetensors"), folder / "config.json"])
@@ -377,7 +377,7 @@ def resolve_folder(name: str, revision: str | None, patterns: Sequence[str] = WE
         ) from error
 
 
-def _check_safetensors(folder: Path) -> None:
+def check_safetensors(folder: Path) -> None:
     """Weights are there, in files whose header fits their length; reads no tensor."""
     files = sorted(folder.glob("*.safetensors"))
     for file in files:

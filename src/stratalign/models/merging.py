@@ -17,7 +17,13 @@ from stratalign.errors import UserError
 from stratalign.models.adapter_files import read_adapter_config, resolve_adapter
 from stratalign.models.fitting import refuse_unusable, with_adapter
 from stratalign.models.hushing import hushed
-from stratalign.models.loading import ModelSettings, load_stock, load_tokenizer, resolve_folder
+from stratalign.models.loading import (
+    ModelSettings,
+    check_safetensors,
+    load_stock,
+    load_tokenizer,
+    resolve_folder,
+)
 from stratalign.models.quantized import dequantize
 from stratalign.records import ADAPTER_NOTES, read_json, read_record, replacing_folder, told
 
@@ -61,6 +67,7 @@ def merge(adapter: str | Path, out: str | Path, base: str | None = None) -> Path
     refuse_unusable(folder)
     settings = _base(folder, config, base)
     source = resolve_folder(settings.base, settings.revision)
+    check_safetensors(source)
     stored = _stored_dtype(source)
     tokenizer = load_tokenizer(settings.model_copy(update={"adapter": settings.adapter or str(folder)}))
     model = load_stock(settings, dtype=torch.float32, device=torch.device("cpu"))

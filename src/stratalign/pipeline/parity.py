@@ -21,7 +21,7 @@ from torch import Tensor
 
 from stratalign.blocks import Phase
 from stratalign.engine import JointEngine, collate
-from stratalign.errors import UserError
+from stratalign.errors import UserError, shortened
 from stratalign.models import AdapterBank, load_model
 from stratalign.pipeline.planned import Plan
 from stratalign.pipeline.stock_trl import Outcome, train_with_trl, unlike_trl, updates
@@ -145,6 +145,9 @@ class Parity:
         }
 
 
+MOST_STEPS = 10_000
+
+
 def verify(
     recipe: Source,
     changes: Sequence[str] = (),
@@ -166,6 +169,10 @@ def verify(
     except ImportError:
         raise UserError("verify needs TRL as the other side: pip install 'stratalign[verify]'.") from None
     del trl
+    if not 0 < learning_rate <= 1:
+        raise UserError(f"--learning-rate must be above 0 and at most 1, got {learning_rate:g}.")
+    if not 1 <= steps <= MOST_STEPS:
+        raise UserError(f"--steps must be from 1 to {MOST_STEPS:,}, got {shortened(steps)}.")
     with tempfile.TemporaryDirectory() as scratch:
         planned = plan(recipe, changes, Path(scratch) / "study")
         if planned.recipe.model.quantization is not None:
