@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from stratalign.blocks import names_block
+from stratalign.errors import UserError
 from stratalign.judging import check_judge, judged_dimensions
 from stratalign.losses import LOSSES
 from stratalign.models import inspect_model, load_tokenizer, of_adapter
@@ -33,7 +34,7 @@ from stratalign.pipeline.reading import (
 from stratalign.pipeline.resolving import check_validation, resolve_runs, resolve_tuned
 from stratalign.pipeline.scoring import check_scorers
 from stratalign.pipeline.selecting import check_records, records_beside, selector_records, study_blocks
-from stratalign.preferences import load
+from stratalign.preferences import left_out, load
 from stratalign.recipe import Recipe
 from stratalign.records import StudyFolder, refuse_foreign
 from stratalign.training import phase_bounds, plan_steps
@@ -95,8 +96,11 @@ def make_plan(recipe: Recipe, out: Path, beside: Path | None = None) -> Plan:
     steps = plan_steps(len(train), recipe.training, recipe.preferences.seed)
     for run in (*runs, *(run for one in tuned for each in one.candidates for run in each.runs)):
         if run.condition.trains:
-            phase_bounds(run.condition, len(steps))
-            check_warmup(run, len(steps))
+            try:
+                phase_bounds(run.condition, len(steps))
+                check_warmup(run, len(steps))
+            except UserError as error:
+                raise UserError(f"{error}{left_out(bad, found.total)}") from None
     prompts = prompts_of(recipe, parts.held_out, tokenizer, shape)
     check_judge(recipe.judge, [prompt.text for prompt in prompts], recipe.preferences.objective, scored)
     planned = Plan(

@@ -5,7 +5,15 @@ Reads and divides texts; knows nothing of models, and gets its tokenizer handed 
 
 from stratalign.preferences.dialogues import Asked, Dialogue, Kind, Preference, Refused, as_text
 from stratalign.preferences.pairing import Choice, Scored, best_pairs, worth
-from stratalign.preferences.reading import BadRow, Preferences, check_bad, load, load_prompts, too_many_bad
+from stratalign.preferences.reading import (
+    BadRow,
+    Preferences,
+    check_bad,
+    left_out,
+    load,
+    load_prompts,
+    too_many_bad,
+)
 from stratalign.preferences.rendering import Renderer, Tokenizer, as_messages
 from stratalign.preferences.settings import PairsSettings, PreferenceSettings
 from stratalign.preferences.sources import read_rows, source_digest
@@ -56,6 +64,7 @@ __all__ = [
     "fit",
     "grow",
     "leaks",
+    "left_out",
     "load",
     "load_prompts",
     "prepare_template",

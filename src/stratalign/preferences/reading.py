@@ -179,6 +179,14 @@ def _too_many_unsound(bad: Sequence[BadRow], total: int, settings: PreferenceSet
     return unsound > settings.max_bad * (total - len(bad) + unsound)
 
 
+def left_out(bad: Sequence[BadRow], total: int) -> str:
+    """A sentence that says how many rows are left out, and why; empty where none is."""
+    if not bad:
+        return ""
+    reasons = "; ".join(_counted(reason, rows) for reason, rows in by_reason(bad).items())
+    return f" Of {total} rows, {len(bad)} are left out: {reasons}."
+
+
 def by_reason(bad: Sequence[BadRow]) -> dict[str, list[BadRow]]:
     """Bad rows grouped by their reason, the most frequent first."""
     counts = Counter(row.reason for row in bad)
