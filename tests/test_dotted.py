@@ -1,11 +1,12 @@
 """A user's own partition or scorer: whatever it gets wrong is told with its name and line, never with a traceback."""
 
 import re
+from pathlib import Path
 
 import pytest
 
 from stratalign.blocks import partition
-from stratalign.dotted import import_function
+from stratalign.dotted import NO_CODE, import_function
 from stratalign.errors import UserError
 from stratalign.scorers import Exchange, ScorerSettings, own_scorer
 
@@ -148,3 +149,32 @@ def test_a_module_that_fails_is_told_with_its_line(module, text, message):
         f"{'The' if text.startswith('parts') else 'Cannot import the'} partition '{name}:parts'"
     )
     assert told.endswith(message.format(name))
+
+
+def test_code_is_named_with_its_file_before_it_is_imported_and_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "lab").mkdir()
+    (tmp_path / "lab" / "__init__.py").write_text("import sys\nprint('runs', file=sys.stderr)\n")
+    (tmp_path / "lab" / "announced.py").write_text("def halves(n_layers, blocks): ...\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for _ in range(2):
+        import_function("partition", "lab.announced:halves")
+    file = tmp_path / "lab" / "announced.py"
+    assert capsys.readouterr().err == f"This recipe runs code: partition lab.announced:halves, {file}\nruns\n"
+
+
+def test_no_code_refuses_a_function_before_anything_of_it_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "forbidden.py").write_text("raise SystemExit('ran')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv(NO_CODE, "1")
+    with pytest.raises(UserError, match="--no-code"):
+        import_function("partition", "forbidden:halves")
+
+
+@pytest.mark.parametrize("name", ["os:kill", "os.path:join", "shutil:rmtree", "numpy:array"])
+def test_functions_that_are_nobody_s_own_are_refused(name: str) -> None:
+    with pytest.raises(UserError, match="Name a function of your own"):
+        import_function("scorer", name)

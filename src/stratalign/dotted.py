@@ -7,14 +7,44 @@ traceback.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
+import os
+import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from stratalign.errors import UserError
+from stratalign.errors import UserError, visible
+
+NO_CODE = "STRATALIGN_NO_CODE"
+"""An environment variable: while it is set, and not empty, no code that a recipe names is imported."""
+
+announced: set[str] = set()
+"""What has been announced already, by name and file."""
+
+
+def refuse_code(what: str) -> None:
+    """Raise a UserError where the user allows no code that a recipe names.
+
+    Args:
+        what: what would run, such as "The scorer 'my_lab.scores:length'".
+    """
+    if os.environ.get(NO_CODE):
+        raise UserError(
+            f"{what} is code that this recipe would run, and --no-code (or {NO_CODE}) forbids it. Read the code, then "
+            "run the command without it, or take it out of the recipe."
+        )
+
+
+def announce_code(what: str, file: Path | None) -> None:
+    """Say on standard error, once, which code a recipe runs, before it is imported."""
+    line = f"This recipe runs code: {what}, {file or 'whose file cannot be found'}"
+    if line not in announced:
+        announced.add(line)
+        print(visible(line), file=sys.stderr)
 
 
 def is_dotted(name: str) -> bool:
@@ -32,6 +62,10 @@ def import_function(kind: str, name: str) -> Callable[..., Any]:
     if not is_dotted(name):
         raise UserError(f"The {kind} {name!r} must read module:function, such as my_lab.parts:halves.")
     module, _, function = name.partition(":")
+    refuse_code(f"The {kind} {name!r}")
+    if module.partition(".")[0] in sys.stdlib_module_names:
+        raise UserError(f"The {kind} {name!r} belongs to Python itself. Name a function of your own.")
+    announce_code(f"{kind} {name}", _file_of(module))
     try:
         found = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError) as error:
@@ -42,8 +76,27 @@ def import_function(kind: str, name: str) -> Callable[..., Any]:
         ) from error
     if not callable(found):
         raise UserError(f"The {kind} {name!r} is not a function but {type(found).__name__}.")
+    if inspect.isbuiltin(found):
+        raise UserError(f"The {kind} {name!r} is not written in Python. Name a function of your own.")
     called: Callable[..., Any] = found
     return called
+
+
+def _file_of(module: str) -> Path | None:
+    """Where a module lies, found without running any of its code: what its outermost package says."""
+    outermost, *inner = module.split(".")
+    try:
+        found = importlib.util.find_spec(outermost)
+    except (ImportError, ValueError):
+        return None
+    if found is None:
+        return None
+    for folder in found.submodule_search_locations or ():
+        place = Path(folder, *inner)
+        for file in (place.with_suffix(".py"), place / "__init__.py"):
+            if file.is_file():
+                return file
+    return Path(found.origin) if found.origin else None
 
 
 def call_function(

@@ -6,12 +6,21 @@ Unknown keys are errors with their path. Knows how a recipe is written and check
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from stratalign.blocks import (
     Blocks,
@@ -25,15 +34,20 @@ from stratalign.blocks import (
     selector_conditions,
 )
 from stratalign.diagnostics import DiagnosticsSettings
-from stratalign.errors import UserError, unknown_name
+from stratalign.errors import UserError, shortened, unknown_name
 from stratalign.generation import GenerationSettings
 from stratalign.judging import JudgeSettings
 from stratalign.models import ModelSettings
+from stratalign.numbers import unsound_numbers
 from stratalign.preferences import PairsSettings, PreferenceSettings
 from stratalign.records import SEEDS_VARY, VARIES, StrictLoader, read_mapping
 from stratalign.scorers import ScorerSettings
 from stratalign.training import OVERRIDE_KEYS, TrainingSettings
+from stratalign.words import PLACES, in_our_words
 
+MOST_RUNS = 2_000
+_MOST_MISTAKES = 5
+"""Mistakes that one message names."""
 PAPER_CONDITIONS = ("base", "full", "local", "mid", "global")
 
 
@@ -78,6 +92,12 @@ class Recipe(BaseModel):
         "{tasks: [NAME]}",
     )
     pairs: PairsSettings = PairsSettings()
+    _notes: tuple[str, ...] = PrivateAttr(())
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """How words of other tools were read."""
+        return self._notes
 
     @field_validator("model", mode="before")
     @classmethod
@@ -88,7 +108,9 @@ class Recipe(BaseModel):
     @classmethod
     def _distinct_seeds(cls, value: list[int]) -> list[int]:
         if not value or len(set(value)) != len(value) or min(value) < 0:
-            raise ValueError(f"seeds must be distinct whole numbers from 0, at least one, got {value}")
+            raise ValueError(
+                f"seeds must be distinct whole numbers from 0, at least one, got {shortened(value)}"
+            )
         return value
 
     @field_validator("seeds_vary")
@@ -181,6 +203,7 @@ class Recipe(BaseModel):
         Raises:
             UserError: an override has a value that is not allowed.
         """
+        refuse_numbers(TrainingSettings, spec.overrides, f"conditions.{spec.name}")
         try:
             return self.training.overridden(spec.overrides)
         except ValidationError as error:
@@ -216,29 +239,47 @@ def load_recipe(path: str | Path, changes: Sequence[str] = ()) -> Recipe:
         keys="model and preferences",
         missing=f"`stratalign init {file}` writes one to start from.",
     )
+    written, notes = in_our_words(written, _own_keys())
     for change in changes:
-        change_key(written, change)
-    return parse_recipe(written, beside=file.parent)
+        notes += change_key(written, change)
+    return parse_recipe(written, file.parent, notes)
 
 
-def parse_recipe(written: Mapping[str, Any], beside: Path = Path()) -> Recipe:
+def parse_recipe(written: Mapping[str, Any], beside: Path = Path(), notes: tuple[str, ...] = ()) -> Recipe:
     """Check a recipe that is already a mapping.
+
+    Args:
+        written: the recipe.
+        beside: where paths are looked for that are not in the working directory.
+        notes: on words that were read as ours already.
 
     Raises:
         UserError: see `load_recipe`.
     """
+    written, more = in_our_words(written, _own_keys())
+    refuse_numbers(Recipe, written)
     try:
         recipe = Recipe.model_validate(written)
     except ValidationError as error:
         raise _explained(error) from None
-    recipe.specs()
+    runs = len(recipe.specs()) * len(recipe.seeds)
+    if runs > MOST_RUNS:
+        raise UserError(
+            f"The recipe asks for {runs:,} runs (conditions x seeds); a study has at most {MOST_RUNS:,}. Take fewer."
+        )
     model = recipe.model.model_copy(
         update={
             "base": _found(recipe.model.base, beside),
             "adapter": recipe.model.adapter and _found(recipe.model.adapter, beside),
         }
     )
-    preferences = recipe.preferences.model_copy(update={"source": _found(recipe.preferences.source, beside)})
+    template = recipe.preferences.chat_template
+    preferences = recipe.preferences.model_copy(
+        update={
+            "source": _found(recipe.preferences.source, beside),
+            "chat_template": template and _found(template, beside),
+        }
+    )
     scorers = [
         one.model_copy(
             update={
@@ -252,9 +293,6 @@ def parse_recipe(written: Mapping[str, Any], beside: Path = Path()) -> Recipe:
     pairs = recipe.pairs.model_copy(
         update={"prompts": recipe.pairs.prompts and _found(recipe.pairs.prompts, beside)}
     )
-    generation = recipe.generation.model_copy(
-        update={"prompts": recipe.generation.prompts and _found(recipe.generation.prompts, beside)}
-    )
     labels = [
         one.model_copy(update={"table": _found(one.table, beside), "key": _found(one.key, beside)})
         for one in recipe.judge.labels
@@ -262,19 +300,29 @@ def parse_recipe(written: Mapping[str, Any], beside: Path = Path()) -> Recipe:
     judge = recipe.judge.model_copy(
         update={"protocol": _found(recipe.judge.protocol, beside), "labels": labels}
     )
-    changed = {
-        "model": model,
-        "preferences": preferences,
-        "scorers": scorers,
-        "pairs": pairs,
-        "judge": judge,
-        "generation": generation,
-    }
-    return recipe.model_copy(update=changed)
+    changed = {"model": model, "preferences": preferences, "scorers": scorers, "pairs": pairs, "judge": judge}
+    recipe = recipe.model_copy(update=changed)
+    recipe._notes = tuple(dict.fromkeys((*notes, *more)))
+    return recipe
 
 
-def change_key(written: dict[str, Any], change: str) -> None:
+def refuse_numbers(settings: type[BaseModel], written: Mapping[str, Any], path: str = "") -> None:
+    """Raise a UserError where a number is wanted and true, false, nan, infinity or more than 64 bits stand."""
+    found = next(unsound_numbers(settings, written, path), None)
+    if found is not None:
+        raise UserError(f"The recipe has a mistake. {found}")
+
+
+def _own_keys() -> dict[str, list[str]]:
+    """The keys of the top level ("") and of the sections in which words of other tools are looked for."""
+    return {"": list(Recipe.model_fields), **{place: _keys_at([place]) for place in PLACES}}
+
+
+def change_key(written: dict[str, Any], change: str) -> tuple[str, ...]:
     """Apply one `key.path=value` change to a recipe that is still a mapping; the value is read as YAML.
+
+    Returns:
+        Notes on words of other tools that were read as ours.
 
     Raises:
         UserError: there is no "=", or the path leads through something that has no keys.
@@ -288,7 +336,19 @@ def change_key(written: dict[str, Any], change: str) -> None:
         value = yaml.load(text, Loader=StrictLoader)
     except yaml.YAMLError:
         raise UserError(f"--set {path}: {text!r} is not a YAML value.") from None
-    *parents, last = path.split(".")
+    names = path.split(".")
+    nested: Any = value
+    for name in reversed(names):
+        nested = {name: nested}
+    nested, notes = in_our_words(nested, _own_keys())
+    if notes and not nested.get(names[0]) and len(nested) > 1:  # the word's value belongs to another section
+        del nested[names[0]]
+    depth = len(names) if names[0] in nested else 2
+    names = []
+    for _ in range(depth):
+        name, nested = next(iter(nested.items()))
+        names.append(name)
+    *parents, last = names
     place: Any = written
     for name in parents:
         below = place.get(name)
@@ -300,7 +360,8 @@ def change_key(written: dict[str, Any], change: str) -> None:
             raise UserError(f"--set {path}: {name} is {below!r} in the recipe, which has no keys below it.")
         place[name] = below
         place = below
-    place[last] = value
+    place[last] = nested
+    return notes
 
 
 def _found(name: str, beside: Path) -> str:
@@ -316,20 +377,22 @@ def _found(name: str, beside: Path) -> str:
 def _explained(error: ValidationError, prefix: str = "") -> UserError:
     """Pydantic's findings in our words: the path, what we got, what is allowed."""
     lines: list[str] = []
-    for found in error.errors():
-        place = ".".join(
-            str(part) for part in (*filter(None, [prefix]), *found["loc"]) if not _is_type_name(part)
-        )
+    for found in error.errors()[:_MOST_MISTAKES]:
+        *above, last = found["loc"] or ("",)
+        own = [part for part in above if not _is_type_name(part)]
+        if found["type"] == "extra_forbidden" or not _is_type_name(last):
+            own.append(last)
+        place = ".".join(map(str, filter(lambda part: part != "", [prefix, *own])))
         if found["type"] == "extra_forbidden":
             known = _keys_at(found["loc"][:-1])
-            near = difflib.get_close_matches(str(found["loc"][-1]), known, n=1, cutoff=0.5)
+            near = difflib.get_close_matches(str(found["loc"][-1])[:100], known, n=1, cutoff=0.5)
             guess = f" Did you mean {near[0]!r}?" if near else ""
-            lines.append(f"Unknown key {place!r}.{guess} Known: {', '.join(known)}.")
+            lines.append(f"Unknown key {shortened(place)}.{guess} Known: {', '.join(known)}.")
         elif found["type"] == "missing":
             needed = "" if "." in place else " Every recipe needs model and preferences.source."
             lines.append(f"{place} is missing.{needed}")
         else:
-            got = "" if found["type"] == "value_error" else f", got {found['input']!r}"
+            got = "" if found["type"] == "value_error" else f", got {shortened(found['input'])}"
             said = f"{found['msg'].removeprefix('Value error, ').rstrip('.')}{got}."
             lines.append(f"{place}: {said}" if place else f"{said[0].upper()}{said[1:]}")
     return UserError("The recipe has a mistake. " + " ".join(dict.fromkeys(lines)))
@@ -348,5 +411,5 @@ def _keys_at(path: Iterable[Any]) -> list[str]:
 def _is_type_name(part: object) -> bool:
     """Pydantic adds the branch of a union to a location; a user never wrote it."""
     return isinstance(part, str) and (
-        part in ("int", "str", "float", "bool", "constrained-int") or "[" in part
+        part in ("int", "str", "float", "bool", "constrained-int") or re.match(r"[a-z-]+\[", part) is not None
     )

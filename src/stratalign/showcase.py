@@ -11,7 +11,16 @@ from typing import Any, NamedTuple
 from stratalign.calibration import QUICK, QUICK_WORLD, Kind, calibrate
 from stratalign.microworld import PREFERENCE_SETS, STUDY, people, read_request, verify
 from stratalign.pipeline import study
-from stratalign.records import Progress, Response, StudyFolder, read_json, read_jsonl, silent
+from stratalign.records import (
+    RESPONSES,
+    Progress,
+    Response,
+    StudyFolder,
+    read_json,
+    read_jsonl,
+    refuse_links,
+    silent,
+)
 from stratalign.reporting import report
 from stratalign.reporting.diagnosed.calibrated import FOLDER as WORLDS
 
@@ -76,6 +85,8 @@ def demo(
         UserError: the folder cannot be used, or a change is not allowed.
     """
     folder = Path(out)
+    for name in (*ALL_SETS, WORLDS):
+        refuse_links(folder / name)
     larger = [f"seeds={list(SEEDS)}", f"preferences.held_out={ALL_HELD_OUT}"] if full else []
     studies = {}
     for name in ALL_SETS if full else SETS:
@@ -116,7 +127,7 @@ def side_by_side(folder: StudyFolder, run: str, dimension: str, count: int = SHO
     """Answers of the base and of a run to the same held-out prompts, which are drawn, not picked."""
     base = "base" if "@" not in run else f"base@{run.partition('@')[2]}"
     answers: dict[str, dict[str, Response]] = {}
-    for row in read_jsonl(folder.responses):
+    for row in read_jsonl(folder.responses, RESPONSES):
         if row["run"] in (base, run):
             answers.setdefault(row["prompt_id"], {})[row["run"]] = Response(**row)
     drawn = random.Random(0).sample(sorted(answers), min(count, len(answers)))

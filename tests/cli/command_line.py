@@ -42,10 +42,11 @@ def refusal(*arguments: object, lines: int = 1) -> str:
     """The message of a call that must be refused as the user's mistake: exit code 2 and this message alone."""
     done = call(*arguments)
     assert done.code == 2, done
-    assert done.err.startswith("Error: "), done.err
+    said = [line for line in done.err.splitlines() if not line.startswith("This recipe runs code: ")]
+    assert said[0].startswith("Error: "), done.err
     assert "Traceback" not in done.err
-    assert len(done.err.splitlines()) == lines, done.err
-    return done.err.removeprefix("Error: ").rstrip("\n")
+    assert len(said) == lines, done.err
+    return "\n".join(said).removeprefix("Error: ")
 
 
 def write_recipe(file: Path, model: object, source: object, **changes: Any) -> Path:

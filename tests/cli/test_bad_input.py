@@ -291,9 +291,7 @@ def rows(transcripts):
         ("empty.jsonl.gz", lambda _: b"", "has no rows. Give a source with at least one preference pair."),
         ("blank.jsonl", lambda _: b"\n \n", "has no rows. Give a source with at least one preference pair."),
         ("empty.parquet", lambda _: b"", "is not a readable parquet file"),
-        ("rows.xlsx", lambda rows: rows, "Cannot tell what kind of file"),
-        ("rows.csv", lambda rows: rows, "holds JSON, not a table. Give it the suffix .jsonl or .json."),
-        ("rows.json", lambda _: b'{\n"a": [1]}', "holds one object, whose only list is under 'a'."),
+        ("rows.txt", lambda rows: rows, "Cannot tell what kind of file"),
         ("few.jsonl", lambda rows: b"".join(rows.splitlines(True)[:5]), "has 5 usable rows in 3 clusters"),
     ],
     ids=only_short,
@@ -368,7 +366,7 @@ def test_bad_rows_stop_the_study_and_are_listed(recipe, tmp_path, rows, damage, 
         (
             {"num_hidden_layers": 0},
             [],
-            "LlamaForCausalLM is not supported: its layers must be one list of 0 decoder",
+            "config.json has num_hidden_layers: 0, which must be a whole number from 1 to 1,000",
         ),
         (None, ["config.json"], "is a folder without config.json"),
         (None, ["*.safetensors"], "holds no weights: no *.safetensors file is there"),
@@ -609,7 +607,7 @@ def test_a_merge_never_overwrites(tmp_path, finished):
         ({"base_model_name_or_path": "./absent"}, "The model folder './absent' does not exist"),
         ({"r": 99}, "does not fit its base model"),
         ({"target_modules": ["no_such_module"]}, "does not fit its base model"),
-        ({"peft_type": "NOTHING"}, "does not fit its base model"),
+        ({"peft_type": "NOTHING"}, "is a PEFT adapter of type 'NOTHING'. Only LoRA is read"),
     ],
     ids=only_short,
 )
@@ -647,3 +645,26 @@ def test_init_never_overwrites(tmp_path):
     assert f"Cannot write {file / 'x.yaml'}" in refusal("init", file / "x.yaml")
     assert file.read_text() == "model: precious\n"
     assert snapshot(tmp_path) == {"mine.yaml": b"model: precious\n"}
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("--learning-rate", "nan", "--learning-rate must be above 0 and at most 1, got nan."),
+        ("--learning-rate", "inf", "--learning-rate must be above 0 and at most 1, got inf."),
+        ("--learning-rate", "-1", "--learning-rate must be above 0 and at most 1, got -1."),
+        ("--learning-rate", "0", "--learning-rate must be above 0 and at most 1, got 0."),
+        ("--steps", "9" * 400, "--steps must be from 1 to 10,000, got 999"),
+    ],
+    ids=only_short,
+)
+def test_verify_refuses_numbers_that_it_cannot_train_with(recipe, option, value, told):
+    pytest.importorskip("trl")
+    assert told in refusal("verify", recipe(), option, value)
+    assert_left_nothing()
+
+
+def test_a_cost_that_is_no_number_is_refused(recipe):
+    assert "judge.max_cost must be a finite number, got inf" in refusal(
+        "judge", recipe(), "--max-cost", "inf"
+    )

@@ -49,7 +49,9 @@ def rows(path):
 
 def test_pairs_differ_as_the_function_says_and_are_preferences_of_a_study(file, tmp_path):
     done = call("pairs", file, "--out", "made.jsonl")
-    assert (done.code, done.err) == (0, "")
+    assert done.code == 0
+    assert done.err.startswith("This recipe runs code: scorer letter_scores:letters, ")
+    assert len(done.err.splitlines()) == 1
     assert "letters (target)" in done.out
     made = rows("made.jsonl")
     assert 4 <= len(made) <= len(PROMPTS)

@@ -5,6 +5,7 @@ import re
 import shlex
 from pathlib import Path
 
+import pytest
 from command_line import call, refusal
 
 from stratalign.records import StudyFolder, write_json, write_scores, write_text
@@ -22,6 +23,31 @@ def test_power_prints_one_line_for_each_assumption():
         "mean difference correlation 0.5 16 0.152",
         "net win rate ties 0.4 16 0.093",
     ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--prompts", "9" * 400], "`prompts` must lie between 1e-09 and 1e+09"),
+        (["--prompts", 10**26, "--sd", 1], "`prompts` must lie between"),
+        (
+            ["--effect", "nan", "--sd", 1],
+            "`effect` must lie between 1e-09 and 1e+09, whatever its sign; got nan",
+        ),
+        (["--effect", 1e-300, "--sd", 1], "`effect` must lie between"),
+        (["--prompts", 10, "--sd", 1e308], "`sd` must lie between"),
+        (["--prompts", 10, "--sd", "inf"], "`sd` must lie between"),
+        (["--net-win-rate", 1e-300], "`net_win_rate` must lie between"),
+        (["--prompts", 10, "--cluster-size", "inf", "--icc", 0.5], "`cluster_size` must lie between"),
+        (["--prompts", 10, "--alpha", 1e-320], "`alpha / tests` must lie between"),
+        (["--prompts", 10, "--tests", 10**400], "`tests` must lie between"),
+        (["--prompts", 10, "--tests", 10**9], "`alpha / tests` must lie between"),
+        (["--prompts", 10, "--power", "nan"], "`power` lies between"),
+        (["--prompts", 10, "--ties", "nan"], "`ties` is a share"),
+    ],
+)
+def test_numbers_that_no_study_has_are_refused(arguments, told):
+    assert told in refusal("power", *arguments)
 
 
 def test_a_difference_to_look_for_gives_prompts_and_power():

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -144,11 +145,14 @@ def test_plan_says_what_would_be_trained_and_writes_nothing(make_model, transcri
     assert planned["out"] == str(Path("studies") / "tiny")
     assert planned["model"] == {
         "name": str(make_model("llama")),
+        "adapter": None,
         "model_type": "llama",
         "layers": 6,
         "parameters": planned["model"]["parameters"],
         "proven": True,
+        "positions": 2048,
     }
+    assert planned["answers_end_at"] == {"<eos>": "end token", "\n\nHuman:": "stop text"}
     assert planned["partition"] == {"local": [0, 1], "mid": [2, 3], "global": [4, 5]}
     assert planned["preferences"]["rows"] == {"read": 35, "kept": 35, "bad": 0}
     assert planned["preferences"]["parts"]["train"]["rows"] == 6
@@ -274,7 +278,8 @@ def test_a_stage_that_is_done_is_not_done_again(finished, verb, last):
 
 def test_report_writes_where_it_is_told(finished, tmp_path):
     _, folder, _ = finished
-    done = call("report", folder, folder, "--out", tmp_path / "both.html")
+    shutil.copytree(folder, tmp_path / "copy")
+    done = call("report", folder, tmp_path / "copy", "--out", tmp_path / "both.html")
     assert (done.code, done.err) == (0, "")
     assert "<html" in (tmp_path / "both.html").read_text()[:500]
 

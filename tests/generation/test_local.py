@@ -113,6 +113,34 @@ def test_a_stop_text_ends_the_answer_and_is_cut_off(world):
     assert len(found.tokens) < len(free.tokens)
 
 
+def test_a_stop_text_that_is_a_special_token_ends_the_answer_like_an_end_token(world):
+    model, _ = world
+    (prompt,) = prompts(make_tokenizer(), 1)
+    (free,) = answer(model, make_tokenizer(), [prompt], SETTINGS, key=1)
+    tokenizer = make_tokenizer()
+    mark = tokenizer.convert_ids_to_tokens(free.tokens[4])
+    tokenizer.add_tokens([mark], special_tokens=True)  # the same id, now left out of decoded texts
+    end = free.tokens.index(free.tokens[4])
+    (found,) = answer(model, tokenizer, [prompt], SETTINGS, key=1, stop=[mark])
+    assert (found.tokens, found.finish) == (free.tokens[:end], "stop")
+    assert found.text == tokenizer.decode(free.tokens[:end])
+
+
+def test_a_stop_text_may_hold_special_tokens_and_go_on_after_them(world):
+    model, _ = world
+    (prompt,) = prompts(make_tokenizer(), 1)
+    (free,) = answer(model, make_tokenizer(), [prompt], SETTINGS, key=1)
+    tokenizer = make_tokenizer()
+    special = tokenizer.convert_ids_to_tokens(free.tokens[4])
+    tokenizer.add_tokens([special], special_tokens=True)
+    (whole,) = answer(model, tokenizer, [prompt], SETTINGS, key=1)
+    assert (whole.tokens, whole.finish) == (free.tokens, "length")
+    at = free.tokens.index(free.tokens[4])
+    mark = tokenizer.decode(free.tokens[at : at + 2])
+    (found,) = answer(model, tokenizer, [prompt], SETTINGS, key=1, stop=[mark])
+    assert (found.tokens, found.finish) == (free.tokens[:at], "stop")
+
+
 def test_batches_hold_every_prompt_once_and_depend_on_the_prompts_alone(world):
     asked = prompts(world[1])
     groups = batches(asked, 4)

@@ -84,8 +84,8 @@ def refusal(fault: str) -> tuple[int, dict[str, str], object] | None:
 class FakeServer:
     """Serves in a thread of its own; counts what it is asked."""
 
-    def __init__(self, latency: float = 0.0, late: float = 1.0) -> None:
-        self.latency, self.late = latency, late
+    def __init__(self, latency: float = 0.0) -> None:
+        self.latency = latency
         self.port = 0
         self.calls: Counter[str] = Counter()  # messages -> requests
         self.times: dict[str, list[float]] = defaultdict(list)
@@ -93,6 +93,7 @@ class FakeServer:
         self.authorizations: set[str] = set()
         self.requests: list[dict] = []
         self.wait_for_keys = 0  # nobody is answered before so many different keys were sent
+        self.wait_for_running = 0  # nobody is answered before so many calls were under way at one time
         self.running = self.most_running = 0
         self.files: dict[str, bytes] = {}
         self.batches: dict[str, dict] = {}
@@ -115,12 +116,12 @@ class FakeServer:
         ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve(ready)), daemon=True)
         self._thread.start()
-        assert ready.wait(10)
+        ready.wait()
         return self
 
     def __exit__(self, *_error) -> None:
         self._loop.call_soon_threadsafe(self._end.set)
-        self._thread.join(10)
+        self._thread.join()
 
     async def _serve(self, ready: threading.Event | None = None, port: int = 0) -> None:
         self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
@@ -184,10 +185,12 @@ class FakeServer:
         fault = self.fault(text, number)
         while len(self.authorizations) < self.wait_for_keys:
             await asyncio.sleep(0.005)
+        while self.most_running < self.wait_for_running:
+            await asyncio.sleep(0.005)
         if self.latency:
             await asyncio.sleep(self.latency)
-        if fault == "late":
-            await asyncio.sleep(self.late)
+        if fault == "late":  # never: whoever asked has to give up, however slow the machine is
+            await self._end.wait()
         if fault == "drop":
             return None
         if fault == "echo":  # some servers repeat the key that they refuse

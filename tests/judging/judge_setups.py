@@ -68,8 +68,9 @@ STUB = StubProtocol()
 
 
 def settings_for(url: str, **changes) -> JudgeSettings:
-    """Settings with waits that suit a test."""
-    given = {"base_url": url, "model": "fake-judge", "backoff": 0.01, "timeout": 10.0, "protocol": "stub"}
+    """Settings with short waits between calls, and time for each call that no slow machine uses up."""
+    given = {"base_url": url, "model": "fake-judge", "backoff": 0.01, "timeout": 3600.0, "deadline": 36000.0}
+    given["protocol"] = "stub"
     return JudgeSettings(**{**given, **changes})
 
 

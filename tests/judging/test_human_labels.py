@@ -176,7 +176,7 @@ def test_mistakes_are_said(tmp_path: Path) -> None:
         read_labels(tmp_path / "none.csv", files.key)
     other = tmp_path / "other.json"
     other.write_text('{"items": 3}')
-    with pytest.raises(UserError, match="is not the key"):
+    with pytest.raises(UserError, match=r"damaged: .*Give the \.key\.json that was written with"):
         read_labels(path, other)
     text = path.read_text(encoding="utf-8-sig")
     for changed, message in (

@@ -71,7 +71,7 @@ def test_a_kill_between_submitting_and_polling_makes_no_second_submission(tmp_pa
             server.on_submit = kill
         else:
             server.on_poll = kill
-        child.join(30)
+        child.join()
         assert child.exitcode == -signal.SIGKILL
         server.on_submit = server.on_poll = None
         server.polls_until_done = 1

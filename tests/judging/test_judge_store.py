@@ -5,7 +5,7 @@ import signal
 import sqlite3
 import sys
 import threading
-import time
+from multiprocessing.connection import wait
 
 import pytest
 from fake_server import FakeServer, scores_for
@@ -23,10 +23,17 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills and forks
 
 
 def start(processes, server, store, count, key="one", **changes):
-    given = {"timeout": 60.0, **changes}
-    child = processes.Process(target=judge_in_a_process, args=(server.url, str(store), count, key, given))
+    child = processes.Process(target=judge_in_a_process, args=(server.url, str(store), count, key, changes))
     child.start()
     return child
+
+
+def ended(server, children):
+    """Waits for the children; once one has ended nobody waits for its key any more, should it have failed early."""
+    wait([child.sentinel for child in children])
+    server.wait_for_keys = 0
+    for child in children:
+        child.join()
 
 
 def table(server, store, count):
@@ -41,7 +48,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_table(tmp_path, processes, 
     with FakeServer(latency=0.01) as server:
         child = start(processes, server, tmp_path / "j.sqlite", count, concurrency=concurrency)
         server.on_call = lambda total: os.kill(child.pid, signal.SIGKILL) if total == killed_at else None
-        child.join(60)
+        child.join()
         assert child.exitcode == -signal.SIGKILL
         server.on_call = None
         tally = judge_rows(
@@ -68,8 +75,7 @@ def test_two_processes_on_one_store_ask_about_no_row_twice(tmp_path, processes):
             start(processes, server, tmp_path / "j.sqlite", count, key, concurrency=8)
             for key in ("one", "two")
         ]
-        for child in children:
-            child.join(60)
+        ended(server, children)
         assert [child.exitcode for child in children] == [0, 0]
         assert set(server.calls.values()) == {1}
         assert server.total == count
@@ -102,8 +108,7 @@ def test_a_process_takes_over_what_a_killed_one_had_claimed(tmp_path, processes)
             for key in ("one", "two")
         ]
         server.on_call = lambda total: os.kill(children[0].pid, signal.SIGKILL) if total == 30 else None
-        for child in children:
-            child.join(60)
+        ended(server, children)
         assert [child.exitcode for child in children] == [-signal.SIGKILL, 0]
         assert server.total <= count + 8
         assert {state for _, state, _ in table(server, tmp_path / "j.sqlite", count)} == {"ok"}
@@ -114,7 +119,7 @@ def test_ctrl_c_keeps_what_was_done_and_gives_up_its_claims(tmp_path, processes)
     with FakeServer(latency=0.02) as server:
         child = start(processes, server, tmp_path / "j.sqlite", count, concurrency=4)
         server.on_call = lambda total: os.kill(child.pid, signal.SIGINT) if total == 30 else None
-        child.join(60)
+        child.join()
         assert child.exitcode == 1  # a KeyboardInterrupt that nobody caught
         done = sum(state == "ok" for _, state, _ in table(server, tmp_path / "j.sqlite", count))
         assert server.total - 4 <= done < count
@@ -187,18 +192,28 @@ def test_a_valid_judgement_is_never_replaced(tmp_path):
 
 
 def test_a_reader_sees_a_store_that_is_being_written(tmp_path):
-    with FakeServer(latency=0.05) as server:
+    # No call is answered before the store has been read once more, and two are under way: one writes meanwhile.
+    arrived, read = threading.Semaphore(0), threading.Semaphore(0)
+    with FakeServer() as server:
         settings, rows = settings_for(server.url, concurrency=2), [row(number) for number in range(30)]
+
+        def on_call(_):
+            arrived.release()
+            read.acquire()
+
+        server.on_call = on_call
         work = threading.Thread(target=judge_rows, args=(settings, STUB, rows, tmp_path / "j.sqlite"))
         work.start()
-        seen = set()
-        while work.is_alive():
+        seen = []
+        for _ in rows:
+            arrived.acquire()
             judged = scores_from(tmp_path / "j.sqlite", settings, STUB, rows)
             assert all((one.scores is not None) == (one.state == "ok") for one in judged)
-            seen.add(sum(one.state == "ok" for one in judged))
-            time.sleep(0.02)
+            seen.append(sum(one.state == "ok" for one in judged))
+            read.release()
         work.join()
-    assert len(seen) > 3
+    # The n-th call begins when all but one of those before it are settled.
+    assert all(max(0, n - 1) <= ok <= n for n, ok in enumerate(seen))
 
 
 def test_a_store_without_its_tables_yet_is_empty(tmp_path):

@@ -1,17 +1,30 @@
 """A model uses every tensor of its files and an adapter all of its own; otherwise both are refused before training."""
 
 import json
+import re
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from adapter_setups import emptied, make_adapter, renamed, without
+from peft import LoraConfig, get_peft_model
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
 
 from stratalign.errors import UserError
-from stratalign.models import ModelSettings, fitting, inspect_model, load_stock
+from stratalign.models import (
+    ModelSettings,
+    fitting,
+    inspect_model,
+    load_model,
+    load_stock,
+    load_tokenizer,
+    merge,
+    of_adapter,
+)
 
 CPU = {"dtype": torch.float32, "device": torch.device("cpu")}
 
@@ -182,3 +195,106 @@ def test_an_sft_adapter_that_changes_nothing_is_refused(make_model, adapter):
 def test_every_form_of_lora_that_peft_loads_fits(make_model, tmp_path, settings):
     folder = make_adapter(make_model("llama"), tmp_path / "sft", **settings)
     inspect_model(based(make_model, folder))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_named_and_counted(copy, value):
+    settings = copy()
+    file = Path(settings.base) / "model.safetensors"
+    tensors = load_file(file)
+    tensors["model.layers.2.mlp.up_proj.weight"][3, :5] = value  # of 48 x 32 values
+    save_file(tensors, file, metadata={"format": "pt"})
+    words = r"1 tensor holds NaN or infinite values \(model.layers.2.mlp.up_proj.weight: 5 of 1,536\)"
+    with pytest.raises(UserError, match=words):
+        load_model(settings, **CPU)
+
+
+def test_large_weights_whose_sum_is_not_finite_are_finite(copy):
+    settings = copy()
+    file = Path(settings.base) / "model.safetensors"
+    tensors = load_file(file)
+    tensors["model.norm.weight"][:] = 2e38  # two of them are more than float32 holds
+    save_file(tensors, file, metadata={"format": "pt"})
+    load_stock(settings, **CPU)
+
+
+def test_an_adapter_that_is_not_finite_is_refused_by_plan_and_by_load(copy, tmp_path):
+    settings = copy()
+    make_adapter(settings.base, tmp_path / "sft")
+    file = tmp_path / "sft" / "adapter_model.safetensors"
+    tensors = load_file(file)
+    name = next(name for name in tensors if "lora_B" in name)
+    tensors[name][0, 0] = float("nan")
+    save_file(tensors, file, metadata={"format": "pt"})
+    settings = settings.model_copy(update={"adapter": str(tmp_path / "sft")})
+    for load in (inspect_model, lambda settings: load_stock(settings, **CPU)):
+        with pytest.raises(UserError, match=rf"The weights of the adapter .*{re.escape(name)}: 1 of "):
+            load(settings)
+
+
+@pytest.fixture
+def sft(copy, tmp_path):
+    """`sft(tokens=["<|user|>"], template="...")`: a base and an SFT adapter with its tokenizer, and the base with it as
+    PEFT alone loads them."""
+
+    def made(tokens=(), template=None, modules_to_save=None):
+        base = copy()
+        tokenizer = load_tokenizer(base)
+        tokenizer.add_tokens(list(tokens), special_tokens=True)
+        tokenizer.chat_template = template
+        model = AutoModelForCausalLM.from_pretrained(base.base)
+        if tokens:
+            model.resize_token_embeddings(len(tokenizer))
+        config = LoraConfig(
+            task_type="CAUSAL_LM", r=2, target_modules=["q_proj"], modules_to_save=modules_to_save
+        )
+        adapted = get_peft_model(model, config)
+        torch.manual_seed(3)
+        for name, parameter in adapted.named_parameters():
+            if "lora_B" in name or "modules_to_save" in name:
+                parameter.data.normal_(0, 0.3)
+        adapted.save_pretrained(tmp_path / "sft")
+        tokenizer.save_pretrained(tmp_path / "sft")
+        return base.model_copy(update={"adapter": str(tmp_path / "sft")}), adapted.eval()
+
+    return made
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("modules_to_save", [None, ["embed_tokens", "lm_head"]])
+def test_an_adapter_with_added_tokens_gives_what_it_gives_in_peft(sft, modules_to_save):
+    settings, adapted = sft(["<|user|>", "<|bot|>"], "{{ messages }}", modules_to_save)
+    assert inspect_model(settings).vocabulary == 302
+    ids = torch.tensor([[5, 300, 7, 301, 9]])
+    ours = load_stock(settings, **CPU)
+    assert ours.config.vocab_size == 302
+    with torch.no_grad():
+        torch.testing.assert_close(ours(input_ids=ids).logits, adapted(input_ids=ids).logits)
+    tokenizer = load_tokenizer(settings)
+    assert len(tokenizer) == 302
+    assert of_adapter(tokenizer, settings)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_adapters_chat_template_takes_the_place_of_the_bases(sft):
+    settings, _ = sft(template="{{ messages }}")
+    assert load_tokenizer(settings).chat_template == "{{ messages }}"
+    (Path(settings.base) / "chat_template.jinja").write_text("{{ messages }}")
+    assert not of_adapter(load_tokenizer(settings), settings)  # the same
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_adapter_without_a_chat_template_leaves_the_bases(sft):
+    settings, _ = sft(["<|user|>"])
+    (Path(settings.base) / "chat_template.jinja").write_text("{{ messages }}")
+    tokenizer = load_tokenizer(settings)
+    assert (len(tokenizer), tokenizer.chat_template) == (301, "{{ messages }}")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_merged_adapter_brings_its_tokenizer(sft, tmp_path):
+    settings, _ = sft(["<|user|>"], "{{ messages }}")
+    out = merge(str(settings.adapter), tmp_path / "merged", settings.base)
+    merged = ModelSettings(base=str(out))
+    assert inspect_model(merged).vocabulary == len(load_tokenizer(merged)) == 301
+    assert load_tokenizer(merged).chat_template == "{{ messages }}"

@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 from adapter_setups import emptied, make_adapter, renamed, rewritten, without
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from stratalign.errors import UserError
 from stratalign.models import merge
@@ -103,3 +103,16 @@ def test_a_base_of_which_only_the_text_part_is_loaded_is_refused(make_model, tmp
     message = refusal(tmp_path, make_adapter(base, tmp_path / "adapter"))
     assert "SomeForImages with preprocessor_config.json" in message
     assert "the text part alone here (LlamaForCausalLM)" in message
+
+
+def test_a_pickled_base_is_not_read(make_model, tmp_path):
+    base = tmp_path / "pickled"
+    shutil.copytree(make_model("llama"), base)
+    (base / "model.safetensors").rename(base / "pytorch_model.bin")
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text('{"peft_type": "LORA", "base_model_name_or_path": "x"}')
+    save_file({"base_model.model.x.lora_B.weight": torch.ones(2, 2)}, adapter / "adapter_model.safetensors")
+    with pytest.raises(UserError, match="safetensors"):
+        merge(adapter, tmp_path / "out", str(base))
+    assert not (tmp_path / "out").exists()

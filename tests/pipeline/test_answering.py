@@ -9,7 +9,7 @@ from stratalign.generation import Prompt
 from stratalign.pipeline import answering
 from stratalign.pipeline.answering import answered, begin_batches, end_batches
 from stratalign.pipeline.stages import generating
-from stratalign.records import StudyFolder, append_jsonl, read_jsonl
+from stratalign.records import Response, StudyFolder, append_jsonl, read_jsonl
 from stratalign.training import Run
 
 GROUPS = [[Prompt(f"p{i}", "c", "", (1,)) for i in group] for group in ([0, 1], [2, 3])]
@@ -28,7 +28,8 @@ def begun(folder, *names):
 
 
 def store(folder, *answers):
-    append_jsonl(folder.responses, [{"run": run, "prompt_id": prompt} for run, prompt in answers])
+    rows = [Response(run, prompt, "c", "What?", "That.", 1, "stop", 0, None) for run, prompt in answers]
+    append_jsonl(folder.responses, rows)
 
 
 def test_every_group_of_prompts_is_answered_by_all_runs_at_once(tmp_path):

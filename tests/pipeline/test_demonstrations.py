@@ -130,3 +130,20 @@ def test_a_study_of_the_base_alone_takes_demonstrations_whatever_the_loss(recipe
     file = written(tmp_path, recipe, demonstrations, conditions=["base"], training={"loss": "sigmoid"})
     train_stage(sa.plan(file, out=tmp_path / "out"), lambda *_: None)
     assert len(rows(tmp_path / "out" / "logprobs.jsonl", "base")) == 8
+
+
+def test_too_few_steps_are_explained_by_the_rows_that_are_left_out(recipe, tmp_path):
+    source = tmp_path / "kto.jsonl"
+    append_jsonl(
+        source,
+        (
+            {"prompt": f"What is tea {n}?", "completion": f"A drink, {n}.", "label": n % 2 == 0}
+            for n in range(12)
+        ),
+    )
+    file = written(tmp_path, recipe, source, conditions=["base", "full"])
+    text = yaml.safe_load(file.read_text())
+    text["preferences"] |= {"train": "all", "held_out": 2}
+    file.write_text(yaml.safe_dump(text))
+    with pytest.raises(UserError, match=r"1 step.*Of 12 rows, 6 are left out: 6 marked as undesirable"):
+        sa.plan(file, out=tmp_path / "out")

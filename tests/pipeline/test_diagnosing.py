@@ -279,6 +279,19 @@ def test_mistakes_are_told_in_one_line(studied, arguments, said):
     assert said in refusal("diagnose", arguments[0], file, "--out", out, *arguments[1:])
 
 
+def test_a_record_to_compare_with_is_read_before_anything_is_trained(studied, tmp_path):
+    file, _, found = studied
+    out = tmp_path / "out"
+    compare = ["diagnose", "significance", file, "--out", out, "--compare"]
+    assert f"{tmp_path / 'absent.json'} does not exist. Give --compare" in refusal(
+        *compare, tmp_path / "absent.json"
+    )
+    assert "is a record of 'gradients'. Give --compare" in refusal(*compare, found["gradients"].path)
+    (tmp_path / "odd.json").write_text('{"kind": "significance"}')
+    assert "odd.json is not a record: it has no `scores`" in refusal(*compare, tmp_path / "odd.json")
+    assert not out.exists()
+
+
 def test_stability_is_the_step_after_which_nothing_changes_by_more_than_a_share_of_the_whole_change():
     points = [{"step": s, "loss": v} for s, v in ((1, 0.9), (2, 0.5), (3, 0.42), (4, 0.44), (5, 0.43))]
     assert (

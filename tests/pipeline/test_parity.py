@@ -361,3 +361,38 @@ def test_the_worst_condition_decides():
         "apart": {"a": agreement(), "b": still, "c": apart},
     }.items()}  # fmt: skip
     assert found == {"good": "agrees", "still": "moved too little to tell", "apart": "differs"}
+
+
+def test_every_seed_is_compared_in_its_own_order(make_model, transcripts, monkeypatch):
+    """With `seeds_vary: [order]` the pairs of seed 1 come in another order; both sides get each run's own."""
+    recipe = parse_recipe(
+        {
+            "model": str(make_model("llama", layers=3)),
+            "preferences": {"source": str(transcripts), "train": 8, "validation": 0, "held_out": 4},
+            "conditions": ["mid"],
+            "seeds": [0, 1],
+            "seeds_vary": ["order"],
+            "training": {**SMALL, "gradient_accumulation": 1},
+        }
+    )
+    given, ours = {}, {}
+
+    def with_trl(planned, run, rows, windows, trees, scratch):
+        given[run.id] = [row.row_id for row in rows]
+
+    def with_ours(planned, runs, trees, windows, scratch, dtype):
+        ours.update({run.id: [tree.row_id for tree in trees] for run in runs})
+        return dict.fromkeys(ours)
+
+    agreement = parity.Agreement(0, 0, 0, 1, 1, 1, same_modules=True, same_tokens=True)
+    monkeypatch.setattr(parity, "train_with_trl", with_trl)
+    monkeypatch.setattr(parity, "_train_ours", with_ours)
+    monkeypatch.setattr(parity, "_compare", lambda *_: agreement)
+    found = verify(recipe, steps=4)
+    assert list(found.conditions) == ["mid@0", "mid@1"]
+    planned = plan(recipe)
+    for seed in (0, 1):
+        trained = [i for step in planned.steps_of(seed) for micro in step for i in micro.pairs]
+        assert given[f"mid@{seed}"] == [planned.parts.train[i].row_id for i in trained]
+    assert given["mid@0"] != given["mid@1"]
+    assert ours == given

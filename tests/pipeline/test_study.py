@@ -5,7 +5,6 @@ import multiprocessing
 import os
 import shutil
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -61,9 +60,20 @@ def finished(make_model, transcripts, tmp_path_factory):
     return file, sa.study(file, out=folder / "out").path
 
 
-def run_study(file, out, die_in_scoring=False, die_in_pass=None):
-    """Runs in a process of its own, where it can be killed; `die_in_pass`: in the third step of that training pass."""
+def run_study(file, out, die_with=None, die_in_scoring=False, die_in_pass=None):
+    """Runs in a process of its own, which kills itself: as soon as a record has so many lines on disk (`die_with`: its
+    name and their number), when scores are written, or in the third step of a training pass (`die_in_pass`)."""
     torch.set_num_threads(1)
+    if die_with:
+        name, count = die_with
+        synced = os.fsync
+
+        def dying_sync(file):
+            synced(file)
+            if lines(out / name) >= count:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        os.fsync = dying_sync
     if die_in_pass:
         from stratalign.pipeline.stages import training
 
@@ -83,17 +93,11 @@ def run_study(file, out, die_in_scoring=False, die_in_pass=None):
     sa.study(file, ["training.checkpoint_every=2"], out)
 
 
-def killed(file, out, when=None, **options):
-    """Start a study and SIGKILL it as soon as `when()` is true (or let it kill itself)."""
+def killed(file, out, **options):
+    """Run a study in a process that kills itself where `options` of `run_study` say."""
     process = PROCESSES.Process(target=run_study, args=(file, out), kwargs=options)
     process.start()
-    deadline = time.monotonic() + 120
-    while process.is_alive() and time.monotonic() < deadline:
-        if when is not None and when():
-            os.kill(process.pid, signal.SIGKILL)
-            break
-        time.sleep(0.002)
-    process.join(60)
+    process.join()
     assert process.exitcode == -signal.SIGKILL
 
 
@@ -105,9 +109,9 @@ def test_a_study_killed_in_training_generation_and_scoring_ends_in_the_same_byte
     file, whole = finished
     out = tmp_path / "out"
     trained = sum(name not in ("base", "base_again") for name in CONDITIONS)  # records of a step
-    killed(file, out, lambda: lines(out / "training.jsonl") >= 3 * trained)  # of six steps
+    killed(file, out, die_with=("training.jsonl", 3 * trained))  # of six steps
     assert not (out / "manifest.json").exists() or "proof" not in (out / "manifest.json").read_text()
-    killed(file, out, lambda: lines(out / "responses.jsonl") >= 9)  # of 56 answers
+    killed(file, out, die_with=("responses.jsonl", 9))  # of 56 answers
     assert lines(out / "responses.jsonl") < 56
     killed(file, out, die_in_scoring=True)
     assert not (out / "scores.csv").exists()
@@ -335,8 +339,8 @@ def test_two_hundred_real_pairs_killed_and_resumed(hh_rlhf, make_model, recipe, 
     )
     whole = sa.study(file, out=tmp_path / "whole").path
     out = tmp_path / "out"
-    killed(file, out, lambda: lines(out / "training.jsonl") >= 4 * 4)  # step 4 of 9
-    killed(file, out, lambda: lines(out / "responses.jsonl") >= 60)  # of 200 answers
+    killed(file, out, die_with=("training.jsonl", 4 * 4))  # step 4 of 9
+    killed(file, out, die_with=("responses.jsonl", 60))  # of 200 answers
     killed(file, out, die_in_scoring=True)
     sa.study(file, out=out)
     assert outcome(out) == outcome(whole)

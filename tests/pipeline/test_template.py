@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -161,7 +163,15 @@ def test_a_study_keeps_in_its_folder_what_auto_came_to(chat_model: Path, asked: 
     out = sa.train(parse_recipe(asked(chat_model, "text")), out=tmp_path / "out").path
     assert yaml.safe_load((out / "recipe.yaml").read_text())["preferences"]["template"] == "chat"
     stored = json.loads((out / "preferences.json").read_text())["template"]
-    assert stored == {"used": "chat", "available": True, "rendered_by": None}
+    assert stored == {
+        "used": "chat",
+        "available": True,
+        "rendered_by": None,
+        "date": None,
+        "begin_token": None,
+        "begun": 0,
+        "habits": {"added": "", "asked": "", "trained": ""},
+    }
     (chat_model / "chat_template.jinja").unlink()
     with pytest.raises(UserError, match="template was chat, now raw"):
         sa.plan(parse_recipe(asked(chat_model, "text")), out=out)
@@ -195,3 +205,44 @@ def test_texts_that_become_messages_equal_stock_trl(chat_model: Path, asked: Any
     for kind in ("text", "transcript"):
         found = sa.verify(parse_recipe(asked(chat_model, kind)), steps=2)
         assert all(one.same_tokens for one in found.conditions.values())
+
+
+def test_a_study_that_begins_on_one_day_ends_with_the_same_prompts_on_another(
+    chat_model: Path, asked: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    (chat_model / "chat_template.jinja").write_text("{{ strftime_now('%d %b %Y') }}<eos>" + TEMPLATE)
+    recipe = parse_recipe(asked(chat_model, "messages"))
+
+    def on(day: str) -> None:
+        class Day(datetime.date):
+            @classmethod
+            def today(cls) -> datetime.date:
+                return datetime.date.fromisoformat(day)
+
+        monkeypatch.setattr("stratalign.pipeline.execution.datetime", SimpleNamespace(date=Day))
+
+    on("2026-11-30")
+    out = sa.train(recipe, out=tmp_path / "out").path
+    assert json.loads((out / "execution.json").read_text())["date"] == "2026-11-30"
+    on("2026-12-01")
+    later = sa.plan(recipe, out=out)
+    assert later.tokenizer.decode(later.prompts[0].ids).startswith("30 Nov 2026<eos>[user] How many")
+    assert "It writes a date: 2026-11-30 throughout this study" in planned_line(later, capsys)
+    another = sa.plan(recipe, out=tmp_path / "another")
+    assert another.tokenizer.decode(another.prompts[0].ids).startswith("01 Dec 2026")
+    with pytest.raises(UserError, match="date was 2026-11-30, now 2026-12-24"):
+        sa.plan(parse_recipe(asked(chat_model, "messages", date="2026-12-24")), out=out)
+
+
+def test_rows_are_shown_as_the_model_reads_them(
+    chat_model: Path, asked: Any, tmp_path: Path, capsys: Any
+) -> None:
+    planned = sa.plan(parse_recipe(asked(chat_model, "text")), out=tmp_path / "out").describe(show=1)
+    (shown,), (prompt,) = planned["shown"]["rows"], planned["shown"]["prompts"]
+    n = shown["line"] - 1
+    assert shown["shared"] == f"[user] How many are {n} and one?<eos>[assistant] "
+    assert (shown["chosen"]["before"], shown["chosen"]["labels"]) == ("", f"They are {n + 1}.<eos>")
+    assert shown["rejected"]["labels"] == "No.<eos>"
+    assert prompt["prompt"].endswith("and one?<eos>[assistant] ")
+    plan_tables.plan(planned)
+    assert f"[[They are {n + 1}.<eos>]]" in capsys.readouterr().out

@@ -19,6 +19,8 @@ CHAT_TEMPLATE = (
 class Letters:
     """One token a letter, its code point; `merges` become one token each; "$" is the end token, id 0; id 1 begins."""
 
+    bos_token = None
+    bos_token_id = None
     eos_token = "$"
     eos_token_id = 0
     chat_template = None

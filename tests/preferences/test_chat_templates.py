@@ -48,7 +48,8 @@ def test_auto_renders_every_kind_of_row_where_there_is_a_template(
     assert tokenize([row], chat_tokenizer, AUTO) == tokenize([row], chat_tokenizer, CHAT)
     assert chat_tokenizer.decode(prompt_ids(row, chat_tokenizer, settled)) == OPENING
     assert describe_template(AUTO, [row], chat_tokenizer) == {
-        "used": "chat", "available": True, "rendered_by": None,
+        "used": "chat", "available": True, "rendered_by": None, "date": None, "habits": None,
+        "begin_token": None, "begun": 0,
     }  # fmt: skip
 
 
@@ -57,7 +58,8 @@ def test_auto_is_chat_with_a_template_and_raw_without(chat_tokenizer: Any, token
     assert settle_template(AUTO, rows, chat_tokenizer) == CHAT
     assert settle_template(AUTO, rows, tokenizer) == RAW
     assert describe_template(AUTO, rows, tokenizer) == {
-        "used": "raw", "available": False, "rendered_by": None,
+        "used": "raw", "available": False, "rendered_by": None, "date": None, "habits": None,
+        "begin_token": None, "begun": 0,
     }  # fmt: skip
     assert prompt_ids(Asked("p", "Why?", "text", "c"), tokenizer, AUTO) == tokenizer("Why?")["input_ids"]
 
@@ -90,3 +92,12 @@ def test_a_rendered_row_begins_once(bos_chat_tokenizer: Any) -> None:
     assert [tree.prefix[0], [*tree.prefix].count(1)] == [1, 1]
     assert prompt_ids(text("Why?"), bos_chat_tokenizer, AUTO).count(1) == 1
     assert prompt_ids(text("Why?"), bos_chat_tokenizer, RAW).count(1) == 1
+
+
+def test_a_text_that_begins_with_the_begin_token_gets_it_once_and_is_counted(bos_tokenizer: Any) -> None:
+    rows = [text("<bos>Why?"), text("Why?", line=2)]
+    one, other = tokenize(rows, bos_tokenizer, RAW).trees
+    assert one.prefix == other.prefix
+    assert prompt_ids(rows[0], bos_tokenizer, RAW) == prompt_ids(rows[1], bos_tokenizer, RAW)
+    about = describe_template(RAW, rows, bos_tokenizer)
+    assert (about["begin_token"], about["begun"]) == ("<bos>", 1)

@@ -5,7 +5,10 @@ from typing import Any
 import pytest
 
 from stratalign.preferences import Preference, PreferenceSettings, Refused
-from stratalign.preferences.dialogues import REPEATS, SPANS, Read, cluster_of, interpret
+from stratalign.preferences.dialogues import REPEATS, SPANS, Read, cluster_of
+from stratalign.preferences.dialogues import interpret as interpret_row
+from stratalign.preferences.messages import MORE_KEYS
+from stratalign.preferences.settings import Format
 from stratalign.preferences.transcripts import part, turns
 
 H, A = "\n\nHuman:", "\n\nAssistant:"
@@ -19,17 +22,17 @@ def says(text: str) -> dict[str, str]:
     return {"role": "assistant", "content": text}
 
 
-def whole(row: Any, form: str = "auto", **settings: Any) -> Read:
-    return interpret(7, row, PreferenceSettings(source="x", format=form, **settings))
+def interpret(line: int, row: Any, form: Format = "auto") -> Read:
+    return interpret_row(line, row, PreferenceSettings(source="x", format=form))
 
 
-def read(row: Any, form: str = "auto", **settings: Any) -> Preference:
-    return whole(row, form, **settings).preference
+def read(row: Any, form: Format = "auto") -> Preference:
+    return interpret(7, row, form)[0]
 
 
-def refusal(row: Any, form: str = "auto", **settings: Any) -> tuple[str, str]:
+def refusal(row: Any, form: Format = "auto") -> tuple[str, str]:
     with pytest.raises(Refused) as caught:
-        whole(row, form, **settings)
+        interpret(7, row, form)
     return caught.value.reason, caught.value.detail
 
 
@@ -61,7 +64,7 @@ def test_a_marker_that_only_one_side_completes_does_not_end_the_prompt() -> None
 
 
 def test_responses_that_go_on_for_several_turns_are_kept_and_noted() -> None:
-    row, notes, *_ = whole({"chosen": f"{H} Q{A} Yes{H} And?{A} So", "rejected": f"{H} Q{A} No"})
+    row, notes, *_ = interpret(7, {"chosen": f"{H} Q{A} Yes{H} And?{A} So", "rejected": f"{H} Q{A} No"})
     assert row.prompt == f"{H} Q{A}"
     assert row.chosen == f" Yes{H} And?{A} So"
     assert notes == (SPANS,)
@@ -150,8 +153,11 @@ def test_a_stated_format_holds_for_every_row() -> None:
     )
 
 
-def test_a_repeated_prompt_is_noted() -> None:
-    assert whole({"prompt": "Q", "chosen": "Q a", "rejected": "Q b"}).notes == (REPEATS,)
+def test_a_repeated_prompt_and_further_keys_are_noted() -> None:
+    assert interpret(1, {"prompt": "Q", "chosen": "Q a", "rejected": "Q b"})[1] == (REPEATS,)
+    assert interpret(1, {"prompt": [{**user("Q"), "name": "x"}], "chosen": "a", "rejected": "b"})[1] == (
+        MORE_KEYS,
+    )
 
 
 def test_a_transcript_reads_as_messages_without_its_open_last_turn() -> None:

@@ -93,9 +93,7 @@ def test_the_description_counts_rows_clusters_and_reasons(tmp_path: Path) -> Non
     assert told["clusters"] == 3  # a and A are one
     assert told["parts"]["train"] == {"rows": 2, "clusters": 1}  # the two singles fill the small parts
     assert told["bad"]["not JSON"] == {"count": 25, "first_lines": list(range(5, 25))}
-    assert told["too_long"] == {"count": 1, "first_lines": [4]}
-    assert "too long" not in told["bad"]
-    assert told["forms"] == {"pairs": {"rows": 4, "columns": ["prompt", "chosen", "rejected"]}}
+    assert told["bad"]["too long"] == {"count": 1, "first_lines": [4]}
     assert told["kinds"] == {"text": 4}
     json.dumps(told, allow_nan=False)
 

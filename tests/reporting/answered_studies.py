@@ -108,15 +108,16 @@ def answered_study(
     }
     write_text(study.recipe, parse_recipe(recipe).to_yaml())
     write_json(study.manifest, _manifest(names, training or {}))
-    parts = {name: {"rows": 500, "clusters": 400} for name in ("train", "unused")}
-    write_json(study.preferences, {"parts": parts, **(account or {})})
+    parts = {name: {"rows": 500, "clusters": 400} for name in ("train", "validation", "held_out", "unused")}
+    rows = {"read": 1_000_000, "kept": 1_000_000, "bad": 0}
+    write_json(study.preferences, {"rows": rows, "parts": parts, **(account or {})})
     found = [{"name": name, "unit": "points", "better": "higher", "about": ""} for name in dimensions]
     entry = {"judge": "j", "protocol": "p", "hash": "0", "dimensions": found, **(judge or {})}
     write_json(study.judges, {"schema": 1, "judges": [entry]})
     rows = []
     for run in names:
         for name in dimensions:
-            for n, gain in enumerate(gains.get(run, {}).get(name, NONE)):
+            for n, gain in enumerate(gains.get(run, {}).get(name, NONE[:PROMPTS])):
                 value, state = scores(run, name, n, 3.0 + 0.5 * (n % 3) + gain)
                 rows.append(
                     Score(f"p{n}", f"c{n * clusters // PROMPTS}", run, 0, "j", "p", name, 0, value, state)

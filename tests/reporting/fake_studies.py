@@ -29,6 +29,15 @@ BLOCKS = {
 }
 
 
+PARTS = {
+    "train": {"rows": 1000, "clusters": 900},
+    "validation": {"rows": 100, "clusters": 90},
+    "held_out": {"rows": 200, "clusters": 120},
+    "unused": {"rows": 20, "clusters": 20},
+}
+"""What preferences.json says of the parts."""
+
+
 def manifest(
     conditions: Sequence[str], seeds: Sequence[int] = (0,), name: str = "tiny/model"
 ) -> dict[str, Any]:
@@ -129,12 +138,7 @@ def full_study(
         study.preferences,
         {
             "rows": {"read": 1340, "kept": 1320, "bad": 20},
-            "parts": {
-                "train": {"rows": 1000, "clusters": 900},
-                "validation": {"rows": 100, "clusters": 90},
-                "held_out": {"rows": 200, "clusters": 120},
-                "unused": {"rows": 20, "clusters": 20},
-            },
+            "parts": PARTS,
             "clusters": 1130,
             "bad": {
                 "chosen equals rejected": {"count": 14, "first_lines": [3, 88, 91, 202, 340, 401]},

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fake_studies import manifest, step
+from fake_studies import PARTS, manifest, step
 
 from stratalign.records import Response, StudyFolder, append_jsonl, write_json, write_text
 
@@ -72,7 +72,7 @@ def likert_study(
     )
     write_json(study.manifest, manifest(CONDITIONS, name=f"lab/{model}"))
     write_json(study.judges, {"schema": 1, "judges": [judge(protocol)]})
-    write_json(study.preferences, {"rows": {"read": 12000, "kept": 11000, "bad": 1000}, "parts": {}})
+    write_json(study.preferences, {"rows": {"read": 12000, "kept": 11000, "bad": 1000}, "parts": PARTS})
     append_jsonl(study.training, (step(run, at, 0.69 - at * EFFECTS[run] / 500 + noise.gauss(0, 0.01))
                                   for at in range(60) for run in CONDITIONS[1:]))  # fmt: skip
     append_jsonl(

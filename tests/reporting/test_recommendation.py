@@ -374,7 +374,7 @@ def test_what_cannot_be_told_says_how_many_prompts_would(tmp_path: Path) -> None
 def test_more_prompts_than_the_source_has_are_no_command(tmp_path: Path) -> None:
     folder = answered_study(tmp_path, {"mid": {"fluency": FEW}})
     record = read_json(StudyFolder(folder).preferences)
-    write_json(StudyFolder(folder).preferences, record | {"rows": {"kept": 60}})
+    write_json(StudyFolder(folder).preferences, record | {"rows": {"read": 60, "kept": 60, "bad": 0}})
     found = answer_of(folder)
     assert found["prompts_needed"] > 60
     assert found["next"] == []
@@ -423,7 +423,7 @@ def test_where_shuffled_labels_do_as_well_nobody_should_train(tmp_path: Path) ->
 def test_an_unfinished_study_has_no_answer_and_says_what_is_behind(tmp_path: Path) -> None:
     folder = answered_study(tmp_path, {"mid": {"fluency": ALL}})
     rows = [score(run, n, 1.0) for run, count in (("base", 40), ("mid", 30)) for n in range(count)]
-    write_scores(StudyFolder(folder).scores, rows)
+    write_scores(StudyFolder(folder).scores, [replace(one, judge="j", protocol="p") for one in rows])
     found = answer_of(folder)
     assert (found["verdict"], found["line"]) == ("unfinished", "Unfinished: no answer yet.")
     assert "mid has 30 of 40 judged answers." in found["words"]
@@ -525,7 +525,7 @@ def test_a_condition_whose_adapter_changed_is_not_recommended_and_one_that_canno
     study = StudyFolder(folder)
     found = json.loads(study.manifest.read_text())
     found["runs"]["mid"]["proof"] = {"proven": False, "checks": {"reproduced": {"holds": None, "detail": ""}}}
-    found["runs"]["mid"]["trained"] = {"adapter_sha256": sha256(b"trained").hexdigest()}
+    found["runs"]["mid"]["trained"] = {"adapter_sha256": sha256(b"trained").hexdigest(), "witnessed": {}}
     write_json(study.manifest, found)
     assert answer_of(folder)["train"]["condition"] == "mid"
     write_bytes(study.adapters / "mid" / "adapter_model.safetensors", b"another")

@@ -13,6 +13,7 @@ from likert_studies import likert_studies, likert_study
 from test_report_page import Parsed
 
 from stratalign import stats
+from stratalign.errors import UserError
 from stratalign.records import StudyFolder, append_jsonl, read_json, write_json, write_scores, write_text
 from stratalign.reporting import read_study, recommend, report, summarise
 from stratalign.reporting.page.answer_box import answer_box
@@ -134,3 +135,20 @@ def test_the_same_studies_give_the_same_bytes(tmp_path: Path) -> None:
     assert len(first) > 8
     report(folders)
     assert {path: path.read_bytes() for path in first} == first
+
+
+def test_a_study_given_twice_is_refused_by_whatever_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = likert_study(tmp_path / "study", prompts=4, words=3)
+    (tmp_path / "link").symlink_to(study)
+    monkeypatch.chdir(tmp_path)
+    for again, shown in (
+        (study, str(study)),
+        (Path("study"), f"{study} and study"),
+        (tmp_path / "link", "link"),
+    ):
+        with pytest.raises(UserError, match="One study is given twice") as caught:
+            report([study, again])
+        assert shown in str(caught.value)
+    assert not (study / "results.json").exists()

@@ -50,5 +50,5 @@ def test_worlds_beside_a_page_stand_on_it_with_who_was_right(tmp_path: Path, stu
 
 def test_a_damaged_record_is_refused_by_name(tmp_path: Path, studies: list[Path]) -> None:
     write_text(tmp_path / "calibration" / "planted-1.json", "{")
-    with pytest.raises(UserError, match=r"planted-1\.json is not JSON"):
+    with pytest.raises(UserError, match=r"planted-1\.json is damaged: it is not JSON"):
         report(studies, tmp_path)

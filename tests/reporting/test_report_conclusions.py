@@ -192,7 +192,7 @@ def test_without_answers_a_direction_or_the_judged_protocol_nothing_is_concluded
     other = {
         "judge": "microworld",
         "protocol": "microworld",
-        "dimensions": [{"name": "topic", "better": "higher"}],
+        "dimensions": [{"name": "topic", "unit": "points", "better": "higher", "about": ""}],
     }
     write_json(study.judges, {"judges": [other, *json.loads(study.judges.read_text())["judges"]]})
     note = summarise(read_study(tmp_path / "a")).conclusions.note

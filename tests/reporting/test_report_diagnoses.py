@@ -2,8 +2,10 @@
 
 import copy
 
+import pytest
 from fake_studies import full_study
 
+from stratalign.errors import UserError
 from stratalign.records import write_json
 from stratalign.reporting import report
 from stratalign.reporting.diagnosed.diagnoses import diagnosis_views
@@ -107,10 +109,14 @@ def test_what_is_said_of_significance():
     assert "Scores of modules by layer. q_proj: 0 4.00, 1 3.50" in one.pictures[0].drawing.title
 
 
-def test_records_that_cannot_be_read_are_left_out():
+def test_a_record_that_lacks_what_its_kind_has_is_refused_by_name_and_other_kinds_are_left_out():
     broken = copy.deepcopy(SIGNIFICANCE)
     del broken["losses"]
-    assert diagnosis_views({"a": broken, "b": {"kind": "profile"}, "c": {}}) == ()
+    with pytest.raises(UserError, match=r"diagnostics/a\.json is damaged: it is no record of significance"):
+        diagnosis_views({"a": broken})
+    with pytest.raises(UserError, match=r"diagnostics/b\.json is damaged"):
+        diagnosis_views({"b": {"kind": "profile"}})
+    assert diagnosis_views({"c": {}, "d": {"kind": "mine"}}) == ()
 
 
 def test_which_layer_is_named_is_said_or_that_none_is():

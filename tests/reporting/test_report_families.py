@@ -115,6 +115,7 @@ def test_every_pair_is_compared_on_the_objective_whatever_its_case(tmp_path: Pat
 
 def test_pairs_are_compared_over_the_seeds_that_both_have(tmp_path: Path) -> None:
     signed_study(tmp_path, {"mid": {}, "full": {}})
+    write_json(StudyFolder(tmp_path).manifest, manifest(["base", "mid", "full"], seeds=(0, 1)))
     rows = [score(f"mid@{seed}", n, 1.0, seed=seed) for seed in (0, 1) for n in range(12)]
     rows += [score("full@1", n, 0.0, seed=1) for n in range(12)]
     write_scores(StudyFolder(tmp_path).scores, rows)

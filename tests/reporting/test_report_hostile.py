@@ -6,6 +6,7 @@ import csv
 import json
 import re
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,15 @@ from likert_studies import CONDITIONS, DIMENSIONS, likert_study
 from test_report_page import Parsed
 
 from hostile import HOSTILE
-from stratalign.records import StudyFolder, read_json, read_jsonl, write_json, write_text
+from stratalign.records import (
+    StudyFolder,
+    read_json,
+    read_jsonl,
+    read_scores,
+    write_json,
+    write_scores,
+    write_text,
+)
 from stratalign.reporting import report
 from stratalign.reporting.page.cards import inert
 from stratalign.reporting.tables.latex import SPECIAL, escaped
@@ -31,13 +40,8 @@ def hostile_study(path: Path) -> Path:
         row |= {"response": attack, "prompt": f"Prompt. {attack}"}
     write_text(study.responses, "".join(json.dumps(row) + "\n" for row in rows))
     names = dict(zip(DIMENSIONS, [HOSTILE[name] for name in NAMING], strict=True))
-    with study.scores.open(encoding="utf-8", newline="") as file:
-        table = list(csv.DictReader(file))
-    write_text(
-        study.scores,
-        csv_text(
-            table[0], ([{**row, "dimension": names[row["dimension"]]}[key] for key in row] for row in table)
-        ),
+    write_scores(
+        study.scores, [replace(one, dimension=names[one.dimension]) for one in read_scores(study.scores)]
     )
     judges = read_json(study.judges)
     for one in judges["judges"][0]["dimensions"]:

@@ -42,7 +42,7 @@ def screenshot(page: Path, picture: Path, *options: str) -> bytes:
             CHROMIUM, *OPTIONS, NO_NETWORK, f"--user-data-dir={picture.parent / ('profile-' + picture.stem)}",
             "--window-size=1280,1200", *options, f"--screenshot={picture}", page.as_uri(),
         ],
-        check=True, capture_output=True, timeout=120,
+        check=True, capture_output=True,
     )  # fmt: skip
     return pixels(picture.read_bytes())
 
@@ -99,7 +99,6 @@ def opened(page: Path) -> str:
         [CHROMIUM, *OPTIONS, profile, "--virtual-time-budget=3000", "--dump-dom", page.as_uri()],
         check=True,
         capture_output=True,
-        timeout=120,
     )
     return done.stdout.decode("utf-8", "replace")
 

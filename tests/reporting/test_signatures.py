@@ -37,7 +37,7 @@ def ranked_right(share: float, **more: float) -> Callable[[str, int], dict[str, 
 def answered_by(**replies: int) -> dict[str, Any]:
     """The entry of the judge j, and how many replies each model gave."""
     answered = [{"model": model, "replies": count} for model, count in replies.items()]
-    return {"kind": "judge", "model": "j", "answered": answered}
+    return {"kind": "judge", "scale": [1, 5], "model": "j", "answered": answered}
 
 
 def as_base(run: str, n: int) -> dict[str, Any]:

@@ -131,7 +131,7 @@ def test_prompts_are_counted_once_however_many_seeds_answered_them_and_the_recip
         ({"prompts": 10, "power": 0.04}, "between 0.05 and 1"),
         ({"prompts": 10, "alpha": 0}, "between 0 and 1"),
         ({"prompts": 10, "cluster_size": 2, "icc": 1.5}, "between 0 and 1"),
-        ({"prompts": 10, "sd": math.nan}, "`sd` is above 0"),
+        ({"prompts": 10, "sd": math.nan}, "`sd` must lie between"),
         ({"study": "x", "sd": 1.0}, "says spread"),
     ],
 )

@@ -233,7 +233,10 @@ def test_a_scorer_that_is_not_the_objective_is_offered_as_one(tmp_path: Path) ->
     text = read_json(study.judges)["judges"]
     own = {
         "judge": "mine", "protocol": "mine", "hash": "0", "kind": "scorer",
-        "dimensions": [{"name": "words", "unit": "", "better": None}, {"name": "politeness", "better": "higher"}],
+        "dimensions": [
+            {"name": "words", "unit": "", "better": None, "about": ""},
+            {"name": "politeness", "unit": "", "better": "higher", "about": ""},
+        ],
     }  # fmt: skip
     write_json(study.judges, {"schema": 1, "judges": [*text, own]})
     found = answer_of(tmp_path)
@@ -278,8 +281,8 @@ def test_what_is_unfinished_is_said_before_that_nobody_judged(tmp_path: Path) ->
 def test_beside_a_judge_text_measures_decide_nothing(tmp_path: Path) -> None:
     study = StudyFolder(measured_study(tmp_path, objective=("fluency",)))
     judge = {
-        "judge": "j", "protocol": "p", "hash": "0", "kind": "judge",
-        "dimensions": [{"name": "fluency", "better": "higher"}],
+        "judge": "j", "protocol": "p", "hash": "0", "kind": "judge", "scale": [1, 5],
+        "dimensions": [{"name": "fluency", "unit": "points", "better": "higher", "about": ""}],
     }  # fmt: skip
     write_json(study.judges, {"schema": 1, "judges": [judge, *read_json(study.judges)["judges"]]})
     report([tmp_path])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stratalign.stats import compare, length_controlled
+from stratalign.stats import compare, length_controlled, lengths_controlled
 
 
 def sample(rows: int = 300) -> tuple[np.ndarray, ...]:
@@ -109,3 +109,17 @@ def test_swapping_the_sides_flips_every_sign_exactly() -> None:
 def test_columns_of_different_lengths_are_refused() -> None:
     with pytest.raises(ValueError, match="one number per row"):
         length_controlled([1, 2], [1, 2], [1], [1, 2], [0, 1])
+
+
+def test_several_columns_are_each_what_they_are_alone() -> None:
+    generator = np.random.default_rng(11)
+    a, b = generator.integers(1, 6, size=(2, 60, 3)).astype(float)
+    a[:7, 1] = np.nan  # this column has rows of its own
+    long_a, long_b = generator.integers(20, 90, size=(2, 60)).astype(float)
+    together = lengths_controlled(a, b, long_a, long_b, range(60))
+    alone = [length_controlled(a[:, at], b[:, at], long_a, long_b, range(60)) for at in range(3)]
+    assert [one.missing for one in together] == [0, 7, 0]
+    for ours, theirs in zip(together, alone, strict=True):
+        assert ours.net_win_rate is not None
+        assert theirs.net_win_rate is not None
+        assert ours.net_win_rate == pytest.approx(theirs.net_win_rate, rel=1e-12)

@@ -37,10 +37,10 @@ def test_the_defaults_are_dpo_and_written_out_they_fit_every_loss():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"loss": "dpo"}, "unknown loss 'dpo'; known: sigmoid, robust, ipo"),
+        ({"loss": "dpoo"}, "unknown loss 'dpoo'; known: sigmoid, robust, ipo"),
         ({"loss": "robust", "label_smoothing": 0.5}, "label_smoothing: Input should be less than 0.5"),
         ({"label_smoothing": -0.1}, "label_smoothing: Input should be greater than or equal to 0"),
-        ({"nll": float("inf")}, "nll: Input should be a finite number"),
+        ({"nll": float("inf")}, "nll must be a finite number, got inf"),
         ({"loss": "simpo", "simpo_gamma": -1}, "simpo_gamma: Input should be greater than or equal to 0"),
     ],
 )  # fmt: skip

@@ -31,6 +31,7 @@ from stratalign.blocks.measured import (
     measured_partition,
 )
 from stratalign.blocks.partitions import (
+    MOST_LAYERS,
     PARTITIONS,
     Blocks,
     PartitionSettings,
@@ -84,6 +85,7 @@ from stratalign.blocks.specs import (
 __all__ = [
     "DEFAULT_TARGETS",
     "FAMILIES",
+    "MOST_LAYERS",
     "PARTITIONS",
     "RANDOM",
     "REFUSALS",

@@ -80,11 +80,12 @@ class SelectorsSettings(BaseModel):
         "module", description="what is chosen: module, or layer for whole ones by their mean score"
     )
     random: int = Field(
-        DRAWS, ge=DRAWS, description="random draws of as many parameters, to hold them against"
+        DRAWS, ge=DRAWS, le=1000, description="random draws of as many parameters, to hold them against"
     )
     same_kinds: int = Field(
         0,
         ge=0,
+        le=1000,
         description="for each selector with a record, further draws of as many modules of the kinds that it chose; 0 "
         f"or at least {DRAWS}",
     )

@@ -16,6 +16,7 @@ from stratalign.errors import UserError, unknown_name
 
 TUNED_KEYS = ("learning_rate", "rank")
 """What can be tuned: a loss on validation rows means the same whatever these are. Under another beta it does not."""
+MOST_VALUES = 1_000
 CRITERIA = ("loss", "margin", "accuracy")
 
 
@@ -28,6 +29,11 @@ class Grid:
 
     by: str
     values: Mapping[str, tuple[Any, ...]]
+
+    @property
+    def size(self) -> int:
+        """How many combinations there are."""
+        return math.prod(map(len, self.values.values()))
 
     def combinations(self) -> list[dict[str, Any]]:
         """Every combination as overrides of training keys."""
@@ -59,6 +65,8 @@ def read_grid(path: str, written: object) -> Grid:
             [(block, rate) for rate in _rates(f"{path}.learning_rate.{block}", rates[block])]
             for block in rates
         ]
+        if math.prod(map(len, each)) > MOST_VALUES:
+            raise UserError(f"{path}.learning_rate has more than {MOST_VALUES:,} combinations. Take fewer.")
         values["learning_rate"] = tuple(itertools.product(*each))
     elif "learning_rate" in written:
         values["learning_rate"] = _rates(f"{path}.learning_rate", rates)

@@ -6,8 +6,10 @@ outside the project, name it in the recipe as `module:function`.
 
 from __future__ import annotations
 
+import itertools
 import operator
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,10 +17,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from stratalign.blocks.sites import describe_layers
 from stratalign.dotted import call_function, import_function, returned_by
-from stratalign.errors import UserError, unknown_name
+from stratalign.errors import UserError, shortened, unknown_name
 
 Blocks = dict[str, Sequence[int]]
 
+MOST_LAYERS = 1_000
+"""Layers that a model or a list of layers may have."""
 RESERVED = ("full", "none", "base")
 PAPER_BLOCKS = ("local", "mid", "global")
 
@@ -108,12 +112,15 @@ def _own(name: str, n_layers: int, blocks: Any) -> Blocks:
 def _listed(layers: object, who: str) -> Sequence[int]:
     """Layers as a function may return them: anything that lists whole numbers, NumPy's as well."""
     try:
-        found = [operator.index(layer) for layer in layers]  # type: ignore[attr-defined]
+        first = itertools.islice(layers, MOST_LAYERS + 1)  # type: ignore[call-overload]
+        found = [operator.index(layer) for layer in first]
     except Exception as error:  # no list, or a generator that fails
         raise UserError(f"{who}. Return a range or a list of whole numbers.") from error
     if not found:
         raise UserError(f"{who}, which has no layer. Give it one, or leave it out.")
-    twice = sorted({layer for layer in found if found.count(layer) > 1})
+    if len(found) > MOST_LAYERS:
+        raise UserError(f"{who}, which has more than {MOST_LAYERS:,} layers. Return those of the model.")
+    twice = _repeated(found)
     if twice:
         raise UserError(f"{who}, which names layer {describe_layers(twice)} twice.")
     return sorted(found)
@@ -163,6 +170,8 @@ def block_names(blocks: Any) -> list[str]:
     Raises:
         UserError: there are none, or two are the same.
     """
+    if isinstance(blocks, int) and blocks > MOST_LAYERS:
+        raise UserError(f"A partition has at most {MOST_LAYERS:,} blocks, got {shortened(blocks)}.")
     names = [f"block_{i}" for i in range(blocks)] if isinstance(blocks, int) else list(blocks)
     if not names or isinstance(blocks, Mapping):
         raise UserError(
@@ -201,20 +210,30 @@ def parse_layers(value: object, who: str) -> Sequence[int]:
     layers: list[int] = []
     for item in items:
         match = (
-            re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", str(item)) if isinstance(item, (int, str)) else None
+            re.fullmatch(r"\s*([0-9]{1,6})\s*(?:-\s*([0-9]{1,6})\s*)?", str(item))
+            if isinstance(item, (int, str))
+            else None
         )
         if match is None or isinstance(item, bool):
             raise UserError(
-                f"{who}: {item!r} is no layer. Write 3, '0-10' (both ends included) or a list of them."
+                f"{who}: {shortened(item)} is no layer. Write 3, '0-10' (both ends included) or a list of them."
             )
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first:
             raise UserError(f"{who}: the range {item!r} runs backwards.")
+        if last >= MOST_LAYERS:
+            raise UserError(f"{who} names layer {last}. Models have at most {MOST_LAYERS:,} layers here.")
         layers.extend(range(first, last + 1))
-    repeated = sorted({layer for layer in layers if layers.count(layer) > 1})
+        if len(layers) > MOST_LAYERS:  # so that one is named twice
+            break
+    repeated = _repeated(layers)
     if repeated:
         raise UserError(f"{who} names layer {describe_layers(repeated)} twice.")
     return sorted(layers)
+
+
+def _repeated(layers: Sequence[int]) -> list[int]:
+    return sorted(layer for layer, count in Counter(layers).items() if count > 1)
 
 
 def check_layers(layers: Sequence[int], n_layers: int, who: str) -> None:

@@ -34,6 +34,7 @@ class ProfileSettings(BaseModel):
     random: int | None = Field(
         None,
         ge=0,
+        le=1000,
         description="sets of as many layers drawn from all; null is 5, or as many as there are",
     )
     seed: int = Field(0, ge=0, description="of the draws")
@@ -57,7 +58,7 @@ class BoundarySettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    shift: list[int] = Field([1, 2], description="layers; each is tried up (+) and down (-)")
+    shift: list[int] = Field([1, 2], max_length=100, description="layers; each is tried up (+) and down (-)")
 
     @field_validator("shift")
     @classmethod

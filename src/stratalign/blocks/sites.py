@@ -84,7 +84,8 @@ def select_sites(
             if site.name in claimed:
                 raise UserError(
                     f"Condition {who!r} matches {site.name} twice, by the targets {claimed[site.name]!r} and "
-                    f"{target!r}. Name each module once."
+                    f"{target!r}. Name each module once, or, for a condition each, write "
+                    f"targets: [{', '.join(f'[{one}]' for one in targets)}]."
                 )
             claimed[site.name] = target
     return [site for site in sites if site.name in claimed]

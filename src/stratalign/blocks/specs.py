@@ -7,6 +7,7 @@ are carried along, and checked by whoever owns those keys.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,7 @@ from stratalign.blocks.grids import Grid, read_grid, with_section
 from stratalign.errors import UserError, unknown_name
 from stratalign.records import SAFE_NAME
 
+MOST_CONDITIONS = 1_000
 WAYS = ("block", "blocks", "layers", "random", "phases", "by")
 SHARES = ("keep", "drop", "parameters")
 """Of a record's modules, the top share that trains, or the bottom share that does not; or the share of full's adapter
@@ -79,11 +81,15 @@ def expand_conditions(
             a condition without exactly one way of selecting layers.
     """
     specs: list[ConditionSpec] = []
-    for name, settings in with_section(_entries(written), tune):
+    entries = _entries(written)
+    _refuse_many(len(entries))
+    for name, settings in with_section(entries, tune):
         for full_name, values in _sweep(name, settings):
             specs.append(_spec(full_name, values, override_keys))
+        _refuse_many(len(specs))
     if not specs:
         raise UserError("`conditions` is empty. The paper's five are [base, full, local, mid, global].")
+    _refuse_many(sum(1 + (0 if spec.tune is None else spec.tune.size) for spec in specs))
     seen: dict[str, str] = {}
     for one in [each for spec in specs for each in (spec, *spec.candidates())]:
         _check_name(one.name)
@@ -133,6 +139,7 @@ def _sweep(name: str, settings: dict[str, Any]) -> list[tuple[str, dict[str, Any
     for key, value in listed.items():
         if not value:
             raise UserError(f"conditions.{name}.{key} is an empty list: there is no value to try.")
+    _refuse_many(math.prod(len(value) for value in listed.values()), f"conditions.{name}")
     return [
         (
             _named(name, values),
@@ -140,6 +147,14 @@ def _sweep(name: str, settings: dict[str, Any]) -> list[tuple[str, dict[str, Any
         )
         for values in itertools.product(*listed.values())
     ]
+
+
+def _refuse_many(count: int, who: str = "The recipe") -> None:
+    if count > MOST_CONDITIONS:
+        raise UserError(
+            f"{who} asks for {count:,} conditions, those to be tuned counted once for every combination of values; a "
+            f"study has at most {MOST_CONDITIONS:,}. Take fewer."
+        )
 
 
 def _named(name: str, values: Iterable[object]) -> str:

@@ -18,7 +18,7 @@ from stratalign.errors import UserError
 from stratalign.generation import Prompt
 from stratalign.microworld import NAME, people, requests
 from stratalign.models import ModelSettings, base_files, list_sites, load_model, load_tokenizer
-from stratalign.records import SCHEMA, Progress, digest, locked, read_json, silent, write_json
+from stratalign.records import SCHEMA, WORLD, Progress, digest, locked, read_record, silent, write_json
 
 FIRST_SEED = {"planted": 1, "null": 1, "null, damaged": 1}
 """Seeds of the worlds that are reported. Rules and sizes were chosen on seeds from 1001 on."""
@@ -53,8 +53,8 @@ def calibrate(
     with locked(out):
         for number, (kind, seed) in enumerate(asked):
             path = out / f"{kind.replace(', ', '-')}-{seed}.json"
-            record = read_json(path) if path.is_file() else None
-            if record is None:
+            record = read_record(path, WORLD)
+            if not record:
                 record = _measure(kind, seed, worlds, instruments, model) | {"made_from": made_from}
                 write_json(path, record)
             elif record.get("made_from") != made_from:

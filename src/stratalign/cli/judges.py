@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from stratalign.cli.terminal import say
-from stratalign.records import StudyFolder, read_json, read_scores
+from stratalign.records import JUDGES, StudyFolder, read_record, read_scores
 from stratalign.reporting.judge_replies import judge_replies
 from stratalign.reporting.numbers import percent
 
@@ -69,7 +69,7 @@ def label_files(files: LabelFiles) -> None:
 def states(folder: StudyFolder) -> None:
     """How many answers each language model has judged, what became of the rest, and which models replied; nothing
     where none judges."""
-    entries = read_json(folder.judges)["judges"]
+    entries = read_record(folder.judges, JUDGES)["judges"]
     asked = {one["judge"]: len(one["dimensions"]) for one in entries if one.get("kind") == "judge"}
     counted = Counter(
         (score.judge, score.state) for score in read_scores(folder.scores) if score.judge in asked

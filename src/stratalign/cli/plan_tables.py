@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from stratalign.blocks import describe_layers, diagnose_command
@@ -28,16 +29,18 @@ def plan(planned: Mapping[str, Any]) -> None:
     parts = ", ".join(f"{name} {part['rows']}" for name, part in data["parts"].items())
     rows = data["rows"]
     say(f"Rows: {rows['read']} read, {rows['kept']} usable ({parts}); {data['clusters']} clusters")
-    _forms(data)
-    for note, found in data["notes"].items():
-        say(f"  note: {note}: {_rows(found)}")
+    forms = ", ".join(data["forms"])
+    if forms not in ("", "pairs", "pairs of whole conversations"):
+        paragraph(f"Form of the rows: {forms}")
     for reason, found in data["bad"].items():
-        say(f"  left out, {reason}: {_rows(found)}")
-    if data["too_long"]["count"]:
-        say(f"  left out, too long for training.max_length {data['max_length']}: {_rows(data['too_long'])}")
-    if "prompts" in data:
-        paragraph(f"Prompts: {_prompts(data['prompts'])}")
+        paragraph(f"  left out, {reason}: {_where(found)}", indent="    ")
+    for note, found in data["notes"].items():
+        paragraph(f"  {note}: {_where(found)}", indent="    ")
+    if data["columns_not_read"]:
+        paragraph(f"Columns not read: {', '.join(data['columns_not_read'])}")
     paragraph(f"Template: {_template(data)}")
+    for line in _habits(data["template"]):
+        paragraph(f"  {line}")
     if not model["proven"]:
         say(
             f"{model['model_type']} is not among the tested families: it is checked when loaded, its rows are padded."
@@ -48,6 +51,17 @@ def plan(planned: Mapping[str, Any]) -> None:
     for targets, runs in each.items():
         several = f" ({runs} run{'s' if runs > 1 else ''})" if len(each) > 1 else ""
         say(f"Adapters: on {targets}{several}")
+    ends = [f"{text!r} ({why})" for text, why in planned["answers_end_at"].items()]
+    paragraph(f"Answers end at {', '.join(ends)}")
+    if planned["tokenizer_of_adapter"]:
+        paragraph(
+            f"Tokenizer and chat template are those of the SFT adapter {model['adapter']}, which differ from the base's"
+        )
+    if model["positions"] is not None and model["positions"] < planned["max_length"]:
+        paragraph(
+            f"Rows may have {model['positions']:,} tokens: the model has no more positions (training.max_length is "
+            f"{planned['max_length']:,})"
+        )
     execution = planned["execution"]
     say(f"Steps: {planned['steps']} on {execution['device']} in {execution['precision']}")
     if planned["passes"] > 1:
@@ -86,33 +100,10 @@ def plan(planned: Mapping[str, Any]) -> None:
         say(f"{name}: by record {record}, which is not there yet: {diagnose_command(record, out)}")
     if "base" not in {run["condition"] for run in planned["runs"].values()}:
         say("Without a condition named base nothing will be compared.")
+    _shown(planned["shown"])
+    for warning in planned["warnings"]:
+        paragraph(f"Note: {warning}")
     say(f"Folder: {planned['out']}")
-
-
-def _forms(data: Mapping[str, Any]) -> None:
-    """Which forms the rows have, and which columns they were not read from."""
-    forms = data["forms"]
-    for form, seen in forms.items():
-        several = f": {seen['rows']} rows" if len(forms) > 1 else ""
-        paragraph(f"Form: {form} ({', '.join(seen['columns'])}){several}")
-    if data["not_read"]:
-        paragraph(f"Columns not read: {', '.join(data['not_read'])}")
-
-
-def _prompts(asked: Mapping[str, Any]) -> str:
-    """What is answered where a source of prompts takes the place of the held-out rows."""
-    left = [f"{asked['trained_on']} of clusters that are trained on"] if asked["trained_on"] else []
-    left += [f"{count} {reason}" for reason, count in asked["bad"].items()]
-    without = f"; left out: {', '.join(left)}" if left else ""
-    return f"{asked['prompts']} of {asked['source']} are answered, not those of the held-out rows{without}"
-
-
-def _rows(found: Mapping[str, Any]) -> str:
-    """'12 rows (lines 1, 2, 3, 4, 5, ...)'"""
-    count, lines = found["count"], ", ".join(map(str, found["first_lines"][:5]))
-    if count == 1:
-        return f"1 row (line {lines})"
-    return f"{count} rows (lines {lines}{', ...' if count > 5 else ''})"
 
 
 def _template(data: Mapping[str, Any]) -> str:
@@ -136,6 +127,64 @@ def _template(data: Mapping[str, Any]) -> str:
         )
     messages = ", rows of messages are rendered" if "messages" in kinds else ""
     return f"none, texts are used as they are written (preferences.template: raw){messages}"
+
+
+def _shown(found: Mapping[str, Any]) -> None:
+    """Rows and prompts as the model reads them, between marks that say where labels begin and end."""
+    for row in found["rows"]:
+        say(
+            f"Line {row['line']}, as the model reads it. Labels, which enter the loss, stand between [[ and ]]."
+        )
+        say(row["shared"])
+        for name in ("chosen", "rejected"):
+            if name in row:
+                say(f"  {name} ({row[name]['tokens']} labels):")
+                say(f"{row[name]['before']}[[{row[name]['labels']}]]")
+    for prompt in found["prompts"]:
+        say(f"Generation for {prompt['row']} starts from:")
+        say(prompt["prompt"])
+
+
+def _where(found: Mapping[str, Any]) -> str:
+    """'12 rows (lines 1, 2, 3, 4, 5, ...)'."""
+    lines, count = found["first_lines"][:5], found["count"]
+    shown = ", ".join(map(str, lines)) + (", ..." if count > len(lines) else "")
+    return f"{count} row{'s' * (count > 1)} (line{'s' * (count > 1)} {shown})"
+
+
+def _habits(template: Mapping[str, Any]) -> Iterator[str]:
+    """What the chat template does that a reader of the rows would not expect."""
+    if template["date"]:
+        yield (
+            f"It writes a date: {template['date']} throughout this study (the day on which it began, or "
+            "preferences.date)."
+        )
+    if template["begun"]:
+        yield f"{template['begun']} prompts begin with {template['begin_token']}; it is not added to them again."
+    habits = template["habits"]
+    if habits is None:
+        return
+    asked, trained = (json.dumps(habits[key], ensure_ascii=False) for key in ("asked", "trained"))
+    if habits["added"]:
+        yield (
+            "It does not open the assistant's turn where generation starts (it ignores add_generation_prompt): "
+            f"stratalign adds {json.dumps(habits['added'], ensure_ascii=False)}."
+        )
+    elif habits["asked"] and habits["trained"]:
+        yield f"Generation starts after {asked}, but trained answers follow {trained}. {_ARGUMENTS}"
+    elif habits["asked"]:
+        yield f"Generation starts after {asked}, which trained answers do not follow. {_ARGUMENTS}"
+    elif habits["trained"]:
+        yield (
+            f"Trained answers begin with {trained}, which is part of the loss and not of the prompt that generation "
+            f"starts from. {_ARGUMENTS}"
+        )
+
+
+_ARGUMENTS = (
+    "An argument of the template may make them alike, such as preferences.chat_template_kwargs: "
+    "{enable_thinking: false}."
+)
 
 
 def _candidates(planned: Mapping[str, Any]) -> None:

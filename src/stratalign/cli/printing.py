@@ -9,12 +9,13 @@ from stratalign.blocks import describe_layers
 from stratalign.cli.tabling import table
 from stratalign.cli.terminal import console, say
 from stratalign.records import (
+    MANIFEST,
     STANDINGS,
     Outcome,
     StudyFolder,
     changed_files,
     outcome_of,
-    read_json,
+    read_record,
     standing_of,
 )
 from stratalign.reporting.judge_replies import judge_replies
@@ -28,7 +29,7 @@ MARKS: dict[Outcome | None, str] = {"holds": "yes", "fails": "NO ", "cannot tell
 
 def proofs(folder: StudyFolder) -> None:
     """Which runs are proven, and how; of an adapter that has changed since, that it has."""
-    for name, run in read_json(folder.manifest)["runs"].items():
+    for name, run in read_record(folder.manifest, MANIFEST)["runs"].items():
         if "candidate_of" in run:
             continue
         proof = run.get("proof")

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
+
+from stratalign.errors import visible
 
 WORDS = frozenset(
     [
@@ -36,9 +39,18 @@ WORDS = frozenset(
 """Columns of words, aligned to the left; all others are numbers."""
 
 
+class _PlainTable(Table):
+    """A table whose cells are shown as they are: no markup, no control characters."""
+
+    def add_row(self, *cells: Any, **settings: Any) -> None:
+        super().add_row(
+            *(Text(visible(cell)) if isinstance(cell, str) else cell for cell in cells), **settings
+        )
+
+
 def table(*names: str) -> Table:
     """An empty table with these columns."""
-    found = Table(box=None, pad_edge=False)
+    found = _PlainTable(box=None, pad_edge=False)
     for name in names:
         found.add_column(name, justify="left" if name in WORDS else "right", overflow="fold")
     return found

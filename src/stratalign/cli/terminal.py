@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from stratalign.errors import visible
 from stratalign.records import Progress as Report
 from stratalign.records import duration, silent
 
@@ -28,8 +30,8 @@ if not console.is_terminal:
 
 
 def say(text: str) -> None:
-    """One line of plain text; nothing in it is read as markup."""
-    console.print(text, markup=False, soft_wrap=True)
+    """Plain text; nothing in it is read as markup, and control characters are shown."""
+    console.print(visible(text), markup=False, soft_wrap=True)
 
 
 def paragraph(text: str, indent: str = "  ") -> None:
@@ -72,13 +74,19 @@ def progress(quiet: bool = False) -> Iterator[Report]:
 
             def show(what: str, done: float, total: int) -> None:
                 if not total:
-                    bars.console.print(what, markup=False, soft_wrap=True)
+                    bars.console.print(visible(what), markup=False, soft_wrap=True)
                     return
                 stage = _stage(what)
                 if stage not in tasks:
-                    tasks[stage] = bars.add_task(stage, total=total, counted="")
+                    tasks[stage] = bars.add_task(escape(visible(stage)), total=total, counted="")
                 counted = _counted(done, total)
-                bars.update(tasks[stage], description=what, completed=done, total=total, counted=counted)
+                bars.update(
+                    tasks[stage],
+                    description=escape(visible(what)),
+                    completed=done,
+                    total=total,
+                    counted=counted,
+                )
 
             yield show
     else:

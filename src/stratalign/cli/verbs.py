@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +20,7 @@ from stratalign.cli import (
     study_tables,
     terminal,
 )
+from stratalign.dotted import NO_CODE
 from stratalign.records import StudyFolder
 
 app = typer.Typer(
@@ -52,8 +54,14 @@ def options(
         bool,
         typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version, and stop."),
     ] = False,
+    no_code: Annotated[
+        bool,
+        typer.Option("--no-code", help="Refuse recipes that name functions or task files; with every verb."),
+    ] = False,
 ) -> None:
-    """What stands before a verb."""
+    """Options of every verb."""
+    if no_code:
+        os.environ[NO_CODE] = "1"
 
 
 @app.command()
@@ -91,6 +99,9 @@ def plan(
     changes: Changes = [],  # noqa: B006
     out: Out = None,
     as_json: AsJson = False,
+    show: Annotated[
+        int, typer.Option(min=0, help="Print so many training rows and prompts as the model reads them.")
+    ] = 0,
     axolotl: Annotated[
         str | None,
         typer.Option(
@@ -102,7 +113,7 @@ def plan(
     if axolotl is not None:
         terminal.text_out(sa.axolotl_config(sa.load_recipe(recipe, changes), axolotl))
         return
-    planned = sa.plan(recipe, changes, out).describe()
+    planned = sa.plan(recipe, changes, out).describe(show)
     terminal.json_out(planned) if as_json else plan_tables.plan(planned)
 
 

@@ -26,7 +26,7 @@ from stratalign.engine.batches import Batch
 from stratalign.engine.cutting import PACK_TOKENS
 from stratalign.engine.joint import JointEngine
 from stratalign.engine.labels import CHUNK
-from stratalign.models import SEGMENT, TreeMask, packed_length, segment_sizes
+from stratalign.models import SEGMENT, TreeMask, packed_length, positions_of, segment_sizes
 from stratalign.preferences import Branch, Tree
 
 FEWEST_TOKENS = {"cpu": 1024, "cuda": 4096}
@@ -40,7 +40,8 @@ LOGITS_HELD = 5
 
 PROBES = (((87, 8),), ((31, 64),), ((87, 8), (87, 8)), ((182, 8),))
 """Trees of the probes as tokens of the prefix and of the one branch. They differ in tokens, in labels and in how many
-tokens attend to each other; no length is a multiple of what kernels like."""
+tokens attend to each other; no length is a multiple of what kernels like. A model with fewer positions gets shorter
+ones."""
 
 
 class Size(NamedTuple):
@@ -181,7 +182,12 @@ def _optimizer_bytes(engine: JointEngine, runs: Sequence[str]) -> int:
 
 
 def _probe_trees(engine: JointEngine, shapes: Sequence[tuple[int, int]]) -> list[Tree]:
+    positions = positions_of(engine.model.config)
+    longest = max(sum(shape) for probe in PROBES for shape in probe)
+    share = 1.0 if positions is None else min(1.0, positions / longest)
+
     def tokens(count: int) -> tuple[int, ...]:
+        count = max(1, int(count * share))
         return tuple((number * 7919 + 13) % engine.anatomy.vocabulary for number in range(count))
 
     return [

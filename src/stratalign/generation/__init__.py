@@ -2,7 +2,7 @@
 
 from stratalign.generation.divergence import divergence_from_base
 from stratalign.generation.halving import AnswerLimit
-from stratalign.generation.local import Answer, Prompt, answer, answer_mixed, batches
+from stratalign.generation.local import Answer, Prompt, answer, answer_mixed, batches, special_tokens
 from stratalign.generation.noise import gumbel_noise, keyed_choice
 from stratalign.generation.settings import GenerationSettings
 
@@ -17,4 +17,5 @@ __all__ = [
     "divergence_from_base",
     "gumbel_noise",
     "keyed_choice",
+    "special_tokens",
 ]

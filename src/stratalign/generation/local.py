@@ -6,7 +6,7 @@ same bits. Knows nothing of scores.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -17,7 +17,7 @@ from stratalign.generation.decoding import Watch, decode
 from stratalign.generation.noise import keyed_choice
 from stratalign.generation.prefill import Prefilled, Prompts, prefill, prefill_shared
 from stratalign.generation.settings import GenerationSettings
-from stratalign.models import AdapterBank, Unmixable
+from stratalign.models import AdapterBank, Unmixable, eos_ids
 
 
 class Prompt(NamedTuple):
@@ -57,7 +57,7 @@ def answer(
 
     Args:
         key: what keys the sampling noise beside prompt and position.
-        stop: texts that end an answer; they are cut off.
+        stop: texts that end an answer, special tokens among them; they are cut off.
         watch: called after every token.
     """
     given = _padded(model, tokenizer, prompts)
@@ -115,7 +115,8 @@ def answer_mixed(
 
 def _padded(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt]) -> Prompts:
     width = max(len(prompt.ids) for prompt in prompts)
-    ids = torch.full((len(prompts), width), _eos_ids(model, tokenizer)[0], dtype=torch.int64)
+    padding = next(iter(_eos_ids(model, tokenizer)), 0)
+    ids = torch.full((len(prompts), width), padding, dtype=torch.int64)
     mask = torch.zeros_like(ids)
     for row, prompt in enumerate(prompts):
         ids[row, width - len(prompt.ids) :] = torch.tensor(prompt.ids)
@@ -137,8 +138,9 @@ def _answers(
     kept: Callable[[Sequence[int]], None] = lambda _rows: None,
 ) -> list[Answer]:
     """One answer for each row; `prompts` and `keys` are those of the rows."""
-    eos = _eos_ids(model, tokenizer)
-    ends = set(eos)
+    special = special_tokens(tokenizer)
+    ends = {*_eos_ids(model, tokenizer), *(special[mark] for mark in stop if mark in special)}
+    stop = [mark for mark in stop if mark not in special]
     # A token holds at least one character, or a byte of one: a mark lies within so many tokens of the end.
     reach = 4 * max(map(len, stop), default=0)
 
@@ -152,27 +154,40 @@ def _answers(
         return bool(stop) and any(mark in tokenizer.decode(tokens[-reach:]) for mark in stop)
 
     made = decode(model, mask, prefilled, choose, ended, settings.max_new_tokens, kept, watch)
-    return [_finished(row, eos, tokenizer, stop) for row in made]
+    return [_finished(row, ends, tokenizer, stop) for row in made]
 
 
 def _finished(
-    row: list[int], eos: Sequence[int], tokenizer: PreTrainedTokenizerBase, stop: Sequence[str]
+    row: list[int], ends: Collection[int], tokenizer: PreTrainedTokenizerBase, stop: Sequence[str]
 ) -> Answer:
-    end = next((i for i, token in enumerate(row) if token in eos), len(row))
+    end = next((i for i, token in enumerate(row) if token in ends), len(row))
     tokens = row[:end]
-    text = tokenizer.decode(tokens, skip_special_tokens=True)
-    ends = [at for mark in stop if (at := text.find(mark)) >= 0]
-    if not ends:
+    whole = tokenizer.decode(tokens)
+    marks = [at for mark in stop if (at := whole.find(mark)) >= 0]
+    if not marks:
+        text = tokenizer.decode(tokens, skip_special_tokens=True)
         return Answer(tuple(tokens), text, "stop" if end < len(row) else "length")
-    text = text[: min(ends)]
-    while tokens and tokenizer.decode(tokens[:-1], skip_special_tokens=True).startswith(text):
+    before = whole[: min(marks)]
+    while tokens and tokenizer.decode(tokens[:-1]).startswith(before):
         tokens = tokens[:-1]
+    beyond = len(tokenizer.decode(tokens)) - len(
+        before
+    )  # characters of the last token that belong to the mark
+    text = tokenizer.decode(tokens, skip_special_tokens=True)
+    if beyond and tokens[-1] not in special_tokens(tokenizer).values():
+        text = text[:-beyond]
     return Answer(tuple(tokens), text, "stop")
+
+
+def special_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
+    """The tokens that decoding to plain text leaves out, by their text."""
+    return {
+        token.content: number for number, token in tokenizer.added_tokens_decoder.items() if token.special
+    }
 
 
 def _eos_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """The tokenizer's end token first, then those of the model's own generation settings."""
-    configured = getattr(model.generation_config, "eos_token_id", None)
-    extra = configured if isinstance(configured, list) else [] if configured is None else [configured]
     vocabulary = model.get_input_embeddings().num_embeddings
-    return [token for token in dict.fromkeys([tokenizer.eos_token_id, *extra]) if token < vocabulary]
+    named = dict.fromkeys([tokenizer.eos_token_id, *eos_ids(model.generation_config)])
+    return [token for token in named if token < vocabulary]

@@ -16,12 +16,6 @@ class GenerationSettings(BaseModel):
     temperature: float = Field(0.7, ge=0, description="0 takes the likeliest token")
     seed: int = Field(42, description="key of the sampling noise, common to all conditions")
     batch_size: int = Field(16, ge=1, description="prompts decoded together, each under all runs")
-    prompts: str | None = Field(
-        None,
-        min_length=1,
-        description="a source of prompts alone to answer in place of the held-out rows: a file with a column prompt, a "
-        "data set, or microworld; those of clusters that are trained on are left out",
-    )
     stop: list[str] | Literal["auto"] = Field(
         "auto", description="texts that end an answer; auto: the next human turn of a transcript"
     )

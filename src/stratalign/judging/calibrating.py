@@ -16,6 +16,7 @@ from stratalign.judging.readings import scores_from
 from stratalign.judging.running import judge_rows
 from stratalign.judging.settings import JudgeSettings
 from stratalign.judging.store import Store
+from stratalign.judging.store_file import readable
 from stratalign.judging.tally import Tally
 
 ANCHOR = "anchor"
@@ -101,7 +102,7 @@ def calibrate(
 
     found = scores_from(store, twice, protocol, sample)
     keys = [one.key for one in judgements_of(twice, protocol, sample)]
-    with Store(store, read_only=True) as kept:
+    with readable(store), Store(store, read_only=True) as kept:
         outcomes = kept.calls.outcomes(keys)
         used = kept.calls.used_for(keys)
     # A reply is what the model said; a passing error before it says nothing of the model.

@@ -8,19 +8,22 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import openai
 
+from stratalign.judging.connection import Connection, Redirected, Refused, within
 from stratalign.judging.keys import api_key, encodable, identity
 from stratalign.judging.limits import retry_after
 from stratalign.judging.profiles import meaning, profile_of
 from stratalign.judging.protocol import JudgeProtocol, Message
 from stratalign.judging.replies import Reply, Trouble, read_completion
+from stratalign.judging.secrets import Secret
 from stratalign.judging.settings import JudgeSettings
 
-_SHORT = 6
-"""A key of fewer characters is a placeholder, and would be found in any text."""
+LONGEST_REASON = 300
+"""Characters of a server's error that are kept."""
 
 
 class Client:
@@ -33,14 +36,16 @@ class Client:
     def __init__(self, settings: JudgeSettings) -> None:
         self.settings = settings
         self.profile = profile_of(settings)
-        self._key = api_key(settings)
+        key = api_key(settings)
+        self._secret = Secret(key)
         # Tries are counted by the loop, so the library makes none of its own; what it reads from the environment
         # for OpenAI (organisation, project) is no other server's business.
         self.sdk = openai.AsyncOpenAI(
-            api_key=self._key or "none",
+            api_key=key or "none",
             base_url=settings.base_url,
             max_retries=0,
             timeout=settings.timeout,
+            http_client=Connection(),
         )
         if self.profile.name != "openai":
             self.sdk.organization = None
@@ -50,13 +55,16 @@ class Client:
         """Send one request, as `request_for` makes it. Never raises for what a server or a network does."""
         try:
             # The typed method costs half as much processor time again and tells us no more.
-            call = self.sdk.post("/chat/completions", body=request, cast_to=object)
-            return self.clean(read_completion(await asyncio.wait_for(call, self.settings.timeout)))
+            # It has no time limit of its own: `within` counts the time.
+            call = self.sdk.post("/chat/completions", body=request, cast_to=object, options={"timeout": None})
+            return self.clean(read_completion(await within(self.settings.timeout, call)))
         except (asyncio.TimeoutError, openai.APITimeoutError):
             return Trouble("retry", f"no answer within {self.settings.timeout:g} s")
+        except Refused as error:  # some versions of the library let it through, others wrap it
+            return self.refused(error)
         except openai.OpenAIError as error:
             return self.trouble(error)
-        except ValueError:
+        except (ValueError, RecursionError):
             # The library parses what calls itself JSON, and lets the parser's error through.
             return Trouble(
                 "retry", "the answer is no JSON: does judge.base_url name the API, such as .../v1?"
@@ -65,10 +73,19 @@ class Client:
     def trouble(self, error: openai.OpenAIError) -> Trouble:
         """What an error of the library means."""
         if not isinstance(error, openai.APIStatusError):
-            cause = f": {error.__cause__}" if error.__cause__ else ""
-            return Trouble("retry", self.redacted(f"{error}{cause}")[:300])
+            cause = error.__cause__
+            if isinstance(cause, Refused):
+                return self.refused(cause)
+            return Trouble(
+                "retry", self.redacted(f"{error}: {cause}" if cause else f"{error}")[:LONGEST_REASON]
+            )
         found = self.trouble_of(error.status_code, error.body)
         return Trouble(found.meaning, found.reason, retry_after(error.response.headers, time.time()))
+
+    def refused(self, error: Refused) -> Trouble:
+        """What an answer means that is not taken."""
+        reason = self.redacted(f"the server's answer is not taken: {error}")[:LONGEST_REASON]
+        return Trouble("stop" if isinstance(error, Redirected) else "failed", reason)
 
     def trouble_of(self, status: int, body: object) -> Trouble:
         """What an error answer means, given its status and its body."""
@@ -77,12 +94,11 @@ class Client:
         codes = tuple(str(fields[name]) for name in ("code", "type") if fields.get(name))
         message = str(fields.get("message") or "")
         told = self.redacted(f"HTTP {status} {' '.join(dict.fromkeys(codes))}: {' '.join(message.split())}")
-        return Trouble(meaning(self.profile, status, codes, message), told[:300])
+        return Trouble(meaning(self.profile, status, codes, message), told[:LONGEST_REASON])
 
     def redacted(self, text: str) -> str:
-        """`text` without the key."""
-        hidden = text.replace(self._key, "[key]") if len(self._key) >= _SHORT else text
-        return encodable(hidden)
+        """`text` without the key and its parts."""
+        return encodable(self._secret.hidden(text))
 
     async def close(self) -> None:
         """Close the connections."""
@@ -90,11 +106,13 @@ class Client:
 
     def clean(self, answer: Reply | Trouble) -> Reply | Trouble:
         """An answer without the key in any of its texts."""
-        if len(self._key) < _SHORT:
-            return answer
+        if isinstance(answer, Trouble):
+            return replace(answer, reason=self.redacted(answer.reason)[:LONGEST_REASON])
         fields = vars(answer)
-        texts = {name: self.redacted(value) for name, value in fields.items() if isinstance(value, str)}
-        return type(answer)(**{**fields, **texts})
+        texts: dict[str, Any] = {
+            name: self.redacted(value) for name, value in fields.items() if isinstance(value, str)
+        }
+        return replace(answer, **texts)
 
 
 def request_for(

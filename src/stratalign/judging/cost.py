@@ -10,6 +10,7 @@ from stratalign.judging.keys import Row, identity, judgements_of, messages_of
 from stratalign.judging.protocol import JudgeProtocol, Message
 from stratalign.judging.settings import JudgeSettings, Price
 from stratalign.judging.store import Store
+from stratalign.judging.store_file import readable
 
 _BYTES_PER_TOKEN = 3
 """English has about 4 bytes a token and Chinese about 3, so this is too many tokens rather than too few."""
@@ -65,7 +66,7 @@ def estimate(
     known: set[str] = set()
     counted_in, counted_out, estimated, replies = 0, 0, 0, 0
     if store is not None and store.exists():
-        with Store(store, read_only=True) as kept:
+        with readable(store), Store(store, read_only=True) as kept:
             known = kept.done(list(asked))
             judge = kept.find_judge(identity(settings, protocol))
             if judge is not None:

@@ -55,13 +55,19 @@ def api_key(settings: JudgeSettings) -> str:
     """The key that the environment holds for the settings' server; empty for a server that needs none.
 
     Raises:
-        UserError: no server or model is named, or the server needs a key and the environment holds none.
+        UserError: no server or model is named, the server needs a key and the environment holds none, or what it holds
+            cannot be sent.
     """
     host, key = host_of(settings), os.environ.get(settings.api_key_env, "").strip()
     if profile_of(settings).needs_key and not key:
         raise UserError(
             f"The server {host} needs a key: put it into the environment variable {settings.api_key_env}, or name the "
             "variable that holds it in judge.api_key_env."
+        )
+    if not (key.isascii() and key.isprintable()):
+        raise UserError(
+            f"The environment variable {settings.api_key_env} holds characters that no key can have, such as a line "
+            "break or a letter with an accent. Set it to the key alone."
         )
     return key
 

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from stratalign.errors import UserError
 from stratalign.judging.protocol import Item, JudgeProtocol
 from stratalign.records import (
+    LABEL_KEY,
     Response,
     Score,
     digest,
@@ -119,15 +120,9 @@ def read_labels(table: Path, key: Path) -> list[Score]:
     Raises:
         UserError: a file is missing or damaged, the table is not the key's, or a label is no integer of the scale.
     """
-    known = read_json(key)
-    try:
-        dimensions, items = list(known["dimensions"]), dict(known["items"])
-        low, high = known["scale"]
-        protocol = str(known["protocol"])
-    except (TypeError, KeyError, ValueError):
-        raise UserError(
-            f"{key} is not the key of a label table. Give the .key.json that was written with it."
-        ) from None
+    known = LABEL_KEY.checked(read_json(key), str(key))
+    dimensions, items, protocol = known["dimensions"], known["items"], known["protocol"]
+    low, high = known["scale"]
     scores: list[Score] = []
     seen: set[str] = set()
     for line, row in enumerate(_rows(table, dimensions), 2):

@@ -45,7 +45,8 @@ class Verdict:
 
 def read_completion(body: object) -> Reply | Trouble:
     """The reply in a chat completion; a body that is none is trouble that may pass."""
-    trouble = Trouble("retry", f"the answer is no chat completion: {encodable(str(body))[:200]!r}")
+    # Longer than what is kept of it: a key is searched for before the reason is cut.
+    trouble = Trouble("retry", f"the answer is no chat completion: {encodable(str(body))[:2000]!r}")
     if not isinstance(body, dict):
         return trouble
     try:

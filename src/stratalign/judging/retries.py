@@ -41,7 +41,7 @@ class Retries:
 
     def after(self, answer: Reply | Trouble, verdict: Verdict, began: float, now: float) -> Next:
         """What follows a call from `began` to `now` that brought `answer`, which is worth `verdict`."""
-        self._start = self._start or began
+        self._start = began if self._start is None else self._start
         if isinstance(answer, Trouble):
             return self._after_trouble(answer, self._start, now)
         if verdict.state == "truncated":

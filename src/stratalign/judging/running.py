@@ -222,12 +222,11 @@ class _Run:
         guess = tokens_of(messages)
         retries = Retries(self.settings, longest_reply(self.settings, self.protocol), self.luck)
         while True:
-            answer, began = await self._call(messages, guess, retries.longest)
-            now = time.time()
+            answer, began, clock = await self._call(messages, guess, retries.longest)
             verdict = self._verdict(answer, item)
             outcome = answer.meaning if isinstance(answer, Trouble) else verdict.state
-            call = Call(job.key, outcome, answer, verdict.reason, guess, began, now)
-            then = retries.after(answer, verdict, began, now)
+            call = Call(job.key, outcome, answer, verdict.reason, guess, began, time.time())
+            then = retries.after(answer, verdict, clock, time.monotonic())
             if then.stop is None and not then.again:
                 self._settle(job, call, verdict)
                 return
@@ -239,8 +238,9 @@ class _Run:
 
     async def _call(
         self, messages: Sequence[Message], guess: int, longest: int
-    ) -> tuple[Reply | Trouble, float]:
-        """One call, once its turn has come; what came back, and when it began (Unix seconds)."""
+    ) -> tuple[Reply | Trouble, float, float]:
+        """One call, once its turn has come; what came back, and when it began: in Unix seconds, which are kept, and by
+        a clock that nobody sets, by which deadlines are counted."""
         amount = guess + self.spending.typical_reply(longest)
         worst = self.spending.worst(guess, longest)
         await self.turns.begin(amount, worst)
@@ -253,7 +253,7 @@ class _Run:
                 self.limiter.went_well()
             elif answer.meaning == "slow":
                 self.limiter.too_fast(clock, time.monotonic(), answer.retry_after)
-            return answer, began
+            return answer, began, clock
         finally:
             self.turns.end(amount, worst, used)
 

@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from stratalign.judging.request_fields import check_fields, check_variable
+
 AskAgain = Literal["invalid", "truncated", "blocked", "failed"]
 
 
@@ -50,7 +52,7 @@ class OtherJudge(BaseModel):
     base_url: str = Field(description="its server; may be the first judge's")
     model: str = Field(min_length=1, description="its name there")
     share: float = Field(0.1, gt=0, le=1, description="of the prompts, all answers to each")
-    api_key_env: str | None = Field(None, min_length=1)
+    api_key_env: str | None = None
     profile: Literal["auto", "dashscope", "openai", "plain"] | None = None
     temperature: float | None = Field(None, ge=0)
     max_tokens: int | None = Field(None, ge=1)
@@ -61,6 +63,9 @@ class OtherJudge(BaseModel):
     tokens_per_minute: float | None = Field(None, gt=0)
     price: Price | None = None
     max_cost: float | None = Field(None, ge=0)
+
+    _variable = field_validator("api_key_env")(check_variable)
+    _fields = field_validator("extra_body", mode="before")(check_fields)
 
     def beside(self, first: JudgeSettings) -> JudgeSettings:
         """The whole settings of this judge in a study whose first judge is `first`.
@@ -98,7 +103,7 @@ class JudgeSettings(BaseModel):
         description="the judge's name at that server; a dated snapshot where there is one (paper: Qwen3-Max)",
     )
     api_key_env: str = Field(
-        "JUDGE_API_KEY", min_length=1, description="the environment variable that holds the key"
+        "JUDGE_API_KEY", description="the environment variable that holds the key; ends in KEY or TOKEN"
     )
     profile: Literal["auto", "dashscope", "openai", "plain"] = Field(
         "auto",
@@ -154,6 +159,9 @@ class JudgeSettings(BaseModel):
         default_factory=list,
         description="tables that people filled in, {table, key} each, for agreement",
     )
+
+    _variable = field_validator("api_key_env")(check_variable)
+    _fields = field_validator("extra_body", mode="before")(check_fields)
 
     @field_validator("base_url")
     @classmethod

@@ -14,13 +14,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from stratalign.judging.replies import State, Verdict
 from stratalign.judging.store_batches import Batches
 from stratalign.judging.store_calls import Call, Calls
-from stratalign.judging.store_file import as_json, in_parts, open_file, transaction
+from stratalign.judging.store_file import as_json, damaged, in_parts, open_file, transaction
 from stratalign.judging.store_workers import Worker
+
+_STATES = get_args(State)
 
 
 class Link(NamedTuple):
@@ -51,6 +53,7 @@ class Store:
     """
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self._path = path
         self._db = open_file(path, read_only=read_only)
         self.worker = Worker(self._db)
         self.calls = Calls(self._db)
@@ -97,20 +100,34 @@ class Store:
         return judge
 
     def standing(self, keys: Sequence[str]) -> dict[str, Standing]:
-        """What the store has of these judgements; a key that it does not know is left out."""
+        """What the store has of these judgements; a key that it does not know is left out.
+
+        Raises:
+            UserError: a judgement is in a state that there is not.
+        """
         columns = "state, reason, round, owner IS NOT NULL, batch"
-        return {
-            key: Standing(state, reason, rounds, bool(owned), batch)
-            for key, state, reason, rounds, owned, batch in self._select(columns, keys)
-        }
+        found = {}
+        for key, state, reason, rounds, owned, batch in self._select(columns, keys):
+            if state not in _STATES:
+                raise damaged(self._path, f"a judgement is in the state {state!r:.40}")
+            found[key] = Standing(state, reason, rounds, bool(owned), batch)
+        return found
 
     def scores(self, keys: Sequence[str]) -> dict[str, dict[str, int]]:
-        """The scores of those of these judgements that are valid."""
-        return {
-            key: {sys.intern(name): value for name, value in json.loads(scores).items()}
-            for key, state, scores in self._select("state, scores", keys)
-            if state == "ok"
-        }
+        """The scores of those of these judgements that are valid.
+
+        Raises:
+            UserError: the scores of one cannot be read.
+        """
+        found = {}
+        for key, state, scores in self._select("state, scores", keys):
+            if state != "ok":
+                continue
+            try:
+                found[key] = {sys.intern(name): value for name, value in json.loads(scores).items()}
+            except (ValueError, TypeError, AttributeError, RecursionError):
+                raise damaged(self._path, f"the scores of a judgement are {scores!r:.40}") from None
+        return found
 
     def done(self, keys: Sequence[str]) -> set[str]:
         """Which of these judgements are valid."""

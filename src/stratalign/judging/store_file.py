@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from stratalign.errors import UserError
-from stratalign.records import told
+from stratalign.records import refuse_link, told
 
 SCHEMA = 1
 
@@ -56,6 +56,8 @@ def open_file(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     Raises:
         UserError: the file cannot be made or read, or is no store of this version.
     """
+    for end in ("", "-wal", "-shm", "-journal"):
+        refuse_link(path.with_name(f"{path.name}{end}"))
     if not read_only:
         with told(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -104,10 +106,22 @@ def readable(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
+        said = str(error)
+        # no lock and no full disk, but pages that sqlite cannot read, and tables or texts that are none of ours
+        if type(error) is sqlite3.DatabaseError or said.startswith(("no such", "Could not decode")):
+            raise damaged(path, said) from error
         raise UserError(
             f"The store of judgements {path} cannot be used: {error}. Check that there is space, that you may write "
             "there and that the file is none of another program; nothing that was judged is lost."
         ) from error
+
+
+def damaged(path: Path, what: str) -> UserError:
+    """The message for a store that was damaged or changed from outside."""
+    return UserError(
+        f"The store of judgements {path} is damaged: {what}. Restore it from a copy, or move it away with its -wal and "
+        "-shm files: the judge is then asked again."
+    )
 
 
 def as_json(value: object) -> str:

@@ -22,6 +22,7 @@ from stratalign.models.classifying import (
     load_classifier,
 )
 from stratalign.models.digesting import weights_digest
+from stratalign.models.families import positions_of
 from stratalign.models.fitting import with_adapter
 from stratalign.models.hushing import hushed
 from stratalign.models.linears import list_sites
@@ -30,10 +31,12 @@ from stratalign.models.loading import (
     ModelSettings,
     ModelShape,
     base_files,
+    eos_ids,
     inspect_model,
     load_model,
     load_stock,
     load_tokenizer,
+    of_adapter,
     read_tokenizer,
     resolve_folder,
 )
@@ -74,6 +77,7 @@ __all__ = [
     "check_support",
     "classifier_files",
     "draw_a",
+    "eos_ids",
     "find_anatomy",
     "hushed",
     "inspect_classifier",
@@ -88,8 +92,10 @@ __all__ = [
     "load_tokenizer",
     "merge",
     "module_names",
+    "of_adapter",
     "packed_inputs",
     "packed_length",
+    "positions_of",
     "read_adapter_config",
     "read_difference",
     "read_tokenizer",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from stratalign.errors import UserError
+from stratalign.errors import UserError, shortened
+from stratalign.models.patterns import endless
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 PREFIX = "base_model.model."
@@ -27,7 +28,14 @@ def load_tensors(folder: Path) -> dict[str, Tensor]:
     """
     file = folder / "adapter_model.safetensors"
     if not file.is_file():
-        raise UserError(f"{folder} is no adapter in safetensors: {file.name} is missing.")
+        pickled = file.with_suffix(".bin").name
+        there = (
+            f" {pickled} is pickled, which can run code, and is not read: save the adapter anew with PEFT."
+        )
+        raise UserError(
+            f"{folder} is no adapter in safetensors: {file.name} is missing."
+            f"{there if (folder / pickled).exists() else ''}"
+        )
     try:
         return dict(load_file(file))
     except SafetensorError as error:
@@ -68,11 +76,39 @@ def read_adapter_config(folder: Path) -> dict[str, Any]:
             f"{folder} is no PEFT adapter: {file.name} is missing. Give the folder that holds it, such as "
             "studies/<name>/adapters/<run>."
         ) from None
-    except ValueError as error:
+    except OSError as error:
+        raise UserError(f"Cannot read {file}: {error.strerror or error}. Copy the adapter again.") from None
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{file} is not JSON: {error}. Copy the adapter again.") from None
     if not isinstance(settings, dict):
         raise UserError(f"{file} must be a mapping, got {type(settings).__name__}. Copy the adapter again.")
+    kind, base = settings.get("peft_type", "LORA"), settings.get("base_model_name_or_path")
+    if kind != "LORA":
+        raise UserError(
+            f"{folder} is a PEFT adapter of type {shortened(kind)}. Only LoRA is read; give a LoRA adapter."
+        )
+    if base is not None and not isinstance(base, str):
+        raise UserError(
+            f"{file} has base_model_name_or_path: {shortened(base)}, which must be text. Correct it, or copy the "
+            "adapter again."
+        )
+    for key, pattern in _patterns(settings):
+        why = endless(pattern)
+        if why is not None:
+            raise UserError(
+                f"{file} has {key}: {shortened(pattern)}, which is not matched, since {why}. List the modules by name."
+            )
     return settings
+
+
+def _patterns(settings: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The regular expressions in an adapter's configuration, with their keys."""
+    for key in ("target_modules", "exclude_modules", "layers_pattern"):
+        if isinstance(settings.get(key), str):
+            yield key, settings[key]
+    for key in ("rank_pattern", "alpha_pattern"):
+        if isinstance(settings.get(key), dict):
+            yield from ((key, pattern) for pattern in settings[key])
 
 
 def module_names(tensors: Iterable[str]) -> list[str]:

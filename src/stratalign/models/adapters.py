@@ -8,8 +8,6 @@ bytes every time. Knows nothing of optimizers, losses or data.
 from __future__ import annotations
 
 import math
-import os
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -30,7 +28,7 @@ from stratalign.models.hushing import hushed
 from stratalign.models.lora import LoraLinear
 from stratalign.models.mixing import Delta, Mixture
 from stratalign.models.updates import Gate, WholeUpdates
-from stratalign.records import keyed_seed, told, write_bytes, write_json
+from stratalign.records import keyed_seed, replacing_folder, told, write_bytes, write_json
 
 
 @dataclass(frozen=True)
@@ -208,10 +206,7 @@ class AdapterBank:
     def save(self, run: str, folder: Path, base: str, revision: str | None, notes: Mapping[str, Any]) -> None:
         """Write the adapter in PEFT's format, the same bytes for the same tensors; replaces the folder whole."""
         spec = self.specs[run]
-        with told(folder):
-            temporary = folder.with_name(f".{folder.name}.tmp")
-            shutil.rmtree(temporary, ignore_errors=True)
-            temporary.mkdir(parents=True)
+        with told(folder), replacing_folder(folder) as temporary:
             write_bytes(
                 temporary / "adapter_model.safetensors", save(self.tensors(run), metadata={"format": "pt"})
             )
@@ -221,8 +216,6 @@ class AdapterBank:
                 temporary / "adapter_config.json", {key: _plain(settings[key]) for key in sorted(settings)}
             )
             write_json(temporary / "stratalign.json", dict(notes))
-            shutil.rmtree(folder, ignore_errors=True)
-            os.replace(temporary, folder)
 
     def load(self, run: str, folder: Path) -> None:
         """Fill the attached adapter with the tensors of a folder.

@@ -77,6 +77,24 @@ def longest_exact(config: PretrainedConfig) -> int | None:
     return min((limit for limit in found if limit), default=None)
 
 
+def positions_of(config: PretrainedConfig) -> int | None:
+    """Tokens that the model has positions for, learned or rotary; None where its attention needs none (ALiBi).
+
+    A rotary embedding that is scaled reaches as far as its scaling says, where that is more.
+    """
+    text: Any = config.get_text_config(decoder=True)
+    stated = getattr(text, "max_position_embeddings", None)
+    if not isinstance(stated, int) or stated <= 0 or getattr(text, "alibi", False):
+        return None
+    rope = getattr(text, "rope_parameters", None) or {}
+    scaled = [
+        int((part.get("original_max_position_embeddings") or stated) * part["factor"])
+        for part in (rope, *rope.values())
+        if isinstance(part, dict) and part.get("factor")
+    ]
+    return max(stated, *scaled) if scaled else stated
+
+
 def _refusal(name: object, config: PretrainedConfig, why: str) -> UserError:
     return UserError(
         f"The model in {name} has the model type {config.model_type!r}, which is not supported: "

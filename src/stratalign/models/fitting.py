@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 
 from stratalign.blocks import describe_layers
 from stratalign.errors import UserError
-from stratalign.models.adapter_files import load_tensors, read_adapter_config
+from stratalign.models.adapter_files import PREFIX, load_tensors, read_adapter_config
 from stratalign.models.hushing import hushed
 from stratalign.records import refuse_changed
 
@@ -76,7 +76,8 @@ def refuse_misfit(folder: Path, model: PreTrainedModel, found: Mapping[str, Any]
 def with_adapter(model: nn.Module, folder: Path, base: str, name: str = "default") -> PeftModel:
     """`model` with a PEFT adapter on it, in which every tensor of the adapter's file has found its place.
 
-    A model without weights (meta device) stays so; only the adapter's tensors are read then.
+    A model without weights (meta device) stays so; only the adapter's tensors are read then. Where the adapter
+    holds embeddings, as after training with added tokens, the model gets as many.
 
     Args:
         model: a model, or one that this function has given back.
@@ -87,8 +88,10 @@ def with_adapter(model: nn.Module, folder: Path, base: str, name: str = "default
     Raises:
         UserError: the adapter cannot be read, or does not fit the model.
     """
-    load_tensors(folder)
+    tensors = load_tensors(folder)
     read_adapter_config(folder)
+    if not isinstance(model, PeftModel):
+        _resize_for(model, tensors)
     empty = any(parameter.is_meta for parameter in model.parameters())
     options: dict[str, Any] = {"torch_device": "cpu", "low_cpu_mem_usage": empty}
     try:
@@ -109,7 +112,11 @@ def with_adapter(model: nn.Module, folder: Path, base: str, name: str = "default
             f"`stratalign audit {folder} --base {base}` shows where they differ."
         ) from error
     try:
-        _refuse_strangers(folder, base, found.unexpected_keys, _plain(found.missing_keys, name))
+        # where embeddings were resized, PEFT saves its copies under their inner names as well
+        strangers = [
+            k for k in found.unexpected_keys if k.replace(".modules_to_save.", ".") not in {*tensors} - {k}
+        ]
+        _refuse_strangers(folder, base, strangers, _plain(found.missing_keys, name))
     except UserError:
         adapted.delete_adapter(name)  # PEFT puts it into the model that it was given
         raise
@@ -121,14 +128,44 @@ def refuse_unusable(folder: Path) -> None:
 
     Raises:
         StudyFailure: see `refuse_changed`.
-        UserError: all of its tensors are LoRA's, and its updates are 0 everywhere.
+        UserError: values of it are not finite; or all of its tensors are LoRA's, and its updates are 0 everywhere.
     """
     refuse_changed(folder)
-    if is_idle(load_tensors(folder)):
+    tensors = load_tensors(folder)
+    refuse_not_finite(tensors, f"The weights of the adapter {folder}", "Copy the adapter again")
+    if is_idle(tensors):
         raise UserError(
             f"The adapter {folder} changes nothing: lora_B is 0 in all of its modules, as before training. Give the "
             "adapter that was trained."
         )
+
+
+def refuse_not_finite(tensors: Mapping[str, Tensor], whose: str, remedy: str) -> None:
+    """Refuse weights with NaN or infinite values. A tensor is read twice only where its sum is not finite.
+
+    Raises:
+        UserError: with the tensors' names and how many values of each are not finite.
+    """
+    found = {}
+    for name, tensor in tensors.items():
+        if (
+            not tensor.is_floating_point()
+            or tensor.is_meta
+            or tensor.detach().sum(dtype=_wide(tensor)).isfinite()
+        ):
+            continue
+        if count := int((~tensor.detach().isfinite()).sum()):
+            found[name] = count
+    if found:
+        each = [f"{name}: {count:,} of {tensors[name].numel():,}" for name, count in found.items()]
+        raise UserError(
+            f"{whose} are not all finite numbers: {_tensors(list(found))} hold{'' if len(found) > 1 else 's'} NaN or "
+            f"infinite values ({_some(each)}). {remedy}, or save it again from a checkpoint that is sound."
+        )
+
+
+def _wide(tensor: Tensor) -> torch.dtype:
+    return torch.float64 if tensor.dtype == torch.float64 else torch.float32
 
 
 def is_idle(tensors: Mapping[str, Tensor]) -> bool:
@@ -141,6 +178,19 @@ def is_idle(tensors: Mapping[str, Tensor]) -> bool:
         return kind[1] in ("A", "embedding_B") or not tensor.any()
 
     return all(is_silent(name, tensor) for name, tensor in tensors.items())
+
+
+def _resize_for(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Give the model as many embeddings as the adapter holds, if it holds embeddings and another number of them."""
+    if not isinstance(model, PreTrainedModel):
+        return
+    embeddings = model.get_input_embeddings()
+    name = next(name for name, module in model.named_modules() if module is embeddings)
+    stored = (f"{PREFIX}{name}.weight", f"{PREFIX}{name}.modules_to_save.weight")
+    rows = next((tensors[key].shape[0] for key in stored if key in tensors), embeddings.num_embeddings)
+    if rows != embeddings.num_embeddings:
+        with hushed():
+            model.resize_token_embeddings(rows, mean_resizing=False)
 
 
 def _refuse_strangers(folder: Path, base: str, unexpected: Sequence[str], missing: Sequence[str]) -> None:

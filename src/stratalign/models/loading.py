@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,16 +23,24 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
-from stratalign.blocks import Site
-from stratalign.errors import UserError
+from stratalign.blocks import MOST_LAYERS, Site
+from stratalign.errors import UserError, shortened
 from stratalign.microworld import BASE, NAME
 from stratalign.models.anatomy import Anatomy, can_stop, find_anatomy
-from stratalign.models.families import is_proven, longest_exact, may_pack, refuse_config, refuse_structure
-from stratalign.models.fitting import refuse_misfit, refuse_unusable, with_adapter
+from stratalign.models.families import (
+    is_proven,
+    longest_exact,
+    may_pack,
+    positions_of,
+    refuse_config,
+    refuse_structure,
+)
+from stratalign.models.fitting import refuse_misfit, refuse_not_finite, refuse_unusable, with_adapter
 from stratalign.models.hushing import hushed
 from stratalign.models.linears import list_sites
 from stratalign.models.packing import check_packing, fuses
@@ -40,6 +48,27 @@ from stratalign.models.quantized import check_quantizable, quantization_config, 
 from stratalign.models.soundness import check_support
 from stratalign.records import file_digest
 
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model")
+_TELL_TOKENIZERS_APART: tuple[Callable[[PreTrainedTokenizerBase], Any], ...] = (
+    lambda tokenizer: tokenizer.get_vocab(),
+    lambda tokenizer: tokenizer.chat_template,
+    lambda tokenizer: (tokenizer.bos_token, tokenizer.eos_token),
+)
+SIZES = (
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "vocab_size",
+    "n_layer",
+    "n_head",
+    "n_embd",
+    "num_layers",
+    "num_heads",
+)
+"""Keys of config.json that count parts of a model."""
 WITHOUT_WEIGHTS = ["*.json", "*.model", "*.txt", "*.jinja", "tokenizer*"]
 WEIGHTS = [*WITHOUT_WEIGHTS, "*.safetensors"]
 
@@ -84,6 +113,12 @@ class ModelShape:
     """Whether the tests prove this model type; if not, loading decides, and rows are padded."""
     longest: int | None
     """Tokens up to which log-probabilities do not depend on the rest of the batch; None for any length."""
+    positions: int | None = None
+    """Tokens that it has positions for; None for any length."""
+    vocabulary: int | None = None
+    """Tokens that it has embeddings for."""
+    ends: tuple[int, ...] = ()
+    """Tokens that end its answers, by its own settings; the tokenizer's end token is another."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +148,7 @@ def inspect_model(settings: ModelSettings) -> ModelShape:
     folder = resolve_folder(settings.base, settings.revision, WITHOUT_WEIGHTS)
     here = settings.base == NAME or Path(settings.base).is_dir()
     if here:
-        _check_safetensors(folder)
+        check_safetensors(folder)
     config = _config(folder)
     model = _from_config(config, folder)
     layers = find_anatomy(model).layers
@@ -123,6 +158,7 @@ def inspect_model(settings: ModelSettings) -> ModelShape:
     if settings.quantization is not None:
         _check_in_4_bits(settings, model)
     sites = tuple(list_sites(model))
+    ends = _ends(folder, model)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     if settings.adapter is not None:
         refuse_unusable(Path(settings.adapter))
@@ -135,7 +171,30 @@ def inspect_model(settings: ModelSettings) -> ModelShape:
         sites=sites,
         proven=is_proven(config),
         longest=longest_exact(config),
+        positions=positions_of(config),
+        vocabulary=model.get_input_embeddings().weight.shape[0],
+        ends=ends,
     )
+
+
+def _ends(folder: Path, model: PreTrainedModel) -> tuple[int, ...]:
+    """What generation ends at by generation_config.json, or by config.json where there is none."""
+    settings = model.generation_config
+    if (folder / "generation_config.json").is_file():
+        try:
+            settings = GenerationConfig.from_pretrained(folder, local_files_only=True)
+        except (OSError, ValueError, TypeError) as error:
+            raise UserError(
+                f"{folder / 'generation_config.json'} cannot be read ({_short(error)}). Correct it, or download the "
+                "model again."
+            ) from error
+    return eos_ids(settings)
+
+
+def eos_ids(settings: GenerationConfig | None) -> tuple[int, ...]:
+    """The end tokens that generation settings name: none, one or a list."""
+    named = getattr(settings, "eos_token_id", None)
+    return tuple(named) if isinstance(named, list) else () if named is None else (named,)
 
 
 def load_model(
@@ -207,7 +266,7 @@ def read_weights(
     Raises:
         UserError: there are no safetensors, they cannot be read, or files and model do not fit.
     """
-    _check_safetensors(folder)
+    check_safetensors(folder)
     try:
         with hushed():
             model, found = kind.from_pretrained(
@@ -224,6 +283,7 @@ def read_weights(
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         raise UserError(f"Cannot load the model in {folder}: {_short(error)}") from error
     refuse_misfit(folder, model, found)
+    refuse_not_finite(dict(model.named_parameters()), f"The weights in {folder}", "Download the model again")
     filled: PreTrainedModel = model
     return filled
 
@@ -231,16 +291,32 @@ def read_weights(
 def load_tokenizer(settings: ModelSettings) -> PreTrainedTokenizerBase:
     """The model's own tokenizer; a padding token is never needed, since batches are padded by us.
 
+    The SFT adapter's takes its place where one lies in the adapter's folder and has other tokens, another end token or
+    another chat template: it is the one that was trained with. `name_or_path` is the folder that it is from.
+
     Raises:
         UserError: there is no tokenizer beside the model, or it has no end-of-sequence token.
     """
     folder = resolve_folder(settings.base, settings.revision, WITHOUT_WEIGHTS)
     tokenizer = read_tokenizer(folder)
+    adapter = None if settings.adapter is None else Path(settings.adapter).expanduser()
+    if adapter is not None and any((adapter / name).is_file() for name in TOKENIZER):
+        own = read_tokenizer(adapter)
+        own.chat_template = own.chat_template or tokenizer.chat_template
+        if any(read(own) != read(tokenizer) for read in _TELL_TOKENIZERS_APART):
+            tokenizer, folder = own, adapter
     if tokenizer.eos_token_id is None:
         raise UserError(
             f"The tokenizer in {folder} has no end-of-sequence token; set eos_token in its tokenizer_config.json."
         )
     return tokenizer
+
+
+def of_adapter(tokenizer: PreTrainedTokenizerBase, settings: ModelSettings) -> bool:
+    """Whether the model's tokenizer is the SFT adapter's, as it differs from the base's."""
+    return (
+        settings.adapter is not None and Path(tokenizer.name_or_path) == Path(settings.adapter).expanduser()
+    )
 
 
 def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -264,7 +340,7 @@ def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 def base_files(settings: ModelSettings) -> dict[str, str]:
     """SHA-256 of every file of weights that the base consists of, the SFT adapter's included."""
     folder = resolve_folder(settings.base, settings.revision)
-    _check_safetensors(folder)
+    check_safetensors(folder)
     files = {
         path.name: file_digest(path)
         for path in sorted([*folder.glob("*.safetensors"), folder / "config.json"])
@@ -301,7 +377,7 @@ def resolve_folder(name: str, revision: str | None, patterns: Sequence[str] = WE
         ) from error
 
 
-def _check_safetensors(folder: Path) -> None:
+def check_safetensors(folder: Path) -> None:
     """Weights are there, in files whose header fits their length; reads no tensor."""
     files = sorted(folder.glob("*.safetensors"))
     for file in files:
@@ -384,6 +460,7 @@ def read_config(folder: Path) -> Any:
     Raises:
         UserError: it describes no model that transformers knows.
     """
+    _check_sizes(folder / "config.json")
     try:
         return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:  # a config may be any JSON
@@ -397,6 +474,26 @@ def read_config(folder: Path) -> Any:
             f"{folder / 'config.json'} describes no model ({' '.join(str(error).split()).rstrip('.')}). Correct it, "
             "or download the model again."
         ) from error
+
+
+def _check_sizes(file: Path) -> None:
+    """Raise a UserError where config.json has a size that no model has, or more layers than are supported."""
+    try:
+        written = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return  # reading the configuration says what is wrong with it
+    parts = [written, *written.values()] if isinstance(written, dict) else []
+    for part in parts:
+        for key in SIZES if isinstance(part, dict) else ():
+            value = part.get(key)
+            most = MOST_LAYERS if key in ("num_hidden_layers", "n_layer", "num_layers") else 2**31
+            if isinstance(value, (bool, int, float)) and not (
+                isinstance(value, int) and value is not True and 0 < value <= most
+            ):
+                raise UserError(
+                    f"{file} has {key}: {shortened(value)}, which must be a whole number from 1 to {most:,}. Correct "
+                    "it, or download the model again."
+                )
 
 
 def empty_model(settings: ModelSettings) -> PreTrainedModel:
@@ -413,7 +510,16 @@ def _from_config(config: Any, folder: Path) -> PreTrainedModel:
     try:
         with torch.device("meta"):
             model: PreTrainedModel = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-    except (ValueError, KeyError, ImportError, AssertionError, AttributeError, TypeError) as error:
+    except (
+        ValueError,
+        KeyError,
+        ImportError,
+        AssertionError,
+        AttributeError,
+        TypeError,
+        ArithmeticError,
+        RuntimeError,
+    ) as error:
         raise UserError(
             f"The model in {folder} has the model type {config.model_type!r}, of which this version of transformers "
             f"makes no causal language model ({_short(error).rstrip('.')})."

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,15 @@ from stratalign.errors import UserError
 from stratalign.models.adapter_files import read_adapter_config, resolve_adapter
 from stratalign.models.fitting import refuse_unusable, with_adapter
 from stratalign.models.hushing import hushed
-from stratalign.models.loading import ModelSettings, load_stock, load_tokenizer, resolve_folder
+from stratalign.models.loading import (
+    ModelSettings,
+    check_safetensors,
+    load_stock,
+    load_tokenizer,
+    resolve_folder,
+)
 from stratalign.models.quantized import dequantize
-from stratalign.records import read_json, told
+from stratalign.records import ADAPTER_NOTES, read_json, read_record, replacing_folder, told
 
 BESIDE = (
     "*processor_config.json",
@@ -35,6 +41,9 @@ BESIDE = (
 )
 """Files of a model that hold no weights and that a server needs: its processors of images and sound, its templates, its
 tokenizer in every form, and how it generates."""
+
+_NO_TOKENIZER = ("*processor_config.json", "generation_config.json")
+"""Those of them that do not belong to its tokenizer, for a merged model that has the adapter's."""
 
 
 def merge(adapter: str | Path, out: str | Path, base: str | None = None) -> Path:
@@ -58,8 +67,9 @@ def merge(adapter: str | Path, out: str | Path, base: str | None = None) -> Path
     refuse_unusable(folder)
     settings = _base(folder, config, base)
     source = resolve_folder(settings.base, settings.revision)
+    check_safetensors(source)
     stored = _stored_dtype(source)
-    tokenizer = load_tokenizer(settings)
+    tokenizer = load_tokenizer(settings.model_copy(update={"adapter": settings.adapter or str(folder)}))
     model = load_stock(settings, dtype=torch.float32, device=torch.device("cpu"))
     if settings.quantization is not None:
         model = dequantize(model)
@@ -72,19 +82,16 @@ def merge(adapter: str | Path, out: str | Path, base: str | None = None) -> Path
             f"The adapter {folder} changes no weight of {settings.base} in {precision}, in which the base is stored, "
             f"so the merged model would be the base. `stratalign audit {folder}` shows what it holds."
         )
-    temporary = target.absolute().with_name(f".{target.absolute().name}.tmp")
-    with told(target), hushed():
-        shutil.rmtree(temporary, ignore_errors=True)
+    with told(target), hushed(), replacing_folder(target.absolute(), over=False) as temporary:
         try:
             model.to(stored).save_pretrained(temporary, safe_serialization=True)
             tokenizer.save_pretrained(temporary)
-            _copy_beside(source, temporary)
-            os.replace(temporary, target)
+            _copy_beside(
+                source, temporary, BESIDE if tokenizer.name_or_path == str(source) else _NO_TOKENIZER
+            )
         except SafetensorError as error:  # safetensors' own form of an operating system's error
             full = "os error 28" in str(error)
             raise OSError(errno.ENOSPC if full else errno.EIO, str(error)) from error
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
     return target
 
 
@@ -92,7 +99,7 @@ def _base(folder: Path, config: dict[str, Any], base: str | None) -> ModelSettin
     """The base that the adapter names or that was given, and what a study noted beside name and revision: an SFT
     adapter, and how it was quantised."""
     notes = folder / "stratalign.json"
-    model: dict[str, Any] = read_json(notes)["model"] if notes.is_file() else {}
+    model: dict[str, Any] = read_record(notes, ADAPTER_NOTES).get("model") or {}
     beside = {key: model[key] for key in ("adapter", "quantization", "double_quantization") if key in model}
     if base is not None:
         return ModelSettings(base=base, **beside)
@@ -128,9 +135,9 @@ def _digests(model: PreTrainedModel, dtype: torch.dtype) -> dict[str, str]:
     }
 
 
-def _copy_beside(source: Path, target: Path) -> None:
+def _copy_beside(source: Path, target: Path, patterns: Sequence[str]) -> None:
     """Copy what the base has beside its weights and saving did not write anew."""
-    for path in sorted({path for pattern in BESIDE for path in source.glob(pattern) if path.is_file()}):
+    for path in sorted({path for pattern in patterns for path in source.glob(pattern) if path.is_file()}):
         own = target / path.relative_to(source)
         if not own.exists():
             own.parent.mkdir(exist_ok=True)

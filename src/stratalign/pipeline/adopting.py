@@ -13,12 +13,16 @@ from stratalign.pipeline.manifest import Manifest
 from stratalign.pipeline.planned import Plan, with_choices
 from stratalign.pipeline.tuning import tune
 from stratalign.records import (
+    ADAPTER_NOTES,
+    LOGPROBS,
+    STEPS,
+    TIMINGS,
     LogProbRecord,
     StudyFolder,
     append_jsonl,
     keep_jsonl,
-    read_json,
     read_jsonl,
+    read_record,
     write_bytes,
     write_json,
 )
@@ -28,7 +32,7 @@ from stratalign.training import Run
 def choose(plan: Plan) -> Plan:
     """Write tuning.json from the records of all candidates; the plan with its choices."""
     records: dict[str, list[LogProbRecord]] = {run.id: [] for run in plan.candidates}
-    for row in read_jsonl(plan.folder.validation):
+    for row in read_jsonl(plan.folder.validation, LOGPROBS):
         if row["run"] in records:
             records[row["run"]].append(LogProbRecord(**row))
     write_json(plan.folder.tuning, tune(plan.tuned, records))
@@ -49,7 +53,7 @@ def adopt(plan: Plan, manifest: Manifest) -> None:
             continue
         before = manifest.forget(run.id)
         _drop(plan.folder.training, run.id)
-        steps = [row for row in read_jsonl(plan.folder.training) if row["run"] == candidate.id]
+        steps = [row for row in read_jsonl(plan.folder.training, STEPS) if row["run"] == candidate.id]
         append_jsonl(plan.folder.training, [row | {"run": run.id} for row in steps])
         _copy_adapter(plan.folder, candidate, run)
         _copy_times(plan.folder, candidate, run)
@@ -58,20 +62,20 @@ def adopt(plan: Plan, manifest: Manifest) -> None:
 
 def _drop(file: Path, run: str) -> None:
     if file.is_file():
-        keep_jsonl(file, lambda row: row["run"] != run)
+        keep_jsonl(file, lambda row: row["run"] != run, STEPS)
 
 
 def _copy_adapter(folder: StudyFolder, candidate: Run, run: Run) -> None:
     source, target = folder.adapters / candidate.id, folder.adapters / run.id
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         write_bytes(target / name, (source / name).read_bytes())
-    notes = read_json(source / "stratalign.json")
+    notes = read_record(source / "stratalign.json", ADAPTER_NOTES)
     about = {"run": run.id, "condition": run.condition.name, "candidate": candidate.condition.name}
     write_json(target / "stratalign.json", notes | about)
 
 
 def _copy_times(folder: StudyFolder, candidate: Run, run: Run) -> None:
-    timings = read_json(folder.timings) if folder.timings.is_file() else {}
+    timings = read_record(folder.timings, TIMINGS)
     runs = timings.get("runs", {})
     if candidate.id in runs:
         runs[run.id] = runs[candidate.id]

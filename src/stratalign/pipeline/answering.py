@@ -12,7 +12,15 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from stratalign.generation import Prompt
-from stratalign.records import StudyFolder, keep_jsonl, read_json, read_jsonl, write_json
+from stratalign.records import (
+    BATCHES,
+    RESPONSES,
+    StudyFolder,
+    keep_jsonl,
+    read_jsonl,
+    read_record,
+    write_json,
+)
 from stratalign.training import Run
 
 MOST_ANSWERS = 2048
@@ -32,7 +40,7 @@ class AnswerBatch(NamedTuple):
 
 def answered(folder: StudyFolder) -> set[tuple[str, str]]:
     """(run, prompt) of the answers that are in responses.jsonl."""
-    return {(row["run"], row["prompt_id"]) for row in read_jsonl(folder.responses)}
+    return {(row["run"], row["prompt_id"]) for row in read_jsonl(folder.responses, RESPONSES)}
 
 
 def begin_batches(
@@ -41,7 +49,11 @@ def begin_batches(
     """The batches that are still to be made, whole: answers that an interruption left of one are removed."""
     there = answered(folder)
     known = {run.id: run for run in runs}
-    planned = [(number, [run for run in names if run in known]) for number, names in _remembered(folder)]
+    planned = [
+        (number, [run for run in names if run in known])
+        for number, names in _remembered(folder)
+        if 0 <= number < len(groups)
+    ]
     covered = {(number, run) for number, names in planned for run in names}
     for number, group in enumerate(groups):
         lacking = [
@@ -59,7 +71,7 @@ def begin_batches(
     batches = [batch for batch in batches if not there.issuperset(batch.answers())]
     redo = {key for batch in batches for key in batch.answers()}
     if redo & there:
-        keep_jsonl(folder.responses, lambda row: (row["run"], row["prompt_id"]) not in redo)
+        keep_jsonl(folder.responses, lambda row: (row["run"], row["prompt_id"]) not in redo, RESPONSES)
     return batches
 
 
@@ -70,6 +82,5 @@ def end_batches(folder: StudyFolder) -> None:
 
 def _remembered(folder: StudyFolder) -> list[tuple[int, list[str]]]:
     """Number of the group, and runs, of the batches that were under way."""
-    if not folder.batches.is_file():
-        return []
-    return [(batch["group"], batch["runs"]) for batch in read_json(folder.batches)["batches"]]
+    stored = read_record(folder.batches, BATCHES)
+    return [(batch["group"], batch["runs"]) for batch in stored.get("batches", ())]

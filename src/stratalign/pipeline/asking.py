@@ -24,8 +24,9 @@ from stratalign.judging import (
     write_label_template,
 )
 from stratalign.judging.readings import scores_from
+from stratalign.pipeline.checks import check_rows
 from stratalign.pipeline.planned import Plan
-from stratalign.records import Progress, Response, read_jsonl
+from stratalign.records import RESPONSES, Progress, Response, read_jsonl
 from stratalign.training import Run
 
 if TYPE_CHECKING:
@@ -155,8 +156,9 @@ def _answers(plan: Plan) -> list[Response]:
             f"The protocol {settings.protocol!r} asks no language model. Set judge.protocol to likert-16, hardened, "
             "pairwise or a YAML file, and name judge.base_url and judge.model."
         )
+    check_rows(plan)
     runs = {run.id for run in plan.runs}
-    found = [Response(**row) for row in read_jsonl(plan.folder.responses) if row["run"] in runs]
+    found = [Response(**row) for row in read_jsonl(plan.folder.responses, RESPONSES) if row["run"] in runs]
     if not found:
         raise UserError(
             f"{plan.folder.path} holds no answers yet. Run `stratalign generate` with this recipe first."

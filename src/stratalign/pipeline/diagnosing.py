@@ -31,16 +31,17 @@ from stratalign.pipeline.measuring import MEASURED
 from stratalign.pipeline.planned import Plan
 from stratalign.pipeline.planning import make_plan
 from stratalign.pipeline.probe_labels import labels_file
-from stratalign.pipeline.selecting import trained_by
+from stratalign.pipeline.selecting import scores_record, trained_by
 from stratalign.pipeline.subjects import Subject, find_subject, kept_stages, trained_runs, training_of
 from stratalign.recipe import Recipe, load_recipe
 from stratalign.records import (
+    DIAGNOSIS,
     SCHEMA,
     SEEDS_VARY,
     Progress,
     file_digest,
     locked,
-    read_json,
+    read_record,
     silent,
     write_json,
 )
@@ -103,18 +104,19 @@ def diagnose(
         raise UserError(
             f"Only records of significance are compared, not those of {kind}. Leave --compare out."
         )
+    other = None if compare is None else _comparable(Path(compare))
     planned = _plan(read, Path(out) if out is not None else Path("studies") / name, settings)
     with locked(planned.folder.path):
         subjects, label = _subjects(kind, planned, settings)
         at = "" if label is None else f"@{label}"
         path = planned.folder.diagnostics / f"{kind}{at}.json"
         wanted = as_stored(_fingerprint(kind, planned, subjects, settings))
-        record = read_json(path) if path.is_file() else {}
+        record = read_record(path, DIAGNOSIS)
         if record.get("fingerprint") != wanted:
             _check_replaceable(planned, path)
             record = _made(kind, planned, subjects, settings, wanted, progress)
             write_json(path, record)
-    agreement = None if compare is None else compare_records(record, read_json(Path(compare)))
+    agreement = None if other is None else compare_records(record, other)
     return Diagnosis(kind, path, record, agreement)
 
 
@@ -122,15 +124,29 @@ def compare_records(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[st
     """How far two records of significance agree on what is important, beside chance.
 
     Raises:
-        UserError: one of them is no such record, or they are about different modules.
+        UserError: they are about different modules.
     """
-    for record in (one, other):
-        if record.get("kind") != "significance":
-            raise UserError(
-                f"A record of significance is compared with another, got one of {record.get('kind')!r}."
-            )
     share = one["settings"]["important"]
     return compare_important(one["scores"]["score"], other["scores"]["score"], share)
+
+
+def _comparable(file: Path) -> Mapping[str, Any]:
+    """The record to compare with; read before anything is trained.
+
+    Raises:
+        UserError: the file is missing or no record of significance.
+    """
+    if not file.is_file():
+        raise UserError(
+            f"{file} does not exist. Give --compare a record that `stratalign diagnose significance` wrote."
+        )
+    record = scores_record(file)
+    if record.get("kind") != "significance" or not record["scores"].get("score"):
+        raise UserError(
+            f"{file} is a record of {record.get('kind')!r}. Give --compare one that "
+            "`stratalign diagnose significance` wrote."
+        )
+    return record
 
 
 def _with_options(kind: str, settings: BaseModel, options: Mapping[str, Any]) -> Any:

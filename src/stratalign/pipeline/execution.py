@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import importlib.metadata
 import platform
 import sys
@@ -15,7 +16,7 @@ from stratalign.engine import JointEngine, plan_memory
 from stratalign.errors import UserError
 from stratalign.models import Anatomy
 from stratalign.preferences import Tree
-from stratalign.records import Progress, StudyFolder, read_json, write_json
+from stratalign.records import NEEDED, SCHEMA, Kind, Progress, StudyFolder, read_record, shape_of, write_json
 from stratalign.training import TrainingSettings
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
@@ -40,6 +41,7 @@ class Execution:
     reference: str = "pass"  # reference log-probabilities: from every base pass, or stored
     answers: int | None = None  # made at once, where memory ran out; None: as many as a batch has
     out_of_memory: Sequence[Mapping[str, Any]] = ()  # each time that it ran out: where, and what was halved
+    date: str | None = None  # the day on which the study began, which a chat template may write
 
     @property
     def torch_device(self) -> torch.device:
@@ -60,6 +62,9 @@ class Execution:
         }
 
 
+EXECUTION = Kind(shape_of(Execution), NEEDED)
+
+
 def resolve_execution(folder: StudyFolder, settings: TrainingSettings) -> Execution:
     """The stored execution of a study that has begun, or a fresh one for this machine. Writes nothing.
 
@@ -69,7 +74,7 @@ def resolve_execution(folder: StudyFolder, settings: TrainingSettings) -> Execut
         UserError: the study began on a device that is not here.
     """
     if folder.execution.is_file():
-        stored = Execution(**read_json(folder.execution))
+        stored = stored_execution(folder)
         if stored.torch_device.type == "cuda" and not torch.cuda.is_available():
             raise UserError(
                 f"The study in {folder.path} began on {stored.device}, which is not here. Continue it where a "
@@ -87,6 +92,7 @@ def resolve_execution(folder: StudyFolder, settings: TrainingSettings) -> Execut
         attention=None,
         checkpointing=None if settings.checkpointing == "auto" else settings.checkpointing,
         threads=torch.get_num_threads(),
+        date=datetime.date.today().isoformat(),
         reference=_reference(settings),
     )
 
@@ -109,8 +115,8 @@ def begin_execution(folder: StudyFolder, execution: Execution) -> None:
     A memory plan that is to be made anew replaces the stored one when it is made: see `settle_memory`.
     """
     if not folder.execution.is_file():
-        write_json(folder.execution, asdict(execution))
-    write_json(folder.environment, _environment())
+        _write(folder, execution)
+    write_json(folder.environment, {"schema": SCHEMA, **_environment()})
     torch.set_num_threads(execution.threads)
 
 
@@ -131,13 +137,21 @@ def settle_memory(
         pack_tokens=found.pack_tokens,
         bytes_per_token=found.bytes_per_token,
     )
-    write_json(folder.execution, asdict(settled))
+    _write(folder, settled)
     return settled
 
 
 def stored_execution(folder: StudyFolder) -> Execution:
     """The execution of a study that has begun, with what it has learnt since."""
-    return Execution(**read_json(folder.execution))
+    record = read_record(folder.execution, EXECUTION)
+    stored = Execution(**{key: value for key, value in record.items() if key != "schema"})
+    try:
+        torch.device(stored.device)
+    except RuntimeError:
+        raise EXECUTION.damaged(str(folder.execution), f"no device is named {stored.device!r}") from None
+    if stored.precision not in DTYPES:
+        raise EXECUTION.damaged(str(folder.execution), f"no precision is named {stored.precision!r}")
+    return stored
 
 
 def note_out_of_memory(
@@ -150,7 +164,7 @@ def note_out_of_memory(
         before = stored_execution(folder)
         entry = {"during": where, "failed": failed, what: smaller}
         events = [*before.out_of_memory, entry]
-        write_json(folder.execution, asdict(before) | {what: smaller, "out_of_memory": events})
+        _write(folder, Execution(**{**asdict(before), what: smaller, "out_of_memory": events}))
         progress(
             f"Memory ran out during {where} with {failed:,} {units}. From here on there are at most {smaller:,}.",
             0,
@@ -158,6 +172,10 @@ def note_out_of_memory(
         )
 
     return note
+
+
+def _write(folder: StudyFolder, execution: Execution) -> None:
+    write_json(folder.execution, {"schema": SCHEMA, **asdict(execution)})
 
 
 def _environment() -> dict[str, Any]:

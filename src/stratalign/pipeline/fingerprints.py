@@ -15,9 +15,17 @@ from stratalign.errors import UserError
 from stratalign.losses import LOSSES
 from stratalign.models import ModelShape
 from stratalign.pipeline.tuning import Tuned
-from stratalign.preferences import Split
+from stratalign.preferences import Preference, Split
 from stratalign.recipe import Recipe
-from stratalign.records import SEEDS_VARY, VARIES, StudyFolder, digest, read_json, write_json
+from stratalign.records import (
+    FINGERPRINTS,
+    SEEDS_VARY,
+    VARIES,
+    StudyFolder,
+    digest,
+    read_record,
+    write_json,
+)
 from stratalign.training import LOSS_KEYS, SHARED_KEYS, Run, TrainingSettings
 
 Fingerprints = dict[str, dict[str, Any]]
@@ -32,7 +40,9 @@ def fingerprints_of(
     runs: Sequence[Run],
     tuned: Sequence[Tuned],
     data_digest: str,
-    prompts_digest: str | None = None,
+    *,
+    turn_end: str | None = None,
+    tokenizer_of_adapter: bool = False,
 ) -> Fingerprints:
     """What each stored result depends on. Of a tuned condition the values do not count: they are chosen, and may be
     chosen anew when the grid grows."""
@@ -45,10 +55,16 @@ def fingerprints_of(
         data["template"] = (
             "raw"  # left unsettled where every row is messages: the default of studies made before it
         )
-    if not data["columns"]:
-        del data["columns"]  # as in studies made before columns could be named
+    for key in ("chat_template", "chat_template_kwargs", "date", "columns"):
+        if not data[key]:
+            del data[key]  # so that studies made before these keys stay fresh
     prints: Fingerprints = {
-        "model": {**recipe.model.model_dump(mode="json"), "type": shape.model_type, "layers": shape.n_layers},
+        "model": {
+            **recipe.model.model_dump(mode="json"),
+            "type": shape.model_type,
+            "layers": shape.n_layers,
+            **({"tokenizer": "of the adapter"} if tokenizer_of_adapter else {}),
+        },
         "preferences": {
             **data,
             "digest": data_digest,
@@ -56,8 +72,8 @@ def fingerprints_of(
         },
         "training": shared,
         "generation": {
-            **recipe.generation.model_dump(mode="json", exclude={"prompts"}),
-            **({} if prompts_digest is None else {"prompts": prompts_digest}),
+            **recipe.generation.model_dump(mode="json"),
+            **({} if turn_end is None else {"turn_end": turn_end}),
         },
     }
     for run in (*runs, *(run for one in tuned for each in one.candidates for run in each.runs)):
@@ -93,11 +109,16 @@ def diagnosed_from(preferences: Mapping[str, Any], parts: Split) -> dict[str, An
         preferences: the fingerprint of that name.
     """
     rows = {
-        name: [{key: value for key, value in asdict(row).items() if key != "tools" or value} for row in part]
-        for name, part in (("train", parts.train), ("validation", parts.validation))
+        "train": [_as_stored_row(row) for row in parts.train],
+        "validation": [_as_stored_row(row) for row in parts.validation],
     }
     kept = {key: value for key, value in preferences.items() if key not in ("held_out", "digest")}
     return {**kept, "rows": digest(rows)}
+
+
+def _as_stored_row(row: Preference) -> dict[str, Any]:
+    """The row's values; without tools, which few rows have, as records were made before rows could have them."""
+    return {key: value for key, value in asdict(row).items() if key != "tools" or value}
 
 
 def check_fresh(folder: StudyFolder, wanted: Fingerprints) -> None:
@@ -111,7 +132,7 @@ def check_fresh(folder: StudyFolder, wanted: Fingerprints) -> None:
             f"{folder.fingerprints} is missing, so nobody can tell what the results in that folder were made from. "
             "Restore it, or name a new folder with --out."
         )
-    stored: Fingerprints = read_json(folder.fingerprints) if folder.fingerprints.is_file() else {}
+    stored: Fingerprints = read_record(folder.fingerprints, FINGERPRINTS)
     alike: dict[tuple[str, str], list[str]] = {}  # a learning rate changes in every module at once
     for stage, values in wanted.items():
         if stage not in stored:
@@ -128,13 +149,14 @@ def check_fresh(folder: StudyFolder, wanted: Fingerprints) -> None:
         )
         raise UserError(
             f"{folder.path} holds results that this change would make stale. Nothing was touched.\n  {shown}\n"
-            "Name a new folder with --out, or take the change back. Adding conditions or seeds is always possible."
+            "Name a new folder with --out, or take the change back. Adding conditions or seeds is always possible. "
+            f"What the results were made from stands in {folder.fingerprints}."
         )
 
 
 def add_fingerprints(folder: StudyFolder, new: Fingerprints) -> None:
     """Store the fingerprints of results that are about to be made."""
-    stored: Fingerprints = read_json(folder.fingerprints) if folder.fingerprints.is_file() else {}
+    stored: Fingerprints = read_record(folder.fingerprints, FINGERPRINTS)
     merged = stored | {stage: as_stored(values) for stage, values in new.items()}
     if merged != stored:
         write_json(folder.fingerprints, dict(sorted(merged.items())))

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from stratalign.errors import StudyFailure
 from stratalign.records import (
+    LOGPROBS,
+    MANIFEST,
+    RESPONSES,
     StudyFolder,
     adapter_digests,
     keep_jsonl,
-    read_json,
     read_jsonl,
+    read_record,
     refuse_changed,
     standing_of,
     write_json,
@@ -40,7 +43,7 @@ class Manifest:
 
         A tuned condition's results are those of one candidate: where another is chosen now, they are forgotten.
         """
-        stored = read_json(folder.manifest) if folder.manifest.is_file() else {}
+        stored = read_record(folder.manifest, MANIFEST)
         earlier = stored.get("runs", {})
         told, shares = _tuning(plan), plan.shares_of_full
         runs = {}
@@ -143,9 +146,13 @@ class Manifest:
         """
         digests = adapter_digests(self._folder.adapters / run)
         if digests["adapter_sha256"] != before:
-            for file in (self._folder.logprobs, self._folder.validation, self._folder.responses):
-                if any(row["run"] == run for row in read_jsonl(file)):
-                    keep_jsonl(file, lambda row: row["run"] != run)
+            for file, kind in {
+                self._folder.logprobs: LOGPROBS,
+                self._folder.validation: LOGPROBS,
+                self._folder.responses: RESPONSES,
+            }.items():
+                if any(row["run"] == run for row in read_jsonl(file, kind)):
+                    keep_jsonl(file, lambda row: row["run"] != run, kind)
         self._content["runs"][run]["trained"] = {
             **digests,
             "witnessed": {name: asdict(check) for name, check in checks.items()},

@@ -105,7 +105,7 @@ def _other_trees(plan: Plan, source: str) -> tuple[Tree, ...]:
     settings = plan.recipe.preferences.model_copy(update={"source": source})
     recipe = plan.recipe.model_copy(update={"preferences": settings})
     found = load(settings, demonstrations=plan.recipe.training.loss == "sft")
-    parts, trees, _bad, _about = read_preferences(recipe, found, plan.tokenizer, plan.folder)
+    parts, trees, _bad, _about = read_preferences(recipe, found, plan.tokenizer, plan.shape, plan.folder)
     return tuple(trees[row.row_id] for row in parts.train)
 
 

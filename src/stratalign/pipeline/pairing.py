@@ -18,12 +18,12 @@ from transformers import PreTrainedTokenizerBase
 from stratalign.errors import UserError, unknown_name
 from stratalign.generation import Prompt
 from stratalign.judging import check_judge
-from stratalign.microworld import OVERALL
-from stratalign.models import load_tokenizer
+from stratalign.microworld import NAME, OVERALL, people, requests
+from stratalign.models import ModelShape, inspect_model, load_tokenizer
 from stratalign.pipeline.asking import ask_judges
 from stratalign.pipeline.checks import check_writable
 from stratalign.pipeline.execution import resolve_execution
-from stratalign.pipeline.prompts import asked_rows
+from stratalign.pipeline.limits import check_answers, check_readable, limit_of, turn_end
 from stratalign.pipeline.reading import stop_texts, with_template
 from stratalign.pipeline.sampling import BASE, sample_answers
 from stratalign.pipeline.scoring import Offer, offers, score_answers
@@ -48,6 +48,7 @@ from stratalign.records import (
     Response,
     StudyFolder,
     locked,
+    refuse_foreign,
     silent,
     write_text,
 )
@@ -98,13 +99,17 @@ def pairs(
     work = StudyFolder(_beside(file))
     aim = _aim(read)
     rows = _prompts(read)
+    shape = inspect_model(read.model)
     tokenizer = load_tokenizer(read.model)
-    read = with_template(read, rows, tokenizer)
-    prompts = _tokenized(rows, tokenizer, read)
+    read, _ = with_template(read, rows, tokenizer, resolve_execution(work, read.training).date)
+    prompts = _tokenized(rows, tokenizer, read, shape)
+    check_answers(prompts, read.generation.max_new_tokens, shape)
+    ends_turn = turn_end(rows, tokenizer, read.preferences, shape)
+    stop = (*stop_texts(read, rows), *([] if ends_turn is None else [ends_turn]))
     known = {row.row_id: row for row in rows}
     check_judge(read.judge, [prompt.text for prompt in prompts], ())
     with locked(work.path):
-        answers = sample_answers(read, work, prompts, stop_texts(read, rows), tokenizer, progress)
+        answers = sample_answers(read, work, prompts, stop, tokenizer, progress)
         execution = resolve_execution(work, read.training)
         if read.judge.model in aim.homes.values():
             ask_judges(read.judge, answers, {BASE: BASE}, work.judgements, progress)
@@ -204,13 +209,25 @@ def _found(key: str, name: str, every: Sequence[Offer]) -> tuple[Offer, Dimensio
 
 def _prompts(recipe: Recipe) -> tuple[Asked, ...]:
     """The prompts to answer: the micro-world's, of a file of their own, or of the preferences."""
-    source, settings = recipe.pairs.prompts, recipe.preferences
-    rows, bad = load_prompts(settings) if source is None else asked_rows(settings, source)
-    check_bad(bad, len(rows) + len(bad), settings.model_copy(update={"source": source or settings.source}))
+    if recipe.pairs.prompts == NAME:
+        known = people()
+        return tuple(
+            Asked(key, one.text, "text", one.person, known[one.person].part)
+            for key, one in requests().items()
+        )
+    settings = recipe.preferences
+    if recipe.pairs.prompts is not None:
+        settings = settings.model_copy(
+            update={"source": recipe.pairs.prompts, "subset": None, "revision": None, "split": "train"}
+        )
+    rows, bad = load_prompts(settings)
+    check_bad(bad, len(rows) + len(bad), settings)
     return rows
 
 
-def _tokenized(rows: Sequence[Asked], tokenizer: PreTrainedTokenizerBase, recipe: Recipe) -> list[Prompt]:
+def _tokenized(
+    rows: Sequence[Asked], tokenizer: PreTrainedTokenizerBase, recipe: Recipe, shape: ModelShape
+) -> list[Prompt]:
     """Every prompt's tokens; one that leaves no room for a response counts as a bad row.
 
     Raises:
@@ -220,11 +237,15 @@ def _tokenized(rows: Sequence[Asked], tokenizer: PreTrainedTokenizerBase, recipe
     for number, row in enumerate(rows, start=1):
         try:
             ids = prompt_ids(row, tokenizer, recipe.preferences)
-            if len(ids) >= recipe.training.max_length:
-                raise Refused(
-                    "prompt is too long",
-                    f"{len(ids)} tokens, training.max_length is {recipe.training.max_length}",
+            check_readable(ids, tokenizer, shape)
+            limit = limit_of(recipe.training.max_length, shape)
+            if len(ids) >= limit:
+                what = (
+                    "training.max_length is"
+                    if limit == recipe.training.max_length
+                    else "positions of the model:"
                 )
+                raise Refused("too long", f"{len(ids)} tokens, {what} {limit}")
             prompts.append(Prompt(row.row_id, row.cluster, as_text(row.prompt), tuple(ids)))
         except Refused as refusal:
             bad.append(BadRow(number, row.row_id, refusal.reason, refusal.detail))
@@ -330,6 +351,7 @@ def _beside(file: Path) -> Path:
         raise UserError(f"--out must name a file that ends in .jsonl, got {str(file)!r}.")
     folder = file.with_suffix(".making")
     check_writable(folder)
+    refuse_foreign(StudyFolder(folder))
     if file.exists() and not (file.is_file() and StudyFolder(folder).fingerprints.is_file()):
         raise UserError(
             f"{file} exists already and was not made by `stratalign pairs`. Nothing was overwritten; name another file "

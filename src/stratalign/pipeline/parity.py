@@ -21,7 +21,7 @@ from torch import Tensor
 
 from stratalign.blocks import Phase
 from stratalign.engine import JointEngine, collate
-from stratalign.errors import UserError
+from stratalign.errors import UserError, shortened
 from stratalign.models import AdapterBank, load_model
 from stratalign.pipeline.planned import Plan
 from stratalign.pipeline.stock_trl import Outcome, train_with_trl, unlike_trl, updates
@@ -145,6 +145,9 @@ class Parity:
         }
 
 
+MOST_STEPS = 10_000
+
+
 def verify(
     recipe: Source,
     changes: Sequence[str] = (),
@@ -166,6 +169,10 @@ def verify(
     except ImportError:
         raise UserError("verify needs TRL as the other side: pip install 'stratalign[verify]'.") from None
     del trl
+    if not 0 < learning_rate <= 1:
+        raise UserError(f"--learning-rate must be above 0 and at most 1, got {learning_rate:g}.")
+    if not 1 <= steps <= MOST_STEPS:
+        raise UserError(f"--steps must be from 1 to {MOST_STEPS:,}, got {shortened(steps)}.")
     with tempfile.TemporaryDirectory() as scratch:
         planned = plan(recipe, changes, Path(scratch) / "study")
         if planned.recipe.model.quantization is not None:
@@ -181,23 +188,27 @@ def verify(
         runs, skipped = _comparable(planned, learning_rate)
         if not runs:
             raise UserError(f"No condition can be compared with TRL: {skipped or 'none of them trains'}.")
-        rows, trees, windows = _material(planned, steps)
-        ours = _train_ours(planned, runs, trees, windows, Path(scratch), torch.float32)
         conditions: dict[str, Agreement] = {}
-        for done, run in enumerate(runs):
-            progress("training with TRL", done, len(runs))
-            theirs = train_with_trl(planned, run, rows, windows, trees, Path(scratch))
-            conditions[run.id] = _compare(run, ours[run.id], theirs, trees)
-        progress("training with TRL", len(runs), len(runs))
-        unsure = [run for run in runs if conditions[run.id].needs_noise]
-        if unsure:
-            progress("training ours in float64", 0, 1)
-            exact = _train_ours(planned, unsure, trees, windows, Path(scratch), torch.float64)
-            for run in unsure:
-                noise = _differences(ours[run.id], exact[run.id])
-                conditions[run.id] = replace(conditions[run.id], noise=noise)
-            progress("training ours in float64", 1, 1)
-    return Parity(steps, learning_rate, conditions, skipped)
+        for order in dict.fromkeys(
+            run.seed_of("order") for run in runs
+        ):  # their pairs come in one order each
+            together = [run for run in runs if run.seed_of("order") == order]
+            rows, trees, windows = _material(planned, steps, order)
+            ours = _train_ours(planned, together, trees, windows, Path(scratch), torch.float32)
+            for run in together:
+                progress("training with TRL", len(conditions), len(runs))
+                theirs = train_with_trl(planned, run, rows, windows, trees, Path(scratch))
+                conditions[run.id] = _compare(run, ours[run.id], theirs, trees)
+            progress("training with TRL", len(conditions), len(runs))
+            unsure = [run for run in together if conditions[run.id].needs_noise]
+            if unsure:
+                progress("training ours in float64", 0, 1)
+                exact = _train_ours(planned, unsure, trees, windows, Path(scratch), torch.float64)
+                for run in unsure:
+                    noise = _differences(ours[run.id], exact[run.id])
+                    conditions[run.id] = replace(conditions[run.id], noise=noise)
+                progress("training ours in float64", 1, 1)
+    return Parity(steps, learning_rate, {run.id: conditions[run.id] for run in runs}, skipped)
 
 
 def _comparable(planned: Plan, learning_rate: float) -> tuple[list[Run], dict[str, str]]:
@@ -229,12 +240,15 @@ def _comparable(planned: Plan, learning_rate: float) -> tuple[list[Run], dict[st
     return runs, skipped
 
 
-def _material(planned: Plan, steps: int) -> tuple[list[Preference], list[Tree], list[list[MicroBatch]]]:
-    """Training pairs in the study's order, repeated if there are too few, cut into full windows."""
+def _material(
+    planned: Plan, steps: int, order: int = 0
+) -> tuple[list[Preference], list[Tree], list[list[MicroBatch]]]:
+    """Training pairs in the order of runs whose `seed_of("order")` this is, repeated if there are too few, cut into
+    full windows."""
     settings = planned.recipe.training
-    order = [i for step in planned.steps for micro in step for i in micro.pairs]
+    drawn = [i for step in planned.steps_of(order) for micro in step for i in micro.pairs]
     count = steps * settings.gradient_accumulation * settings.batch_size
-    picked = [order[i % len(order)] for i in range(count)]
+    picked = [drawn[i % len(drawn)] for i in range(count)]
     size, window = settings.batch_size, settings.gradient_accumulation
     windows = [
         [

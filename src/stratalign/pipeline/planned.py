@@ -25,13 +25,15 @@ from stratalign.blocks import (
 )
 from stratalign.errors import UserError
 from stratalign.generation import Prompt
-from stratalign.models import ModelShape
+from stratalign.models import ModelShape, of_adapter
 from stratalign.pipeline.execution import Execution
 from stratalign.pipeline.fingerprints import Fingerprints, as_stored
+from stratalign.pipeline.showing import shown_prompts, shown_rows
+from stratalign.pipeline.sizes import size_warnings
 from stratalign.pipeline.tuning import Tuned, choices
-from stratalign.preferences import Asked, BadRow, Preference, Split, Tree
+from stratalign.preferences import BadRow, Split, Tree
 from stratalign.recipe import Recipe
-from stratalign.records import StudyFolder, digest, read_json
+from stratalign.records import TUNING, StudyFolder, digest, read_record
 from stratalign.training import MicroBatch, Run, plan_steps
 
 
@@ -53,8 +55,6 @@ class Plan:
     validation_trees: tuple[Tree, ...]
     held_out_trees: tuple[Tree, ...]
     prompts: tuple[Prompt, ...]
-    asked: tuple[Preference | Asked, ...]
-    """The rows that the prompts are of: held out, or of a source of prompts."""
     stop: tuple[str, ...]
     steps: list[list[MicroBatch]]
     bad: tuple[BadRow, ...]
@@ -68,9 +68,24 @@ class Plan:
     """The record that the partition waits for."""
     brought: Mapping[str, Path] = field(default_factory=dict)
     """Records that lie beside the recipe, to be copied into the study's folder when it is set up."""
+    turn_end: str | None = None
+    """The special token that ends the rows' answers, where the model has another; both end generated answers."""
     tuned: tuple[Tuned, ...] = ()
     chosen: Mapping[str, str] = field(default_factory=dict)
     """Of tuned conditions, the candidate that was chosen, if one was."""
+
+    @property
+    def stop_at(self) -> tuple[str, ...]:
+        """What ends an answer beside the model's end tokens."""
+        return self.stop if self.turn_end is None else (*self.stop, self.turn_end)
+
+    @property
+    def ends(self) -> dict[str, str]:
+        """What ends an answer, and why."""
+        own = [self.tokenizer.eos_token_id, *self.shape.ends]
+        ends = {str(self.tokenizer.convert_ids_to_tokens(token)): "end token" for token in own}
+        ends |= {} if self.turn_end is None else {self.turn_end: "end of a turn in the rows"}
+        return ends | dict.fromkeys(self.stop, "stop text")
 
     @property
     def candidates(self) -> tuple[Run, ...]:
@@ -112,22 +127,31 @@ class Plan:
             found[run.id] = dict(zip(("parameters", "arithmetic"), cost.of(full), strict=True))
         return found
 
-    def describe(self) -> dict[str, Any]:
-        """The plan in numbers and names; what `stratalign plan --json` prints."""
+    def describe(self, show: int = 0) -> dict[str, Any]:
+        """The plan in numbers and names; what `stratalign plan --json` prints.
+
+        Args:
+            show: how many training rows and prompts to add as the model reads them.
+        """
         shares = self.shares_of_full
         drawn = {spec.name for spec in self.recipe.specs() if draws_modules(spec.selection)}
         return {
             "out": str(self.folder.path),
             "model": {
                 "name": self.recipe.model.base,
+                "adapter": self.recipe.model.adapter,
                 "model_type": self.shape.model_type,
                 "layers": self.shape.n_layers,
                 "parameters": self.shape.parameters,
                 "proven": self.shape.proven,
+                "positions": self.shape.positions,
             },
             "partition": {name: list(layers) for name, layers in self.blocks.items()},
             "partition_by": self.partition_by,
             "preferences": self.preferences,
+            "max_length": self.recipe.training.max_length,
+            "tokenizer_of_adapter": of_adapter(self.tokenizer, self.recipe.model),
+            "answers_end_at": self.ends,
             "steps": len(self.steps),
             "passes": self.passes,
             "execution": {
@@ -172,7 +196,16 @@ class Plan:
             },
             "alike": [list(names) for names in self._alike()],
             "unresolved": {spec.name: dict(spec.selection) for spec in self.unresolved},
+            "shown": {"rows": shown_rows(self, show), "prompts": shown_prompts(self, show)},
+            "warnings": self.warnings,
         }
+
+    @property
+    def warnings(self) -> list[str]:
+        """How words of other tools in the recipe were read, and whether the study is small."""
+        held_out = self.preferences["parts"]["held_out"]
+        small = size_warnings(len(self.steps), held_out["rows"], held_out["clusters"])
+        return [*self.recipe.notes, *small]
 
     def _alike(self) -> list[tuple[str, ...]]:
         """Conditions that train the same modules with the same settings, under several names."""
@@ -210,7 +243,7 @@ def with_choices(plan: Plan) -> Plan:
     """The plan with what tuning.json says of its candidates."""
     if not plan.tuned:
         return plan
-    stored = read_json(plan.folder.tuning) if plan.folder.tuning.is_file() else {}
+    stored = read_record(plan.folder.tuning, TUNING)
     chosen = choices(plan.tuned, stored)
     runs = {run.id: run for run in plan.runs}
     for one in plan.tuned:

@@ -9,16 +9,24 @@ from __future__ import annotations
 from pathlib import Path
 
 from stratalign.blocks import names_block
+from stratalign.errors import UserError
 from stratalign.judging import check_judge, judged_dimensions
 from stratalign.losses import LOSSES
-from stratalign.models import inspect_model, load_tokenizer
-from stratalign.pipeline.checks import check_base_is_there, check_length, check_warmup, check_writable
+from stratalign.models import inspect_model, load_tokenizer, of_adapter
+from stratalign.pipeline.checks import (
+    check_base_is_there,
+    check_length,
+    check_visits,
+    check_warmup,
+    check_writable,
+)
 from stratalign.pipeline.execution import resolve_execution
 from stratalign.pipeline.fingerprints import check_fresh, fingerprints_of
+from stratalign.pipeline.limits import turn_end
 from stratalign.pipeline.planned import Plan, with_choices
-from stratalign.pipeline.prompts import prompts_digest, study_prompts
 from stratalign.pipeline.reading import (
     needed_branches,
+    prompts_of,
     read_preferences,
     stop_texts,
     with_template,
@@ -26,9 +34,9 @@ from stratalign.pipeline.reading import (
 from stratalign.pipeline.resolving import check_validation, resolve_runs, resolve_tuned
 from stratalign.pipeline.scoring import check_scorers
 from stratalign.pipeline.selecting import check_records, records_beside, selector_records, study_blocks
-from stratalign.preferences import load
+from stratalign.preferences import left_out, load
 from stratalign.recipe import Recipe
-from stratalign.records import StudyFolder
+from stratalign.records import StudyFolder, refuse_foreign
 from stratalign.training import phase_bounds, plan_steps
 
 
@@ -45,6 +53,7 @@ def make_plan(recipe: Recipe, out: Path, beside: Path | None = None) -> Plan:
     """
     folder = StudyFolder(out)
     check_writable(out)
+    refuse_foreign(folder)
     judged_dimensions(recipe.judge)
     scored = [dimension.name for scorer in check_scorers(recipe) for dimension in scorer.dimensions]
     shape = inspect_model(recipe.model)
@@ -60,10 +69,20 @@ def make_plan(recipe: Recipe, out: Path, beside: Path | None = None) -> Plan:
     tokenizer = load_tokenizer(recipe.model)
     imitates = not any(LOSSES[run.settings.loss].needs_pairs for run in runs if run.condition.trains)
     found = load(recipe.preferences, demonstrations=imitates)
-    recipe = with_template(recipe, found.rows, tokenizer)
-    fingerprints = fingerprints_of(recipe, shape, runs, tuned, found.digest, prompts_digest(recipe))
+    execution = resolve_execution(folder, recipe.training)
+    recipe, habits = with_template(recipe, found.rows, tokenizer, execution.date)
+    ends_turn = turn_end(found.rows, tokenizer, recipe.preferences, shape)
+    fingerprints = fingerprints_of(
+        recipe,
+        shape,
+        runs,
+        tuned,
+        found.digest,
+        turn_end=ends_turn,
+        tokenizer_of_adapter=of_adapter(tokenizer, recipe.model),
+    )
     check_fresh(folder, fingerprints)
-    parts, trees, bad, about = read_preferences(recipe, found, tokenizer, folder)
+    parts, trees, bad, about = read_preferences(recipe, found, tokenizer, shape, folder, habits)
     check_records(recipe, folder, fingerprints, parts, beside)
     train, validation, held_out = needed_branches(
         runs,
@@ -73,15 +92,17 @@ def make_plan(recipe: Recipe, out: Path, beside: Path | None = None) -> Plan:
         ),
     )
     check_validation(tuned, validation)
+    check_visits(len(train), recipe.training.epochs)
     steps = plan_steps(len(train), recipe.training, recipe.preferences.seed)
     for run in (*runs, *(run for one in tuned for each in one.candidates for run in each.runs)):
         if run.condition.trains:
-            phase_bounds(run.condition, len(steps))
-            check_warmup(run, len(steps))
-    answered = study_prompts(recipe, parts, tokenizer)
-    check_judge(
-        recipe.judge, [prompt.text for prompt in answered.prompts], recipe.preferences.objective, scored
-    )
+            try:
+                phase_bounds(run.condition, len(steps))
+                check_warmup(run, len(steps))
+            except UserError as error:
+                raise UserError(f"{error}{left_out(bad, found.total)}") from None
+    prompts = prompts_of(recipe, parts.held_out, tokenizer, shape)
+    check_judge(recipe.judge, [prompt.text for prompt in prompts], recipe.preferences.objective, scored)
     planned = Plan(
         recipe=recipe,
         folder=folder,
@@ -92,13 +113,13 @@ def make_plan(recipe: Recipe, out: Path, beside: Path | None = None) -> Plan:
         train_trees=train,
         validation_trees=validation,
         held_out_trees=held_out,
-        prompts=answered.prompts,
-        asked=answered.rows,
-        stop=stop_texts(recipe, answered.rows),
+        prompts=prompts,
+        stop=stop_texts(recipe, parts.held_out),
+        turn_end=ends_turn,
         steps=steps,
         bad=bad,
-        preferences=about if answered.about is None else about | {"prompts": answered.about},
-        execution=resolve_execution(folder, recipe.training),
+        preferences=about,
+        execution=execution,
         tokenizer=tokenizer,
         fingerprints=fingerprints,
         unresolved=unresolved,

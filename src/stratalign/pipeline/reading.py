@@ -13,11 +13,15 @@ from transformers import PreTrainedTokenizerBase
 
 from stratalign.errors import StudyFailure, UserError
 from stratalign.generation import Prompt
+from stratalign.models import ModelShape
+from stratalign.pipeline.limits import check_answers, check_readable, limit_of, only_readable
 from stratalign.preferences import (
     Asked,
     BadRow,
+    Habits,
     Preference,
     Preferences,
+    Refused,
     Split,
     Tree,
     as_text,
@@ -25,11 +29,14 @@ from stratalign.preferences import (
     describe,
     describe_template,
     leaks,
+    prepare_template,
     prompt_ids,
     settle_template,
     split,
     tokenize,
+    too_many_bad,
     without_rejected,
+    writes_the_date,
 )
 from stratalign.recipe import Recipe
 from stratalign.records import StudyFolder, append_jsonl, told
@@ -37,25 +44,48 @@ from stratalign.training import Run
 
 
 def with_template(
-    recipe: Recipe, rows: Sequence[Preference | Asked], tokenizer: PreTrainedTokenizerBase
-) -> Recipe:
-    """The recipe with `preferences.template` settled."""
-    settled = settle_template(recipe.preferences, rows, tokenizer)
-    return recipe.model_copy(update={"preferences": settled})
+    recipe: Recipe, rows: Sequence[Preference | Asked], tokenizer: PreTrainedTokenizerBase, today: str | None
+) -> tuple[Recipe, Habits | None]:
+    """The recipe with `preferences.template` settled and, where the chat template writes a date, `preferences.date`;
+    the tokenizer is made to render accordingly. And what the template does, None where nothing is rendered.
+
+    Raises:
+        UserError: the chat template cannot be used.
+    """
+    settings = settle_template(recipe.preferences, rows, tokenizer)
+    habits = None
+    if settings.template != "raw" or any(row.kind == "messages" for row in rows):
+        if not writes_the_date(tokenizer, settings):
+            today = None
+        settings = settings.model_copy(update={"date": settings.date or today})
+        habits = prepare_template(tokenizer, settings)
+    return recipe.model_copy(update={"preferences": settings}), habits
 
 
 def read_preferences(
-    recipe: Recipe, found: Preferences, tokenizer: PreTrainedTokenizerBase, folder: StudyFolder
+    recipe: Recipe,
+    found: Preferences,
+    tokenizer: PreTrainedTokenizerBase,
+    shape: ModelShape,
+    folder: StudyFolder,
+    habits: Habits | None = None,
 ) -> tuple[Split, dict[str, Tree], tuple[BadRow, ...], dict[str, Any]]:
     """The parts of the preferences, the trees of all their rows by name, bad rows, and an account of all this."""
-    settings = recipe.preferences
-    tokenized = tokenize(found.rows, tokenizer, settings, recipe.training.max_length, recipe.training.on_long)
+    settings, training = recipe.preferences, recipe.training
+    limit = limit_of(training.max_length, shape)
+    tokenized = tokenize(found.rows, tokenizer, settings, limit, training.on_long)
+    tokenized = only_readable(tokenized, found.rows, tokenizer, shape)
     bad = (*found.bad, *tokenized.bad)
+    if too_many_bad(bad, found.total, settings):
+        write_bad_rows(folder, bad)
     try:
         check_bad(bad, found.total, settings, folder.bad_rows, found.columns)
-    except UserError:
-        write_bad_rows(folder, bad)
-        raise
+    except UserError as error:
+        if limit == training.max_length or all(row.reason != "too long" for row in bad):
+            raise
+        raise UserError(
+            f"{error} Too long are rows of more than {limit} tokens, which is how many positions the model has."
+        ) from None
     trees = {tree.row_id: tree for tree in tokenized.trees}
     parts = split([row for row in found.rows if row.row_id in trees], settings)
     if not parts.held_out:
@@ -64,8 +94,8 @@ def read_preferences(
         )
     if leaks(parts):
         raise StudyFailure(f"The split leaks the clusters {', '.join(leaks(parts)[:5])}. Please report this.")
-    about = describe(parts, found, tokenized.bad) | {"max_length": recipe.training.max_length}
-    return parts, trees, bad, about | {"template": describe_template(settings, found.rows, tokenizer)}
+    about = describe(parts, found, tokenized.bad)
+    return parts, trees, bad, about | {"template": describe_template(settings, found.rows, tokenizer, habits)}
 
 
 def needed_branches(
@@ -94,18 +124,26 @@ def needed_branches(
 
 
 def prompts_of(
-    recipe: Recipe, rows: Sequence[Preference | Asked], tokenizer: PreTrainedTokenizerBase
+    recipe: Recipe, rows: Sequence[Preference], tokenizer: PreTrainedTokenizerBase, shape: ModelShape
 ) -> tuple[Prompt, ...]:
-    """The rows' prompts, as text and as tokens."""
-    return tuple(
-        Prompt(
-            row.row_id,
-            row.cluster,
-            as_text(row.prompt),
-            tuple(prompt_ids(row, tokenizer, recipe.preferences)),
-        )
-        for row in rows
-    )
+    """The rows' prompts, as text and as tokens.
+
+    Raises:
+        UserError: the model cannot read one, or has no positions for the longest answer to it.
+    """
+    prompts = []
+    for row in rows:
+        ids = prompt_ids(row, tokenizer, recipe.preferences)
+        try:
+            check_readable(ids, tokenizer, shape)
+        except Refused as refusal:
+            raise UserError(
+                f"The prompt of line {row.line}, as generation gets it, has a {refusal}. Give the tokenizer and chat "
+                "template that belong to the model."
+            ) from None
+        prompts.append(Prompt(row.row_id, row.cluster, as_text(row.prompt), tuple(ids)))
+    check_answers(prompts, recipe.generation.max_new_tokens, shape)
+    return tuple(prompts)
 
 
 def stop_texts(recipe: Recipe, rows: Sequence[Preference | Asked]) -> tuple[str, ...]:

@@ -9,7 +9,21 @@ import json
 import os
 from collections.abc import Sequence
 
-from stratalign.records import StudyFolder, read_json, read_jsonl, told, write_json, write_text
+from stratalign.records import (
+    ADAPTER_NOTES,
+    BATCHES,
+    LOGPROBS,
+    MANIFEST,
+    RESPONSES,
+    STEPS,
+    TIMINGS,
+    StudyFolder,
+    read_jsonl,
+    read_record,
+    told,
+    write_json,
+    write_text,
+)
 from stratalign.training import Checkpoint, read_checkpoint, write_checkpoint
 
 
@@ -29,31 +43,34 @@ def rename_runs(folder: StudyFolder, wanted: Sequence[tuple[str, int]]) -> None:
         if source.is_dir() and not target.exists():
             with told(target):
                 os.replace(source, target)
-            notes = read_json(target / "stratalign.json")
+            notes = read_record(target / "stratalign.json", ADAPTER_NOTES)
             write_json(target / "stratalign.json", notes | {"run": new})
-    for file in (folder.training, folder.logprobs, folder.validation, folder.responses):
-        rows = list(read_jsonl(file))
+    for file, kind in {
+        folder.training: STEPS,
+        folder.logprobs: LOGPROBS,
+        folder.validation: LOGPROBS,
+        folder.responses: RESPONSES,
+    }.items():
+        rows = list(read_jsonl(file, kind))
         if any(row["run"] in names for row in rows):
             renamed = [row | {"run": names.get(row["run"], row["run"])} for row in rows]
             write_text(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in renamed))
     _rename_checkpoint(folder, names)
     _rename_batches(folder, names)
-    for file in (folder.timings, folder.manifest):  # the manifest last: it tells whether all is renamed
-        if file.is_file():
-            content = read_json(file)
-            runs = content.get("runs", {})
-            if any(run in names for run in runs):
-                content["runs"] = {names.get(run, run): entry for run, entry in runs.items()}
-                write_json(file, content)
+    # the manifest last: it tells whether all is renamed
+    for file, kind in {folder.timings: TIMINGS, folder.manifest: MANIFEST}.items():
+        content = read_record(file, kind)
+        runs = content.get("runs", {})
+        if any(run in names for run in runs):
+            content["runs"] = {names.get(run, run): entry for run, entry in runs.items()}
+            write_json(file, content)
 
 
 def _of_stored_seeds(
     folder: StudyFolder, names: dict[str, str], wanted: Sequence[tuple[str, int]]
 ) -> dict[str, str]:
     """Of names without a seed, only those stored; each becomes condition@seed with the seed that it was run at."""
-    if not folder.manifest.is_file():
-        return {}
-    stored = read_json(folder.manifest).get("runs", {})
+    stored = read_record(folder.manifest, MANIFEST).get("runs", {})
     return {old: f"{old}@{stored[old]['seed']}" for old in names if old in stored}
 
 
@@ -73,8 +90,8 @@ def _rename_checkpoint(folder: StudyFolder, names: dict[str, str]) -> None:
 
 
 def _rename_batches(folder: StudyFolder, names: dict[str, str]) -> None:
-    if folder.batches.is_file():
-        content = read_json(folder.batches)
+    content = read_record(folder.batches, BATCHES)
+    if content:
         for batch in content["batches"]:
             batch["runs"] = [names.get(run, run) for run in batch["runs"]]
         write_json(folder.batches, content)

@@ -16,7 +16,16 @@ from stratalign.models import base_files, load_model
 from stratalign.pipeline.execution import begin_execution, note_out_of_memory, resolve_execution
 from stratalign.pipeline.fingerprints import add_fingerprints, check_fresh
 from stratalign.recipe import Recipe
-from stratalign.records import Progress, Response, StudyFolder, append_jsonl, digest, keep_jsonl, read_jsonl
+from stratalign.records import (
+    SAMPLED,
+    Progress,
+    Response,
+    StudyFolder,
+    append_jsonl,
+    digest,
+    keep_jsonl,
+    read_jsonl,
+)
 
 BASE = "base"
 """The run that all answers are of."""
@@ -43,7 +52,7 @@ def sample_answers(
     add_fingerprints(work, made_from)
     groups = batches(prompts, generation.batch_size)
     wanted = [(number, group) for number in range(settings.answers) for group in groups]
-    there = {(row["prompt_id"], row["number"]) for row in read_jsonl(work.responses)}
+    there = {(row["prompt_id"], row["number"]) for row in read_jsonl(work.responses, SAMPLED)}
     missing = [
         (number, group)
         for number, group in wanted
@@ -52,11 +61,11 @@ def sample_answers(
     if missing:
         redo = {(prompt.prompt_id, number) for number, group in missing for prompt in group}
         if redo & there:
-            keep_jsonl(work.responses, lambda row: (row["prompt_id"], row["number"]) not in redo)
+            keep_jsonl(work.responses, lambda row: (row["prompt_id"], row["number"]) not in redo, SAMPLED)
         _sample(recipe, generation, missing, work, stop, tokenizer, progress, len(wanted))
     found = {
         (row["prompt_id"], row["number"]): row
-        for row in read_jsonl(work.responses)
+        for row in read_jsonl(work.responses, SAMPLED)
         if row["number"] < settings.answers
     }
     return [
@@ -114,7 +123,7 @@ def _made_from(
         "files": base_files(recipe.model),
         "prompts": digest([[prompt.prompt_id, list(prompt.ids)] for prompt in prompts]),
         "seed": recipe.pairs.seed,
-        **generation.model_dump(mode="json", exclude={"seed", "stop", "prompts"}),
+        **generation.model_dump(mode="json", exclude={"seed", "stop"}),
         "stop": list(stop),
     }
 

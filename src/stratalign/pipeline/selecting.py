@@ -24,7 +24,7 @@ from stratalign.errors import UserError, unknown_name
 from stratalign.pipeline.fingerprints import Fingerprints, as_stored, diagnosed_from
 from stratalign.preferences import Split
 from stratalign.recipe import Recipe, load_recipe
-from stratalign.records import StudyFolder, read_json, write_bytes
+from stratalign.records import MANIFEST, StudyFolder, read_json, read_record, refuse_link, write_bytes
 
 RECORDS = "diagnostics"
 """The folder of a study that its records lie in."""
@@ -46,7 +46,7 @@ def selector_records(
         by = str(spec.selection["by"])
         file = record_file(by, folder, beside)
         _check_kind(by, file)
-        found[by] = _record(file)["scores"] if file.is_file() else None
+        found[by] = scores_record(file)["scores"] if file.is_file() else None
         if found[by] is None:
             waiting.append(spec)
     return found, tuple(waiting)
@@ -65,7 +65,7 @@ def study_blocks(
         return partition(1 + max(site.layer for site in sites), settings.method, settings.blocks)
     file = record_file(settings.by, folder, beside)
     _check_kind(settings.by, file)
-    return measured_partition(settings, sites, _record(file)) if file.is_file() else None
+    return measured_partition(settings, sites, scores_record(file)) if file.is_file() else None
 
 
 def record_file(by: str, folder: StudyFolder, beside: Path | None = None) -> Path:
@@ -99,6 +99,9 @@ def records_beside(recipe: Recipe, folder: StudyFolder, beside: Path | None) -> 
 def bring_records(records: Mapping[str, Path], folder: StudyFolder) -> None:
     """Copy records from beside the recipe into the study's folder."""
     for by, file in records.items():
+        inside = Path(os.path.normpath(by))
+        for part in (*inside.parents[:-1], inside):
+            refuse_link(folder.path / part)
         write_bytes(folder.path / by, file.read_bytes())
 
 
@@ -122,7 +125,7 @@ def check_records(
         file = own_record(by, folder, beside)
         if file is None:
             continue
-        stored = _record(file).get("fingerprint") or {}
+        stored = scores_record(file).get("fingerprint") or {}
         for key in wanted:
             if key in stored and stored[key] != wanted[key]:
                 other = (
@@ -138,7 +141,7 @@ def trained_by(folder: StudyFolder, file: Path) -> list[str]:
     """The trained conditions of a study that this record of its folder chose; all of them if it made the partition."""
     if not folder.manifest.is_file() or not folder.recipe.is_file():
         return []
-    runs = read_json(folder.manifest)["runs"].values()
+    runs = read_record(folder.manifest, MANIFEST)["runs"].values()
     trained = {run.get("candidate_of", run["condition"]) for run in runs if "trained" in run}
     if not trained:
         return []
@@ -183,7 +186,7 @@ def _check_kind(by: str, file: Path) -> None:
         raise unknown_name("record", by, [f"{RECORDS}/{kind}.json" for kind in KINDS], key=record_kind)
 
 
-def _record(file: Path) -> dict[str, Any]:
+def scores_record(file: Path) -> dict[str, Any]:
     """A record, as a diagnosis or the user wrote it: an object with `scores`, signal -> module -> number.
 
     Raises:

@@ -27,12 +27,15 @@ from stratalign.pipeline.fingerprints import as_stored
 from stratalign.pipeline.planned import Plan
 from stratalign.preferences import without_rejected
 from stratalign.records import (
+    DIAGNOSIS,
+    LOOKED,
+    STEPS,
     Progress,
     StudyFolder,
     append_jsonl,
     digest,
-    read_json,
     read_jsonl,
+    read_record,
     told,
     write_json,
 )
@@ -103,7 +106,7 @@ def train_everywhere(
         )
         with told(folder):
             (folder / "checkpoint.safetensors").unlink(missing_ok=True)
-    curve = {row["step"]: row["loss"] for row in read_jsonl(folder / "validation.jsonl")}
+    curve = {row["step"]: row["loss"] for row in read_jsonl(folder / "validation.jsonl", LOOKED)}
     points = [{"step": step, "loss": curve[step]} for step in sorted(curve)]
     stable = stable_from(points, settings.epsilon)
     compared = []
@@ -141,7 +144,7 @@ def _gate_steps(
     names = [site.name for site in sites]
     gate = 1 / (1 + math.exp(-settings.start))
     (trees,) = minibatches(plan.train_trees, settings.batch, 1, settings.seed)
-    rates = {row["step"]: row["learning_rate"] for row in read_jsonl(folder.parent / "training.jsonl")}
+    rates = {row["step"]: row["learning_rate"] for row in read_jsonl(folder.parent / "training.jsonl", STEPS)}
     found = []
     for window in windows(len(plan.steps)):
         states = [load_tensors(folder / _step(step)) for step in window]
@@ -181,7 +184,7 @@ def stable_from(points: Sequence[dict[str, Any]], epsilon: float) -> int | None:
 
 def _is_of(folder: Path, made_from: str) -> bool:
     stage = folder / "stage.json"
-    return stage.is_file() and bool(read_json(stage).get("made_from") == made_from)
+    return bool(read_record(stage, DIAGNOSIS).get("made_from") == made_from)
 
 
 def _step(step: int) -> str:

@@ -7,7 +7,6 @@ gets no auxiliary loss.
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 import warnings
@@ -166,12 +165,12 @@ def _columns(row: Preference, planned: Plan, run: Run) -> dict[str, Any]:
         row = as_messages(row)
     chosen, rejected = (row.rejected, row.chosen) if run.swaps(row.row_id) else (row.chosen, row.rejected)
     parts = {"prompt": row.prompt, "chosen": chosen, "rejected": rejected}
-    columns = {
+    tools = {"tools": row.tools} if row.tools else {}
+    return tools | {
         key: value if isinstance(value, str) else [dict(turn) for turn in value]
         for key, value in parts.items()
         if value is not None
     }
-    return columns | {"tools": json.dumps(row.tools)} if row.tools else columns
 
 
 def copy_a(model: Any, run: Run) -> None:

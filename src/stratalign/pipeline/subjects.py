@@ -20,7 +20,15 @@ from stratalign.models import (
 from stratalign.pipeline.fingerprints import as_stored, diagnosed_from
 from stratalign.pipeline.planned import Plan
 from stratalign.pipeline.stage_one import KEPT, stage_folder
-from stratalign.records import SAFE_NAME, digest, file_digest, read_json, refuse_changed
+from stratalign.records import (
+    DIAGNOSIS,
+    MANIFEST,
+    SAFE_NAME,
+    digest,
+    file_digest,
+    read_record,
+    refuse_changed,
+)
 
 
 @dataclass(frozen=True)
@@ -93,7 +101,7 @@ def kept_stages(plan: Plan) -> tuple[Subject, ...]:
     """
     folders = {share: stage_folder(plan.folder, share) for share in KEPT}
     record = plan.folder.diagnostics / "significance.json"
-    made_from = read_json(record)["fingerprint"] if record.is_file() else {}
+    made_from = read_record(record, DIAGNOSIS).get("fingerprint") or {}
     wanted = as_stored({"model": plan.fingerprints["model"], **training_of(plan)})
     same = all(made_from.get(key) == value for key, value in wanted.items())
     if not (same and all(folder.is_dir() for folder in folders.values())):
@@ -121,7 +129,7 @@ def training_of(plan: Plan) -> dict[str, Any]:
 
 
 def _stored_runs(plan: Plan) -> dict[str, Any]:
-    stored: dict[str, Any] = read_json(plan.folder.manifest)["runs"] if plan.folder.manifest.is_file() else {}
+    stored: dict[str, Any] = read_record(plan.folder.manifest, MANIFEST).get("runs") or {}
     return stored
 
 

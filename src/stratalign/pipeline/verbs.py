@@ -150,6 +150,8 @@ def _run(
     stages: Sequence[Callable[[Plan, Progress], None]], planned: Plan, progress: Progress
 ) -> StudyFolder:
     planned.check_resolved()
+    for note in planned.recipe.notes:
+        progress(note, 0, 0)
     with locked(planned.folder.path):
         for stage in stages:
             stage(with_choices(planned), progress)

@@ -18,7 +18,7 @@ from stratalign.models import AdapterBank
 from stratalign.pipeline.fingerprints import as_stored
 from stratalign.pipeline.planned import Plan
 from stratalign.pipeline.resolving import resolve_runs
-from stratalign.records import Progress, digest, read_json, told, write_json
+from stratalign.records import DIAGNOSIS, Progress, digest, read_record, told, write_json
 from stratalign.training import Run, plan_steps, train
 
 
@@ -88,7 +88,7 @@ def _runs(plan: Plan, layers: Mapping[str, Sequence[int]]) -> tuple[Run, ...]:
 def _begin(folder: Path, made_from: Mapping[str, Any]) -> None:
     """Leave nothing in the folder that was made from something else."""
     stage, wanted = folder / "stage.json", digest(as_stored(dict(made_from)))
-    if stage.is_file() and read_json(stage).get("made_from") == wanted:
+    if read_record(stage, DIAGNOSIS).get("made_from") == wanted:
         return
     with told(folder):
         shutil.rmtree(folder, ignore_errors=True)

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+from stratalign.preferences.files import Unreadable
 from stratalign.preferences.forms import Cells, recognise, recognise_prompt, says_whether
 from stratalign.preferences.messages import Dialogue as Dialogue
 from stratalign.preferences.messages import Refused as Refused
 from stratalign.preferences.messages import as_text as as_text
 from stratalign.preferences.messages import read_dialogue, read_tools, says_nothing, valid
 from stratalign.preferences.settings import Format, PreferenceSettings
-from stratalign.preferences.text_files import Unreadable
 from stratalign.preferences.transcripts import (
     ASSISTANT,
     Turn,
@@ -71,7 +71,7 @@ class Preference:
     cluster: str
     kind: Kind
     part: str | None = None
-    tools: tuple[Any, ...] | None = None
+    tools: list[Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Asked:
     kind: Kind
     cluster: str
     part: str | None = None
-    tools: tuple[Any, ...] | None = None
+    tools: list[Any] | None = None
 
 
 class Read(NamedTuple):
@@ -131,7 +131,8 @@ def interpret(line: int, row: object, settings: PreferenceSettings) -> Read:
         spans = spans_turns(response) if isinstance(response, str) else len(response) > 1
         if kind != "text" and spans:
             notes.append(SPANS)
-    _check_asks(prompt, kind)
+    if says_nothing(prompt):
+        raise Refused("empty prompt")
     if len(sides) == 2 and _same(*sides):
         raise Refused("responses are equal")
     if isinstance(prompt, str) and all(str(side).startswith(prompt) for side in sides):
@@ -167,9 +168,10 @@ def interpret_prompt(line: int, row: object, settings: PreferenceSettings) -> As
         return Asked(found.row_id, found.prompt, found.kind, cluster, found.part, found.tools)
     own = cells["prompt"]
     prompt = read_dialogue(own.value, own.column, [], plain=settings.format == "text")
+    if says_nothing(prompt):
+        raise Refused("empty prompt")
     marked = isinstance(prompt, str) and settings.format != "text" and is_transcript(prompt)
     kind: Kind = "transcript" if marked else "text" if isinstance(prompt, str) else "messages"
-    _check_asks(prompt, kind)
     cluster = named_cluster(cells) or cluster_of(first_human_turn(prompt, kind))
     kind, prompt, _, tools = _instructed(kind, prompt, (), cells, settings, [])
     return Asked(row_name(line), prompt, kind, cluster, _part(cells, []), tools)
@@ -213,13 +215,6 @@ def _row(row: object) -> Mapping[str, object]:
     if not isinstance(row, Mapping):
         raise Refused("not an object", f"got {type(row).__name__}")
     return row
-
-
-def _check_asks(prompt: Dialogue, kind: Kind) -> None:
-    if says_nothing(prompt):
-        raise Refused("empty prompt")
-    if kind == "transcript" and isinstance(prompt, str) and not turns(prompt):
-        raise Refused("empty prompt", "nothing stands before the turn of the assistant")
 
 
 def _part(cells: Cells, notes: list[str]) -> str | None:
@@ -356,7 +351,7 @@ def _answer(response: Dialogue, kind: Kind) -> tuple[Turn, ...]:
 
 def _instructed(
     kind: Kind, prompt: Dialogue, sides: Sides, cells: Cells, settings: PreferenceSettings, notes: list[str]
-) -> tuple[Kind, Dialogue, Sides, tuple[Any, ...] | None]:
+) -> tuple[Kind, Dialogue, Sides, list[Any] | None]:
     """With the columns `system` and `tools`, which only a chat template can show: the row becomes messages."""
     system = cells["system"].value if "system" in cells else None
     tools = read_tools(cells["tools"].value, notes) if "tools" in cells else None

@@ -71,10 +71,9 @@ def _alpaca(row: Row, **answers: str) -> Cells:
     texts: list[str] = []
     for column in ("instruction", "input"):
         text = row.get(column)
-        if isinstance(text, str):
-            texts += [text] if text else []
-        elif holds(text):
+        if holds(text) and not isinstance(text, str):
             raise Refused("not text", f"{column} is {type(text).__name__}, not a text")
+        texts += [text] if text and isinstance(text, str) else []
     prompt: object = "\n".join(texts)
     if history := _history(row.get("history")):
         prompt = [*history, {"role": "user", "content": prompt}]
@@ -204,7 +203,7 @@ def recognise(row: Row, columns: Mapping[str, str | None]) -> Recognised:
     cells = form.read(view)
     if "rejected" not in cells:
         label = next((column for column in LABELS if says_whether(view.get(column)) is not None), None)
-        cells |= _named(view, label=label) if label else {}
+        cells |= {} if label is None else {"label": Cell(label, view[label])}
     cells |= _named(view, **{column: column for column in COMMON if column in view})
     looked = dict.fromkeys([*form.needs, *form.also, *(cell.column for cell in cells.values())])
     return Recognised(

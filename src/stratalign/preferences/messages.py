@@ -81,7 +81,7 @@ def read_dialogue(value: object, column: str, notes: list[str], *, plain: bool =
     return tuple(_turn(message, column, notes) for message in value)
 
 
-def read_tools(value: object, notes: list[str]) -> tuple[Any, ...] | None:
+def read_tools(value: object, notes: list[str]) -> list[Any] | None:
     """The schemas of a column `tools`, which may be JSON text; None where there are none.
 
     Raises:
@@ -99,7 +99,7 @@ def read_tools(value: object, notes: list[str]) -> tuple[Any, ...] | None:
     if not isinstance(value, Sequence) or not all(isinstance(tool, Mapping) for tool in value):
         raise Refused("not tools", f"tools is {type(value).__name__}, not a list of JSON schemas")
     try:
-        return tuple(_json(tool, "tools", notes) for tool in value)
+        return [_json(tool, "tools", notes) for tool in value]
     except _Unlike as error:
         raise Refused("not tools", f"tools holds {error}, which JSON cannot") from None
 

@@ -1,18 +1,17 @@
 """Reads a whole source into preferences, keeping account of every row that cannot be used.
 
 A bad row is never dropped in silence: it is listed with its line and a reason, and too many of them stop the
-study. Files are read by sources.py, rows by dialogues.py.
+study. File formats are files.py's, forms of rows forms.py's and dialogues.py's.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from stratalign.errors import UserError, unknown_name
+from stratalign.errors import UserError
 from stratalign.preferences.dialogues import (
     ACCEPTED,
     Asked,
@@ -22,9 +21,13 @@ from stratalign.preferences.dialogues import (
     interpret_prompt,
     row_name,
 )
+from stratalign.preferences.forms import holds
 from stratalign.preferences.settings import PreferenceSettings
 from stratalign.preferences.sources import read_rows, source_digest
-from stratalign.preferences.trees import TOO_LONG
+
+TOO_LONG = "too long"
+SOUND = (TOO_LONG, "marked as undesirable", "no preference")
+"""Reasons of rows that are left out and have nothing wrong with them; they do not count against `max_bad`."""
 
 _NO_PAIR = "it has no chosen and rejected, which every loss but training.loss: sft needs"
 
@@ -41,20 +44,17 @@ class BadRow:
 
 @dataclass(frozen=True)
 class Preferences:
-    """All that was read from a source. `notes` names oddities of rows that were kept, by their lines.
-
-    `columns` are those that the source has, `unread` those that no kept row was read from. `forms` has by form how many
-    rows were kept (`rows`) and which columns they were read from (`columns`).
-    """
+    """All that was read from a source. `notes` names oddities of rows that were kept, by their lines; `unread` are the
+    columns that no row was read from, `forms` the forms of the rows and how many have each."""
 
     rows: tuple[Preference, ...]
     bad: tuple[BadRow, ...]
     notes: Mapping[str, tuple[int, ...]]
     columns: tuple[str, ...]
+    unread: tuple[str, ...]
+    forms: Mapping[str, int]
     source: str
     digest: str
-    unread: tuple[str, ...] = ()
-    forms: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
@@ -69,17 +69,17 @@ def load(settings: PreferenceSettings, *, demonstrations: bool = False) -> Prefe
         demonstrations: whether rows with nothing rejected are of use; they are bad rows otherwise.
 
     Raises:
-        UserError: the source is missing, damaged, empty or cannot be reached, or has no column that the settings name.
+        UserError: the source is missing, damaged, empty or cannot be reached.
     """
     rows: list[Preference] = []
     bad: list[BadRow] = []
     notes: dict[str, list[int]] = {}
     columns: dict[str, None] = {}
-    unread: dict[str, None] = {}
-    forms: dict[str, dict[str, Any]] = {}
+    looked: set[str] = set()
+    forms: Counter[str] = Counter()
     for line, row in read_rows(settings):
         if isinstance(row, Mapping):
-            columns.update(dict.fromkeys(str(key) for key in row))
+            columns.update(dict.fromkeys(str(key) for key, value in row.items() if holds(value)))
         try:
             preference, remarks, form, read = interpret(line, row, settings)
             if preference.rejected is None and not demonstrations:
@@ -88,23 +88,19 @@ def load(settings: PreferenceSettings, *, demonstrations: bool = False) -> Prefe
             bad.append(BadRow(line, row_name(line), refusal.reason, refusal.detail))
             continue
         rows.append(preference)
+        forms[form] += 1
+        looked.update(read)
         for remark in remarks:
             notes.setdefault(remark, []).append(line)
-        seen = forms.setdefault(form, {"rows": 0, "columns": {}})
-        seen["rows"] += 1
-        seen["columns"].update(dict.fromkeys(read))
-        if isinstance(row, Mapping):
-            unread.update(dict.fromkeys(str(column) for column in row if column not in read))
-    _check_columns(settings, columns)
     return Preferences(
         rows=tuple(rows),
         bad=tuple(bad),
         notes={remark: tuple(lines) for remark, lines in notes.items()},
         columns=tuple(columns),
+        unread=tuple(column for column in columns if column not in looked) if rows else (),
+        forms=dict(forms),
         source=settings.source,
         digest=source_digest(settings),
-        unread=tuple(column for column in columns if column in unread),
-        forms={form: {**seen, "columns": list(seen["columns"])} for form, seen in forms.items()},
     )
 
 
@@ -126,6 +122,12 @@ def load_prompts(settings: PreferenceSettings) -> tuple[tuple[Asked, ...], tuple
     return tuple(found.values()), tuple(bad)
 
 
+def too_many_bad(bad: Sequence[BadRow], total: int, settings: PreferenceSettings) -> bool:
+    """Whether no row is left, more of those that fit are bad than `max_bad` allows, or half of all are too long."""
+    long = sum(row.reason == TOO_LONG for row in bad)
+    return bool(bad) and (len(bad) >= total or _too_many_unsound(bad, total, settings) or 2 * long >= total)
+
+
 def check_bad(
     bad: Sequence[BadRow],
     total: int,
@@ -133,73 +135,56 @@ def check_bad(
     where_written: str | Path | None = None,
     columns: Sequence[str] = (),
 ) -> None:
-    """Stop when more rows are bad than `max_bad` allows, at least half are too long, or none is left.
+    """Stop where there are too many bad rows.
 
     `where_written` is the file that lists the bad rows; `columns` are those that the source has.
 
     Raises:
         UserError: with the counts by reason, the first lines of each, and what to do.
     """
-    long = [row for row in bad if row.reason == TOO_LONG]
-    others = [row for row in bad if row.reason != TOO_LONG]
-    if not bad or (len(bad) < total and len(others) / total <= settings.max_bad and 2 * len(long) < total):
+    if not too_many_bad(bad, total, settings):
         return
+    long = [row for row in bad if row.reason == TOO_LONG]
+    unsound = sum(row.reason not in SOUND for row in bad)
     listed = f" They are listed in {where_written}." if where_written else ""
-    if 2 * len(long) >= total:
-        raise UserError(
-            f"{len(long)} of {total} rows of {settings.source} are longer than training.max_length allows: "
-            f"{_counted(TOO_LONG, long)}.{listed} Raise training.max_length, or set training.on_long: truncate."
-        )
-    if settings.template == "chat" and any("chat template" in row.reason for row in others):
+    if settings.template == "chat" and any("chat template" in row.reason for row in bad):
         listed += " With preferences.template: raw, plain text and transcripts are used as they are written."
-    reasons = "; ".join(_counted(reason, rows) for reason, rows in by_reason(others).items())
-    if len(bad) >= total and {row.reason for row in others} == {"missing column"}:
+    reasons = "; ".join(_counted(reason, rows) for reason, rows in by_reason(bad).items())
+    if len(bad) >= total and {row.reason for row in bad} == {"missing column"}:
         found = ", ".join(columns) or "none"
         raise UserError(
             f"No row of {settings.source} can be used: every one misses a column ({reasons}). Columns found: {found}. "
-            f"Accepted forms: {ACCEPTED}. {_mapping(columns)}{listed}"
+            f"Accepted forms: {ACCEPTED}. Name the columns that hold them, such as preferences.columns: "
+            f"{{prompt: query, chosen: good, rejected: bad}}.{listed}"
         )
     if len(bad) >= total:
         raise UserError(
-            f"None of the {total} rows of {settings.source} can be used: {reasons}. Correct the source or choose "
-            f"another preferences.format.{listed}"
+            f"None of the {total} rows of {settings.source} can be used: {reasons}. Accepted forms: {ACCEPTED}. "
+            f"Correct the source or choose another preferences.format.{listed}"
+        )
+    if not _too_many_unsound(bad, total, settings):
+        raise UserError(
+            f"{len(long)} of {total} rows of {settings.source}, half of them or more, are too long "
+            f"({_counted(TOO_LONG, long)}).{listed} Raise training.max_length, or cut them with "
+            "training.on_long: truncate."
         )
     raise UserError(
-        f"{len(others)} of {total} rows of {settings.source} cannot be used ({len(others) / total:.1%}; "
-        f"preferences.max_bad allows {settings.max_bad:.1%}): {reasons}.{listed} Correct or remove them, or raise "
-        "preferences.max_bad."
+        f"{unsound} of {total} rows of {settings.source} cannot be used ({unsound / total:.1%}; preferences.max_bad "
+        f"allows {settings.max_bad:.1%}): {reasons}.{listed} Correct or remove them, or raise preferences.max_bad."
     )
 
 
-_SYNONYMS = {
-    "prompt": ("query", "question", "instruction", "input", "user", "text", "post"),
-    "chosen": ("good", "better", "accepted", "preferred", "positive", "winner", "chosen_response", "choice"),
-    "rejected": ("bad", "worse", "dispreferred", "negative", "loser", "rejected_response", "reject"),
-}
-"""What columns are often called: for a suggestion only."""
+def _too_many_unsound(bad: Sequence[BadRow], total: int, settings: PreferenceSettings) -> bool:
+    unsound = sum(row.reason not in SOUND for row in bad)
+    return unsound > settings.max_bad * (total - len(bad) + unsound)
 
 
-def _mapping(columns: Sequence[str]) -> str:
-    """How to name columns that are called otherwise."""
-    left = [column for column in columns if column not in _SYNONYMS]
-    guessed = {
-        ours: ours
-        if ours in columns
-        else next((one for one in left if one.casefold() in names), "YOUR_COLUMN")
-        for ours, names in _SYNONYMS.items()
-    }
-    wanted = ", ".join(f"{ours}: {theirs}" for ours, theirs in guessed.items() if ours != theirs)
-    return (
-        f"Rename the columns, or say which is which with preferences.columns, for example {{{wanted}}}."
-        if wanted
-        else "Give a source in one of these forms."
-    )
-
-
-def _check_columns(settings: PreferenceSettings, columns: Mapping[str, None]) -> None:
-    for ours, theirs in settings.columns.items():
-        if theirs is not None and theirs not in columns:
-            raise unknown_name(f"column in preferences.columns.{ours}:", theirs, columns)
+def left_out(bad: Sequence[BadRow], total: int) -> str:
+    """A sentence that says how many rows are left out, and why; empty where none is."""
+    if not bad:
+        return ""
+    reasons = "; ".join(_counted(reason, rows) for reason, rows in by_reason(bad).items())
+    return f" Of {total} rows, {len(bad)} are left out: {reasons}."
 
 
 def by_reason(bad: Sequence[BadRow]) -> dict[str, list[BadRow]]:

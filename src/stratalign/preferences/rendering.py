@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -17,6 +16,10 @@ class Tokenizer(Protocol):
     """What we use of a Hugging Face tokenizer."""
 
     @property
+    def bos_token(self) -> str | None: ...
+    @property
+    def bos_token_id(self) -> int | None: ...
+    @property
     def eos_token(self) -> str | None: ...
     @property
     def eos_token_id(self) -> int | None: ...
@@ -28,8 +31,8 @@ class Tokenizer(Protocol):
     def apply_chat_template(
         self,
         conversation: list[Turn],
-        *,
         tools: list[Any] | None = None,
+        *,
         add_generation_prompt: bool = False,
         tokenize: bool = True,
     ) -> Any: ...
@@ -53,8 +56,6 @@ class Renderer:
     def __init__(self, tokenizer: Tokenizer, settings: PreferenceSettings) -> None:
         self._tokenizer = tokenizer
         self._template = settings.template
-        written = tokenizer.chat_template
-        self._written = written if isinstance(written, str) else json.dumps(written)
 
     def row(self, row: Preference) -> Rendered:
         """A pair, or a demonstration, which has one response.
@@ -92,38 +93,26 @@ class Renderer:
             or (self._template == "auto" and bool(self._tokenizer.chat_template))
         )
 
-    def _render(
-        self, messages: list[Turn], generation_prompt: bool, tools: Sequence[Any] | None = None
-    ) -> str:
+    def _render(self, messages: list[Turn], generation_prompt: bool, tools: list[Any] | None = None) -> str:
         if not self._tokenizer.chat_template:
             raise UserError(
-                "The preferences are messages, have a column system or tools, or preferences.template is chat, but the "
-                "model's tokenizer has no chat template. Use an instruction-tuned model or set a chat template; texts "
-                "can be used with `template: raw`."
+                "The preferences are messages (or preferences.template is chat), but the model's tokenizer has no chat "
+                "template. Use an instruction-tuned model or set a chat template; texts can be used with "
+                "`template: raw`."
             )
-        calls = any(turn.get("tool_calls") for turn in messages)
-        for name, used in (("tools", tools), ("tool_calls", calls)):
-            if used and name not in self._written:
-                way_out = (
-                    "; preferences.columns: {tools: null} leaves the column out" if name == "tools" else ""
-                )
-                raise Refused(
-                    "not shown by the chat template",
-                    f"it has {name}, which the template does not use{way_out}",
-                )
         try:
             return str(
                 self._tokenizer.apply_chat_template(
-                    messages,
-                    tools=list(tools) if tools else None,
-                    add_generation_prompt=generation_prompt,
-                    tokenize=False,
+                    messages, tools=tools, add_generation_prompt=generation_prompt, tokenize=False
                 )
             )
-        except Exception as error:
-            if not type(error).__module__.startswith("jinja2"):
-                raise
-            raise Refused("refused by the chat template", str(error)) from None
+        except Exception as error:  # a template is a program: whatever it raises, it refuses this row
+            said = (
+                str(error)
+                if type(error).__module__.startswith("jinja2")
+                else f"{type(error).__name__}: {error}"
+            )
+            raise Refused("refused by the chat template", said) from error
 
 
 def as_messages(row: Preference) -> Preference:

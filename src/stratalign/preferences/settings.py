@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import json
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -11,6 +13,13 @@ from stratalign.microworld import PREFERENCE_SETS, shipped_set
 
 Format = Literal["auto", "text", "messages", "transcript"]
 Template = Literal["auto", "raw", "chat"]
+
+RESERVED_ARGUMENTS = {
+    *("conversation", "messages", "tools", "documents", "chat_template", "add_generation_prompt", "padding"),
+    *("continue_final_message", "tokenize", "truncation", "max_length", "return_tensors", "return_dict"),
+    *("tokenizer_kwargs", "return_assistant_tokens_mask", "strftime_now", "sanitize_control_tokens"),
+}
+"""What `chat_template_kwargs` may not hold: it says what is rendered and how."""
 
 COLUMNS = (
     *("prompt", "chosen", "rejected", "system", "tools", "cluster", "part"),
@@ -83,6 +92,49 @@ class PreferenceSettings(BaseModel):
         "template, as messages always are. raw: they are tokenised as they are. auto: chat if the tokenizer has a chat "
         "template and the prompts do not contain its special tokens already, else raw; `plan` says which.",
     )
+    chat_template: str | None = Field(
+        None,
+        min_length=1,
+        description="Another chat template than the tokenizer's default: the name of one that it has, or a .jinja "
+        "file.",
+    )
+    chat_template_kwargs: dict[str, Any] = Field(
+        {},
+        description="Arguments of the chat template, in training, answers and log-probabilities alike, such as "
+        "{enable_thinking: false}.",
+    )
+    date: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")] | None = Field(
+        None,
+        description="The date that a chat template writes into a conversation, as 2026-12-31. The day on which the "
+        "study began if not given; only for templates that ask for it.",
+    )
+
+    @field_validator("chat_template_kwargs")
+    @classmethod
+    def _free_arguments(cls, value: dict[str, Any]) -> dict[str, Any]:
+        taken = sorted(value.keys() & RESERVED_ARGUMENTS)
+        if taken:
+            raise ValueError(
+                f"{', '.join(taken)} cannot be set: stratalign sets it itself, or it is not an argument"
+            )
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError, RecursionError):
+            raise ValueError("the values must be what JSON can hold") from None
+        return value
+
+    @field_validator("date")
+    @classmethod
+    def _a_day(cls, value: str | None) -> str | None:
+        if value is not None:
+            datetime.date.fromisoformat(value)
+        return value
+
+    @field_validator("date", mode="before")
+    @classmethod
+    def _written_as_yaml(cls, value: Any) -> Any:
+        """YAML reads 2026-12-31 as a date."""
+        return value.isoformat() if type(value) is datetime.date else value
 
     @field_validator("columns")
     @classmethod

@@ -12,11 +12,12 @@ from typing import Any
 
 from stratalign.errors import UserError, unknown_name
 from stratalign.microworld import preference_file, shipped_set
-from stratalign.preferences import text_files
+from stratalign.preferences.files import SUFFIXES as TEXT_FILES
+from stratalign.preferences.files import read_file
 from stratalign.preferences.settings import PreferenceSettings
 from stratalign.records import digest, file_digest
 
-SUFFIXES = (*text_files.SUFFIXES, ".parquet")
+SUFFIXES = (*TEXT_FILES, ".parquet")
 
 # The hub's own rule, with the owner required: `load_dataset("json")` would read whatever lies in the current folder.
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -37,7 +38,7 @@ def read_rows(settings: PreferenceSettings) -> Iterator[tuple[int, object]]:
     elif path.name.endswith(".parquet"):
         rows = enumerate(_parquet(path), start=1)
     else:
-        rows = text_files.read_text_file(path)
+        rows = read_file(path)
     empty = True
     for where, row in rows:
         empty = False
@@ -72,7 +73,7 @@ def _local(settings: PreferenceSettings) -> Path | None:
         if path.is_file() and not path.name.endswith(SUFFIXES):
             raise UserError(
                 f"Cannot tell what kind of file {source} is. Known: {', '.join(SUFFIXES)}. "
-                "Convert it, or give it the suffix of what it holds."
+                "Convert it, or rename it if it holds one JSON object a line."
             )
         if path.is_file() and settings.split != "train":
             raise UserError(

@@ -9,27 +9,23 @@ from typing import Any
 from stratalign.preferences.dialogues import Preference
 from stratalign.preferences.reading import BadRow, Preferences, by_reason
 from stratalign.preferences.splits import Split, parts_are_given
-from stratalign.preferences.trees import TOO_LONG
 
 _LISTED = 20
 """Lines listed for each reason and note; the files themselves list all."""
 
 
 def describe(parts: Split, preferences: Preferences, bad: Sequence[BadRow] = ()) -> dict[str, Any]:
-    """Counts, forms, clusters, bad rows by reason, notes, columns and the source's digest.
+    """Counts, clusters, bad rows by reason, notes, columns and the source's digest.
 
-    `bad` are rows that tokenising refused, after reading and splitting; they still count in their part. Those that are
-    too long are counted apart.
+    `bad` are rows that tokenising refused, after reading and splitting; they still count in their part.
     """
     refused = [*preferences.bad, *bad]
-    reasons = {reason: _lines([row.line for row in rows]) for reason, rows in by_reason(refused).items()}
-    too_long = reasons.pop(TOO_LONG, _lines([]))
     return {
         "source": preferences.source,
         "digest": preferences.digest,
         "columns": list(preferences.columns),
-        "not_read": list(preferences.unread),
-        "forms": {form: dict(seen) for form, seen in preferences.forms.items()},
+        "columns_not_read": list(preferences.unread),
+        "forms": dict(preferences.forms),
         "rows": {"read": preferences.total, "kept": len(preferences.rows), "bad": len(preferences.bad)},
         "refused_by_tokenising": len(bad),
         "kinds": dict(sorted(Counter(row.kind for row in preferences.rows).items())),
@@ -42,8 +38,7 @@ def describe(parts: Split, preferences: Preferences, bad: Sequence[BadRow] = ())
             "held_out": _part(parts.held_out),
             "unused": _part(parts.unused),
         },
-        "too_long": too_long,
-        "bad": reasons,
+        "bad": {reason: _lines([row.line for row in rows]) for reason, rows in by_reason(refused).items()},
         "notes": {note: _lines(lines) for note, lines in preferences.notes.items()},
     }
 

@@ -3,7 +3,8 @@
 The rules are TRL 1.16's (DPOTrainer._prepare_dataset), so that its trainer is an oracle for ours: texts get
 an explicit end-of-sequence token, rendered messages do not; labels start where the tokens of the prompt alone
 and of prompt and response part, at the smaller of the two places for a pair, so both responses are scored
-given the same context. We append the end token's id where TRL appends its text.
+given the same context. We append the end token's id where TRL appends its text, and a text that begins with the begin
+token does not get it twice.
 """
 
 from __future__ import annotations
@@ -50,7 +51,10 @@ def tokenize(
         try:
             if isinstance(tree, Refused):
                 raise tree
-            trees.append(fit(tree, max_length, on_long))
+            fitting = fit(tree, max_length, on_long)
+            if len(fitting.branches) == 2 and fitting.branches[0].ids == fitting.branches[1].ids:
+                raise Refused("responses are equal", "as tokens")
+            trees.append(fitting)
         except Refused as refusal:
             bad.append(BadRow(row.line, row.row_id, refusal.reason, refusal.detail))
     return Tokenized(tuple(trees), tuple(bad))
@@ -135,7 +139,11 @@ def _tree(row: Preference, alone: list[int], fulls: list[list[int]]) -> Tree | R
 
 
 def _tokens(texts: Sequence[str], tokenizer: Tokenizer, *, special: bool) -> list[list[int]]:
-    return list(tokenizer(list(texts), add_special_tokens=special)["input_ids"]) if texts else []
+    if not texts:
+        return []
+    found: list[list[int]] = tokenizer(list(texts), add_special_tokens=special)["input_ids"]
+    begin = tokenizer.bos_token_id if special else None
+    return [ids[1:] if begin is not None and ids[:2] == [begin, begin] else ids for ids in found]
 
 
 def _unended(ids: list[int], prompt: str, tokenizer: Tokenizer) -> list[int]:

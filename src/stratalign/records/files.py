@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from stratalign.errors import UserError
+from stratalign.records.replacing import open_own, replace_file
+from stratalign.records.shapes import Kind, strict_json
 
 try:
     import fcntl
@@ -26,10 +27,8 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Like `write_text`, for bytes."""
-    with _replacing(path) as temporary, temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    with told(path):
+        replace_file(path, data)
 
 
 def write_json(path: Path, value: object) -> None:
@@ -47,10 +46,28 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} does not exist. Run the stage of the study that writes it first.") from None
-    except ValueError as error:
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error.strerror or error}. Check the path.") from None
+    except (ValueError, RecursionError) as error:
         raise UserError(
             f"{path} is not JSON ({error}). It was not written by this version, or was damaged."
         ) from None
+
+
+def read_record(path: Path, kind: Kind) -> dict[str, Any]:
+    """A JSON record of a study; empty where it is not there.
+
+    Raises:
+        UserError: it is damaged: no such record, or of another version.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        return kind.checked(strict_json(path.read_text(encoding="utf-8")), str(path))
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error.strerror or error}. Check the path.") from None
+    except (ValueError, RecursionError) as error:
+        raise kind.damaged(str(path), f"it is not JSON ({error})") from None
 
 
 @contextmanager
@@ -62,7 +79,7 @@ def locked(folder: Path) -> Iterator[None]:
     """
     with told(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / ".lock").open("w")
+        file = open_own(folder / ".lock")
     with file:
         try:
             if fcntl is not None:
@@ -72,20 +89,6 @@ def locked(folder: Path) -> Iterator[None]:
                 f"Another process is working in {folder}. Wait until it ends, or name another folder with --out."
             ) from None
         yield
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Gives a temporary path beside `path` and moves it into place when the block ends well."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with told(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            yield temporary
-            os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
 
 
 @contextmanager
@@ -100,6 +103,8 @@ def told(path: Path) -> Iterator[None]:
 def unwritable(path: Path, error: OSError) -> UserError:
     """The message for a path that cannot be written: no right to, no space, or something else in its place."""
     reason = error.strerror or str(error)
+    if error.errno == errno.ELOOP:
+        reason = "it is a link, and stratalign does not write through links"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         parent = next(p for p in path.absolute().parents if p.exists())
         reason += f" ({shutil.disk_usage(parent).free / 2**20:.0f} MiB are free)"

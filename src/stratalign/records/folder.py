@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,16 @@ class StudyFolder:
     """The layout of a study's folder; `path` is the folder that `--out` names."""
 
     path: Path
+
+    def places(self) -> Iterator[tuple[Path, bool]]:
+        """Every file and folder at the top of a study that stratalign reads or writes, and whether it is a folder."""
+        properties = [name for name, value in vars(StudyFolder).items() if isinstance(value, property)]
+        parts = [getattr(self, name).relative_to(self.path).parts for name in properties]
+        for name in dict.fromkeys(first for first, *_ in parts):
+            yield self.path / name, not Path(name).suffix
+        yield self.path / ".lock", False
+        for beside in ("-wal", "-shm", "-journal"):
+            yield self.judgements.with_name(f"{self.judgements.name}{beside}"), False
 
     @property
     def recipe(self) -> Path:
@@ -132,6 +143,11 @@ class StudyFolder:
     @property
     def timings(self) -> Path:
         return self.path / "timings.json"
+
+    @property
+    def times(self) -> Path:
+        """The table and figure of times, which differ between machines."""
+        return self.path / "timings"
 
     @property
     def report(self) -> Path:

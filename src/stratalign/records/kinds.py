@@ -84,9 +84,14 @@ class Response:
     kl_to_base: float | None
 
 
-@dataclass(frozen=True)
+STATES = ("ok", "undefined", "pending", "failed", "blocked", "truncated", "invalid", "missing")
+"""The states of a score. Only "ok" has a value; "undefined" is a measure that has none for such an answer; with the
+others there is no judgement."""
+
+
+@dataclass(frozen=True, slots=True)
 class Score:
-    """One row of the long table of scores. `value` is None unless `state` is "ok"."""
+    """One row of the long table of scores. `value` is None unless `state` is "ok", one of `STATES`."""
 
     prompt_id: str
     cluster: str

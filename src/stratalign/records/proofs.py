@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from stratalign.errors import StudyFailure
-from stratalign.records.files import read_json
+from stratalign.records.files import read_record
 from stratalign.records.folder import StudyFolder
 from stratalign.records.keys import file_digest
+from stratalign.records.shapes import MANIFEST
 
 Outcome = Literal["holds", "fails", "cannot tell"]
 Standing = Literal["proven", "cannot tell", "failed", "changed"]
@@ -73,7 +74,9 @@ def changed_files(folder: StudyFolder, run: str, entry: Mapping[str, Any]) -> tu
     return tuple(
         name
         for name, key in HASHED.items()
-        if key in kept and (file := folder.adapters / run / name).is_file() and file_digest(file) != kept[key]
+        if key in kept
+        and (file := folder.adapters / run / name).exists()
+        and not (file.is_file() and file_digest(file) == kept[key])
     )
 
 
@@ -92,7 +95,7 @@ def refuse_changed(adapter: Path) -> None:
     study = StudyFolder(place.parent.parent)
     if place.parent != study.adapters or not study.manifest.is_file():
         return
-    entry = (read_json(study.manifest).get("runs") or {}).get(place.name) or {}
+    entry = (read_record(study.manifest, MANIFEST).get("runs") or {}).get(place.name) or {}
     changed = changed_files(study, place.name, entry)
     if changed:
         raise StudyFailure(

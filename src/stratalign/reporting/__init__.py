@@ -55,11 +55,12 @@ def report(folders: Sequence[Path], out: Path | None = None) -> Path:
         The page's path.
 
     Raises:
-        UserError: a folder is not a study's, a record is damaged, or something cannot be written.
+        UserError: a folder is not a study's or is given twice, a record is damaged, or something cannot be written.
     """
     if not folders:
         raise UserError("There is nothing to report on. Give one or more study folders.")
     studies = [study_folder(Path(folder)) for folder in folders]
+    _refuse_twice(studies)
     page = _page_path(studies, out)
     views = [_one(study, f"study-{index}") for index, study in enumerate(studies, 1)]
     members = [one.member for one in views]
@@ -68,6 +69,18 @@ def report(folders: Sequence[Path], out: Path | None = None) -> Path:
     known = calibration_beside(page) if len(views) > 1 else None
     write_page(page, render(views, groups, left_alone(members) if groups else [], known))
     return page
+
+
+def _refuse_twice(studies: Sequence[StudyFolder]) -> None:
+    """Refuse a study that is given twice, by whatever paths: tables over all studies would count it twice."""
+    known: dict[Path, StudyFolder] = {}
+    for study in studies:
+        before = known.setdefault(study.path.resolve(), study)
+        if before is not study:
+            names = f"{before.path} and {study.path}" if before.path != study.path else str(study.path)
+            raise UserError(
+                f"One study is given twice ({names}), and tables over all studies would count it twice. Give each once."
+            )
 
 
 def _one(study: StudyFolder, anchor: str) -> StudyView:

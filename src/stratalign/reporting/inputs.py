@@ -24,15 +24,29 @@ from stratalign.blocks import (
 )
 from stratalign.errors import UserError
 from stratalign.records import (
+    DIAGNOSIS,
+    ENVIRONMENT,
+    JUDGES,
+    LOGPROBS,
+    MANIFEST,
+    MAPPING,
+    PREFERENCES,
+    RECIPE,
+    RESPONSES,
     SEEDS_VARY,
+    STEPS,
+    TIMINGS,
+    TUNING,
     VARIES,
     Score,
     Standing,
+    StrictLoader,
     StudyFolder,
     changed_files,
-    read_json,
     read_jsonl,
+    read_record,
     read_scores,
+    refuse_foreign,
     standing_of,
 )
 
@@ -84,9 +98,10 @@ def study_folder(folder: Path) -> StudyFolder:
     """The layout of `folder`.
 
     Raises:
-        UserError: it is not a study's.
+        UserError: it is not a study's, or holds a link or something else that no study holds.
     """
     study = StudyFolder(folder)
+    refuse_foreign(study)
     if not study.recipe.is_file() and not study.manifest.is_file():
         kind = "has neither recipe.yaml nor manifest.json" if folder.is_dir() else "is not a folder"
         raise UserError(
@@ -112,8 +127,7 @@ def read_study(folder: Path) -> StudyRecords:
         absent.append(
             "tuning.json is not there yet: nothing has been chosen for the conditions that are tuned."
         )
-    judges = _mapping(study.judges).get("judges", ())
-    manifest = _mapping(study.manifest)
+    manifest = read_record(study.manifest, MANIFEST)
     changed = {
         run: files
         for run, entry in (manifest.get("runs") or {}).items()
@@ -124,25 +138,27 @@ def read_study(folder: Path) -> StudyRecords:
         "run the study again."
         for run, files in changed.items()
     ]
+    diagnoses = sorted(study.diagnostics.glob("*.json"))
     read = StudyRecords(
         recipe=recipe,
         manifest=manifest,
-        training=_lines(study.training, "run", "step"),
-        logprobs=_lines(study.logprobs, "run", "prompt_id"),
-        responses=_lines(study.responses, "run", "prompt_id"),
+        training=tuple(read_jsonl(study.training, STEPS)),
+        logprobs=tuple(read_jsonl(study.logprobs, LOGPROBS)),
+        responses=tuple(read_jsonl(study.responses, RESPONSES)),
         scores=tuple(read_scores(study.scores)),
-        judges=tuple(judge for judge in judges if isinstance(judge, Mapping)),
-        preferences=_mapping(study.preferences),
-        timings=_mapping(study.timings),
-        environment=_mapping(study.environment),
-        execution=_mapping(study.execution),
+        judges=tuple(read_record(study.judges, JUDGES).get("judges", ())),
+        preferences=read_record(study.preferences, PREFERENCES),
+        timings=read_record(study.timings, TIMINGS),
+        environment=read_record(study.environment, ENVIRONMENT),
+        execution=read_record(study.execution, MAPPING),
         adapter_bytes=_adapter_bytes(study.adapters),
         missing=tuple(absent),
-        tuning=_mapping(study.tuning),
-        diagnoses={path.stem: _mapping(path) for path in sorted(study.diagnostics.glob("*.json"))},
+        tuning=read_record(study.tuning, TUNING),
+        diagnoses={path.stem: read_record(path, DIAGNOSIS) for path in diagnoses},
         added=_added(recipe, manifest),
         changed=frozenset(changed),
     )
+    check_rows(study, read)
     return of_recipe(read)
 
 
@@ -254,23 +270,89 @@ def _recipe(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         return {}
     try:
-        recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not YAML ({error}). It was damaged or edited by hand.") from None
-    return recipe if isinstance(recipe, Mapping) else {}
+        written = yaml.load(path.read_text(encoding="utf-8"), Loader=StrictLoader)
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error.strerror or error}. Check the path.") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise RECIPE.damaged(str(path), f"it is not YAML ({' '.join(str(error).split())})") from None
+    return RECIPE.checked(written, str(path))
 
 
-def _mapping(path: Path) -> Mapping[str, Any]:
-    value = read_json(path) if path.is_file() else {}
-    return value if isinstance(value, Mapping) else {}
+def check_rows(study: StudyFolder, read: StudyRecords) -> None:
+    """Refuse rows of a run, a judge or a prompt that the study does not have: left out, they would change results in
+    silence.
+
+    Raises:
+        UserError: there is one.
+    """
+    _check_runs(study, read)
+    _check_judges(study, read)
+    _check_prompts(study, read)
 
 
-def _lines(path: Path, *key: str) -> tuple[Mapping[str, Any], ...]:
-    """The lines of a record, the last one of each `key`: a step that was repeated after a resume counts once."""
-    rows: dict[tuple[Any, ...], Mapping[str, Any]] = {}
-    try:
-        for row in read_jsonl(path):
-            rows[tuple(row[name] for name in key)] = row
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} has a line that is not its record ({error!r}). It was damaged.") from None
-    return tuple(rows.values())
+def _check_runs(study: StudyFolder, read: StudyRecords) -> None:
+    runs = read.manifest.get("runs") or {}
+    named = {
+        study.training: {row["run"] for row in read.training},
+        study.logprobs: {row["run"] for row in read.logprobs},
+        study.responses: {row["run"] for row in read.responses},
+        study.scores: {score.run for score in read.scores},
+    }
+    for file, found in named.items():
+        if runs and found - runs.keys():
+            raise UserError(
+                f"{file} has rows of the run {min(found - runs.keys())!r}, which {study.manifest.name} does not have. "
+                "Restore the file, or delete these lines and run the study again."
+            )
+    chosen = read.tuning.get("conditions")
+    lost = {entry["condition"] for entry in runs.values() if "tuned" in entry} - (chosen or {}).keys()
+    if chosen is not None and lost:
+        raise UserError(f"{study.tuning} lacks the condition {min(lost)!r}, which was tuned. {TUNING.advice}")
+
+
+def _check_judges(study: StudyFolder, read: StudyRecords) -> None:
+    known = {
+        (judge["judge"], judge["protocol"], dimension["name"])
+        for judge in read.judges
+        for dimension in judge["dimensions"]
+    }
+    unknown = {(score.judge, score.protocol, score.dimension) for score in read.scores} - known
+    if known and unknown:
+        judge, protocol, dimension = min(unknown)
+        raise UserError(
+            f"{study.scores} has scores of {dimension!r} by {judge} ({protocol}), which {study.judges.name} does not "
+            "have. Restore both files, or run the study again, which makes them anew."
+        )
+
+
+def _check_prompts(study: StudyFolder, read: StudyRecords) -> None:
+    held_out = _prompts(study.logprobs, read.logprobs)
+    tasks = {judge["judge"] for judge in read.judges if judge.get("kind") == "tasks"}
+    asked = {
+        study.responses: _prompts(study.responses, read.responses),
+        study.scores: {score.prompt_id for score in read.scores if score.judge not in tasks},
+    }
+    for file, found in asked.items():
+        if held_out and found - held_out:
+            raise UserError(
+                f"{file} has rows of the prompt {min(found - held_out)!r}, which {study.logprobs.name} does not have. "
+                "Restore the file, or delete these lines and run the study again."
+            )
+
+
+def _prompts(file: Path, rows: Sequence[Mapping[str, Any]]) -> set[str]:
+    """All prompts of a line file. Runs are answered and measured in one order, so that of two runs one has all prompts
+    of the other."""
+    of_run: dict[str, set[str]] = {}
+    for row in rows:
+        of_run.setdefault(row["run"], set()).add(row["prompt_id"])
+    largest: tuple[str, set[str]] = ("", set())
+    for run, prompts in sorted(of_run.items(), key=lambda one: len(one[1])):
+        lost = sorted(largest[1] - prompts)
+        if lost:
+            raise UserError(
+                f"{file} has the prompt {lost[0]!r} under {largest[0]} and not under {run}, which has others. Restore "
+                "the file, or delete the lines of both prompts and run the study again."
+            )
+        largest = run, prompts
+    return largest[1]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stratalign import stats
-from stratalign.errors import UserError
+from stratalign.errors import UserError, shortened
 from stratalign.reporting.comparisons.comparing import paired_scores, score_table
 from stratalign.reporting.findings.runs import ordered_runs
 from stratalign.reporting.inputs import StudyRecords, read_study
@@ -95,6 +95,10 @@ class PowerTable:
         return asdict(self)
 
 
+SMALLEST, LARGEST = 1e-9, 1e9
+"""What numbers may be, so that no square of them leaves the range of floating point."""
+
+
 def power(
     prompts: int | None = None,
     *,
@@ -130,8 +134,19 @@ def power(
     Raises:
         UserError: something is missing or outside its range, or the study has no scores to learn from.
     """
-    _check("power", power, alpha, 1)
     _check("alpha", alpha, 0, 1)
+    _check("power", power, alpha, 1)
+    sizes = {
+        "prompts": prompts,
+        "effect": effect,
+        "net_win_rate": net_win_rate,
+        "sd": sd,
+        "cluster_size": cluster_size,
+        "tests": tests,
+    }
+    for name, value in sizes.items():
+        _check_size(name, value)
+    _check_size("alpha / tests", alpha / max(1, tests or 1))
     if prompts is not None and prompts < 2:
         raise UserError(f"`prompts` is at least 2; got {prompts}.")
     if study is not None:
@@ -242,6 +257,13 @@ def _check_assumptions(
         raise UserError(f"`ties` is a share, at least 0 and below 1; got {ties:g}.")
     if tests is not None and tests < 1:
         raise UserError(f"`tests` is at least 1; got {tests}.")
+
+
+def _check_size(name: str, value: float | None) -> None:
+    if value and not SMALLEST <= abs(value) <= LARGEST:
+        raise UserError(
+            f"`{name}` must lie between {SMALLEST:g} and {LARGEST:g}, whatever its sign; got {shortened(value)}."
+        )
 
 
 def _check(name: str, value: float, low: float, high: float) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from stratalign.records import Progress, append_jsonl, digest, read_jsonl, silent
+from stratalign.records import SCORED, Progress, append_jsonl, digest, read_jsonl, silent
 from stratalign.scorers.scorer import Exchange, Scorer, Values
 
 AT_ONCE = 256
@@ -26,7 +26,13 @@ def score_stored(
     """
     file = folder / f"{scorer.name}.jsonl"
     keys = [digest([scorer.hash, list(one)]) for one in exchanges]
-    there = {row["key"]: row["scores"] for row in read_jsonl(file)}
+    there = {row["key"]: row["scores"] for row in read_jsonl(file, SCORED)}
+    declared = {dimension.name for dimension in scorer.dimensions or ()}
+    wrong = [key for key in keys if declared and key in there and set(there[key]) != declared]
+    if wrong:
+        raise SCORED.damaged(
+            str(file), f"the line of the key {wrong[0]} has other scores than {scorer.name} gives"
+        )
     missing = {key: one for key, one in zip(keys, exchanges, strict=True) if key not in there}
     todo = list(missing.items())
     for start in range(0, len(todo), AT_ONCE):

@@ -24,9 +24,10 @@ from typing import Any, NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
+from stratalign.dotted import announce_code, refuse_code
 from stratalign.errors import UserError, unknown_name
 from stratalign.models import AdapterBank
-from stratalign.records import Dimension, Progress, Score, append_jsonl, digest, read_jsonl, silent
+from stratalign.records import ASKED, Dimension, Progress, Score, append_jsonl, digest, read_jsonl, silent
 from stratalign.scorers.settings import LM_EVAL, ScorerSettings
 
 AVERAGED = ("mean", "nanmean")
@@ -60,6 +61,8 @@ def check_tasks(settings: ScorerSettings) -> Any:
     if importlib.util.find_spec("lm_eval") is None:
         raise UserError("Scorers of kind tasks need lm-eval: pip install 'stratalign[tasks]'.")
     if settings.include_path is not None:
+        refuse_code(f"A task file in {settings.include_path!r}")
+        announce_code("task files of lm-eval, which may name functions", Path(settings.include_path))
         if not Path(settings.include_path).is_dir():
             raise UserError(
                 f"There is no folder {settings.include_path!r}, which include_path of the scorer names. Correct it."
@@ -104,7 +107,7 @@ def score_tasks(
         # before they are asked, which writes into their configuration
         hashes = {name: digest(_identity(task, name, settings)) for name, task in tasks.items()}
     file = folder / f"{LM_EVAL}.jsonl"
-    there: dict[str, Items] = {row["key"]: row["items"] for row in read_jsonl(file)}
+    there: dict[str, Items] = {row["key"]: row["items"] for row in read_jsonl(file, ASKED)}
     keys = {(one.run, name): digest([one.identity, hashes[name]]) for one in runs for name in tasks}
     missing = [(run, name) for (run, name), key in keys.items() if key not in there]
     if missing:

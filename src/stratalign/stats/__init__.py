@@ -41,6 +41,7 @@ from stratalign.stats.lengths import (
     AtEqualLength,
     LengthControlled,
     length_controlled,
+    lengths_controlled,
 )
 from stratalign.stats.margins import (
     MarginTest,
@@ -155,6 +156,7 @@ __all__ = [
     "krippendorff_alpha",
     "least_detectable",
     "length_controlled",
+    "lengths_controlled",
     "matched_gains",
     "mean_ratios",
     "mean_uncertainty",

@@ -73,9 +73,11 @@ def _p_value(sums: np.ndarray[tuple[int], np.dtype[np.int64]]) -> float:
     total = int(sizes.sum())
     shares = np.zeros(total + 1)
     shares[0] = 1.0
-    for size in sizes:
-        counted = np.zeros_like(shares)
-        counted[size:] = shares[:-size]
-        shares = (shares + counted) / 2
+    end = 1
+    for size in sizes.tolist():
+        shares[:end] /= 2
+        counted = shares[:end].copy()
+        end += size
+        shares[size:end] += counted
     reached = np.abs(2 * np.arange(total + 1) - total) >= abs(int(sums.sum()))
     return min(1.0, float(shares[reached].sum()))

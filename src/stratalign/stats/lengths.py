@@ -11,6 +11,7 @@ count and the result is in the units of the raw comparison. So it is linear in l
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -90,39 +91,90 @@ def length_controlled(
         seed: of the draws.
         level: of the intervals.
     """
+    scores = [score_array(v, name) for v, name in ((a, "a"), (b, "b"))]
+    if any(column.ndim != 1 for column in scores):
+        raise ValueError(f"Scores are one number per row; got shapes {[one.shape for one in scores]}.")
+    (found,) = lengths_controlled(
+        scores[0][:, None], scores[1][:, None], length_a, length_b, clusters,
+        seeds=seeds, resamples=resamples, seed=seed, level=level,
+    )  # fmt: skip
+    return found
+
+
+def lengths_controlled(
+    a: object,
+    b: object,
+    length_a: object,
+    length_b: object,
+    clusters: Clusters,
+    *,
+    seeds: Clusters | None = None,
+    resamples: int = 10_000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> list[LengthControlled]:
+    """`length_controlled` for every column of `a` and `b` [n, dimensions]. Columns that have the same rows share their
+    draws."""
     check_draws(resamples, level)
-    columns = [
+    first, second, long_a, long_b = (
         score_array(v, name)
         for v, name in ((a, "a"), (b, "b"), (length_a, "length_a"), (length_b, "length_b"))
-    ]
-    if columns[0].ndim != 1 or len({column.shape for column in columns}) > 1:
-        raise ValueError(
-            f"Scores and lengths are one number per row; got shapes {[c.shape for c in columns]}."
-        )
-    scores, lengths = columns[0] - columns[1], columns[2] - columns[3]
-    kept = ~np.isnan(scores) & ~np.isnan(lengths)
-    present, codes = np.unique(cluster_codes(clusters, len(scores))[kept], return_inverse=True)
-    difference, longer = scores[kept], lengths[kept]
+    )
+    shapes = [one.shape for one in (first, second, long_a, long_b)]
+    if first.ndim != 2 or first.shape != second.shape or {long_a.shape, long_b.shape} != {first.shape[:1]}:
+        raise ValueError(f"Lengths are one number per row of scores; got shapes {shapes}.")
+    scores, longer = first - second, long_a - long_b
+    codes = cluster_codes(clusters, len(scores))
+    by_seed = None if seeds is None else cluster_codes(seeds, len(scores))
+    kept = ~np.isnan(scores) & ~np.isnan(longer)[:, None]
+    alike: dict[bytes, list[int]] = defaultdict(list)
+    for at in range(scores.shape[1]):
+        alike[kept[:, at].tobytes()].append(at)
+    done: dict[int, LengthControlled] = {}
+    for together in alike.values():
+        rows = kept[:, together[0]]
+        found = _on_the_same_rows(
+            scores[rows][:, together].T, longer[rows], codes[rows], None if by_seed is None else by_seed[rows],
+            int((~rows).sum()), resamples, seed, level,
+        )  # fmt: skip
+        done.update(zip(together, found, strict=True))
+    return [done[at] for at in range(scores.shape[1])]
+
+
+def _on_the_same_rows(
+    differences: Floats,
+    longer: Floats,
+    clusters: Codes,
+    seeds: Codes | None,
+    missing: int,
+    resamples: int,
+    seed: int,
+    level: float,
+) -> list[LengthControlled]:
+    """Of `differences` [dimensions, n], whose rows all have a score and a length."""
+    present, codes = np.unique(clusters, return_inverse=True)
     n, count = len(longer), len(present)
     spread = float(np.std(longer)) if n else None
-    found: list[AtEqualLength | None] = [None, None]
+    found: list[AtEqualLength | None] = [None] * (2 * len(differences))
     flat = spread is None or spread**2 <= FLAT * float((longer**2).mean())
     if n >= 2 and spread is not None and (not flat or not longer.any()):
         z = np.zeros(n) if flat else longer / spread
-        outcomes = [np.sign(difference), difference]
-        by_seed = None if seeds is None else cluster_codes(seeds, len(scores))[kept]
-        found = list(_at_zero(outcomes, z, codes.astype(np.int64), by_seed, count, resamples, seed, level))
-    return LengthControlled(
-        n=n,
-        clusters=count,
-        missing=int((~kept).sum()),
-        mean_length_difference=float(longer.mean()) if n else None,
-        spread=spread,
-        extrapolated=bool(n) and not (longer.min() <= 0 <= longer.max()),
-        net_win_rate=found[0],
-        difference=found[1],
-        level=level,
-    )
+        outcomes = [part for difference in differences for part in (np.sign(difference), difference)]
+        found = list(_at_zero(outcomes, z, codes.astype(np.int64), seeds, count, resamples, seed, level))
+    return [
+        LengthControlled(
+            n=n,
+            clusters=count,
+            missing=missing,
+            mean_length_difference=float(longer.mean()) if n else None,
+            spread=spread,
+            extrapolated=bool(n) and not (longer.min() <= 0 <= longer.max()),
+            net_win_rate=rate,
+            difference=difference,
+            level=level,
+        )
+        for rate, difference in zip(found[::2], found[1::2], strict=True)
+    ]
 
 
 def _at_zero(

@@ -17,7 +17,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from stratalign.errors import UserError
-from stratalign.records import write_bytes
+from stratalign.records import Kind, Shape, write_bytes
 
 SHARE_OF_TIME = 0.01
 
@@ -30,6 +30,16 @@ class Checkpoint:
     states: Mapping[str, Mapping[str, Tensor]]
     seen: Mapping[str, list[str]] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+class _About(Shape):
+    step: int
+    runs: list[str]
+    seen: dict[str, list[str]]
+    seconds: dict[str, float]
+
+
+ABOUT = Kind(_About, "Delete it: training then starts from its beginning.")
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -56,12 +66,12 @@ def read_checkpoint(path: Path) -> Checkpoint | None:
         return None
     try:
         with safe_open(path, framework="pt") as file:
-            about = json.loads(file.metadata()["stratalign"])
+            about = ABOUT.checked(json.loads(file.metadata()["stratalign"]), str(path))
             states: dict[str, dict[str, Tensor]] = {run: {} for run in about["runs"]}
             for key in file.keys():  # noqa: SIM118 - safe_open is no mapping
                 run, _, name = key.partition("//")
                 states[run][name] = file.get_tensor(key)
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"The checkpoint {path} is damaged ({error}). Delete it: training then starts from its beginning."
         ) from None

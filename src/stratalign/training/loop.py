@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from stratalign.engine import BasePass, Batch, JointEngine, for_each_pack
-from stratalign.errors import StudyFailure
+from stratalign.errors import StudyFailure, UserError
 from stratalign.losses import PairLoss, preference_loss, swap_labels
 from stratalign.preferences import Tree
-from stratalign.records import Progress, StepRecord, append_jsonl, keep_jsonl, keyed_seed, silent
+from stratalign.records import STEPS, Progress, StepRecord, append_jsonl, keep_jsonl, keyed_seed, silent
 from stratalign.training.checkpoints import Checkpoint, CheckpointClock, read_checkpoint, write_checkpoint
 from stratalign.training.runs import Run, RunTrainer
 from stratalign.training.schedules import MicroBatch
@@ -133,8 +133,8 @@ def train(
         StudyFailure: a loss or gradient is not finite, or a tensor moved that should not have.
     """
     joint = _JointTraining(engine, runs, trees, len(steps), reference)
-    first = joint.restore(read_checkpoint(checkpoint))
-    keep_jsonl(log, lambda row: row["run"] not in joint.trainers or row["step"] <= first)
+    first = joint.restore(checkpoint)
+    keep_jsonl(log, lambda row: row["run"] not in joint.trainers or row["step"] <= first, STEPS)
     saves = CheckpointClock(checkpoint_every, joint.bytes / DISK_BYTES_PER_SECOND)
 
     for number, micro_batches in enumerate(steps[first:], start=first):
@@ -242,13 +242,20 @@ class _JointTraining:
         seen = {name: sorted(self.witness.seen[name]) for name in self.trainers}
         return Checkpoint(step, states, seen, dict(self.clock.seconds))
 
-    def restore(self, found: Checkpoint | None) -> int:
+    def restore(self, path: Path) -> int:
         """Put the runs where the checkpoint left them; the step to go on with."""
+        found = read_checkpoint(path)
         if found is None or not set(self.trainers) <= set(found.states):
             return 0
-        for name, trainer in self.trainers.items():
-            trainer.restore(found.states[name], found.step)
-            self.witness.seen[name] = set(found.seen[name])
+        try:
+            for name, trainer in self.trainers.items():
+                trainer.restore(found.states[name], found.step)
+                self.witness.seen[name] = set(found.seen[name])
+        except (KeyError, RuntimeError) as error:
+            raise UserError(
+                f"The checkpoint {path} is damaged: it does not hold run {name!r} as it was trained ({error}). Delete "
+                "it: training then starts from its beginning."
+            ) from None
         self.clock.seconds = dict(found.seconds)
         return found.step
 

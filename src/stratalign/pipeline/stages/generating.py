@@ -77,7 +77,7 @@ class _Answering:
                 prompts,
                 keys,
                 settings,
-                stop=self.plan.stop,
+                stop=self.plan.stop_at,
                 watch=self._watch,
             )
             self.made += len(names) * len(prompts)

@@ -13,6 +13,8 @@ from stratalign.pipeline.scoring import TaskWork, score_answers, with_warning
 from stratalign.pipeline.stages.loading import attach_trained, load_base
 from stratalign.pipeline.stages.timings import timed
 from stratalign.records import (
+    LOGPROBS,
+    RESPONSES,
     LogProbRecord,
     Progress,
     Response,
@@ -35,8 +37,8 @@ def judge_stage(plan: Plan, progress: Progress, batch: bool = False) -> None:
     with timed(folder, "judge"):
         seeds = {run.id: run.seed for run in plan.runs}
         order = {run.id: i for i, run in enumerate(plan.runs)}
-        answers = [Response(**row) for row in read_jsonl(folder.responses)]
-        pairs = [LogProbRecord(**row) for row in read_jsonl(folder.logprobs)]
+        answers = [Response(**row) for row in read_jsonl(folder.responses, RESPONSES)]
+        pairs = [LogProbRecord(**row) for row in read_jsonl(folder.logprobs, LOGPROBS)]
         bases = base_of(plan.runs)
         stopped: UserError | StudyFailure | None = None
         try:
@@ -50,7 +52,7 @@ def judge_stage(plan: Plan, progress: Progress, batch: bool = False) -> None:
         scores, judges = score_answers(
             plan.recipe,
             answers,
-            {row.row_id: row for row in plan.asked},
+            {row.row_id: row for row in plan.parts.held_out},
             seeds,
             bases,
             folder.judgements,

@@ -9,7 +9,7 @@ from stratalign.errors import StudyFailure
 from stratalign.pipeline.manifest import Manifest
 from stratalign.pipeline.planned import Plan
 from stratalign.pipeline.stages.loading import release
-from stratalign.records import LogProbRecord, Progress, read_jsonl
+from stratalign.records import LOGPROBS, LogProbRecord, Progress, read_jsonl
 from stratalign.training import Check, Proof, Run, base_unchanged, reload_and_compare, saved
 
 
@@ -22,7 +22,7 @@ def prove(plan: Plan, manifest: Manifest, pending: Sequence[Run], progress: Prog
     folder = plan.folder
     progress("proof", 0, 1)
     recorded: dict[str, list[LogProbRecord]] = {run.id: [] for run in plan.runs}
-    for row in read_jsonl(folder.logprobs):
+    for row in read_jsonl(folder.logprobs, LOGPROBS):
         if row["run"] in recorded:
             recorded[row["run"]].append(LogProbRecord(**row))
     folders: dict[str, Path | None] = {

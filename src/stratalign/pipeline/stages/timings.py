@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from stratalign.records import StudyFolder, read_json, write_json
+from stratalign.records import TIMINGS, StudyFolder, read_record, write_json
 
 
 @contextmanager
@@ -39,5 +39,5 @@ def note_training_time(folder: StudyFolder, runs: Sequence[str], seconds: Mappin
 
 
 def _timings(folder: StudyFolder) -> dict[str, Any]:
-    stored: dict[str, Any] = read_json(folder.timings) if folder.timings.is_file() else {"schema": 1}
+    stored: dict[str, Any] = read_record(folder.timings, TIMINGS) or {"schema": 1}
     return stored | {"host": platform.node()}

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from stratalign.models import AdapterBank, LoadedModel, base_files
 from stratalign.pipeline.adopting import adopt, choose
+from stratalign.pipeline.checks import check_rows
 from stratalign.pipeline.execution import begin_execution, settle_memory, stored_execution
 from stratalign.pipeline.fingerprints import add_fingerprints
 from stratalign.pipeline.manifest import Manifest
@@ -24,6 +25,8 @@ from stratalign.pipeline.stages.proving import prove
 from stratalign.pipeline.stages.timings import note_training_time, timed
 from stratalign.preferences import Tree
 from stratalign.records import (
+    LOGPROBS,
+    SCHEMA,
     Progress,
     append_jsonl,
     keep_jsonl,
@@ -41,7 +44,7 @@ def begin(plan: Plan) -> Manifest:
     rename_runs(folder, [(run.condition.name, run.seed) for run in (*plan.runs, *plan.candidates)])
     bring_records(plan.brought, folder)
     write_text(folder.recipe, plan.recipe.to_yaml())
-    write_json(folder.preferences, plan.preferences)
+    write_json(folder.preferences, {"schema": SCHEMA, **plan.preferences})
     if plan.bad:
         write_bad_rows(folder, plan.bad)
     add_fingerprints(folder, {key: plan.fingerprints[key] for key in ("model", "preferences", "training")})
@@ -55,6 +58,7 @@ def train_stage(plan: Plan, progress: Progress) -> None:
     whose validation records are there. Trained: one whose adapter is saved and entered.
     """
     manifest = begin(plan)
+    check_rows(plan)
     manifest.refuse_changed()
     pending, candidates = _pending(plan, manifest), _unmeasured(plan, manifest)
     if not pending and not candidates and not plan.waiting:
@@ -102,7 +106,7 @@ def train_stage(plan: Plan, progress: Progress) -> None:
 
 def _pending(plan: Plan, manifest: Manifest) -> list[Run]:
     """The runs that are reported, without those that wait for a choice, as far as they are not done."""
-    recorded = Counter(row["run"] for row in read_jsonl(plan.folder.logprobs))
+    recorded = Counter(row["run"] for row in read_jsonl(plan.folder.logprobs, LOGPROBS))
     complete = len(plan.held_out_trees)
     return [
         run
@@ -116,7 +120,7 @@ def _unmeasured(plan: Plan, manifest: Manifest) -> list[Run]:
     """The candidates that are not done."""
     if not plan.tuned:
         return []
-    recorded = Counter(row["run"] for row in read_jsonl(plan.folder.validation))
+    recorded = Counter(row["run"] for row in read_jsonl(plan.folder.validation, LOGPROBS))
     complete = len(plan.validation_trees)
     return [run for run in plan.candidates if not (manifest.trained(run.id) and recorded[run.id] == complete)]
 
@@ -207,7 +211,7 @@ def _record(
         progress(stage, done, total)
 
     records = list(evaluate(engine, names, trees, told))
-    keep_jsonl(file, lambda row: row["run"] not in names)
+    keep_jsonl(file, lambda row: row["run"] not in names, LOGPROBS)
     append_jsonl(file, records)
 
 

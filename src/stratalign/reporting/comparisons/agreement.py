@@ -71,9 +71,12 @@ def agreements(
     names = [str(one.get("name")) for one in entry.get("dimensions") or ()]
     ratings: dict[tuple[str, str], dict[_Answer, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
     clusters: dict[_Answer, str] = {}
-    for score in scores:
-        if score.protocol == protocol:
-            answer = _Answer(score.run, score.prompt_id)
+    mine = [score for score in scores if score.protocol == protocol]
+    # Most answers are rated once, and have nothing to be held against.
+    again = {_Answer(one.run, one.prompt_id) for one in mine if one.repeat or one.judge != judge}
+    for score in mine:
+        answer = _Answer(score.run, score.prompt_id)
+        if answer in again:
             ratings[score.judge, score.dimension][answer][score.repeat] = valid(score)
             clusters[answer] = score.cluster
     found: list[Agreed] = []

@@ -201,6 +201,15 @@ def valid_cells(cells: Cells, dimension: str, rows: Sequence[Row]) -> Floats:
     return np.array([cells.get(row, {}).get(dimension, math.nan) for row in rows], dtype=np.float64)
 
 
+def has_row(side: Side, rows: Sequence[Row]) -> NDArray[np.bool_]:
+    """Which `rows` the table lists for the measure [rows], on either side, valid or not."""
+    dimension = side.measure.dimension
+    return np.array(
+        [dimension in side.first.get(row, ()) or dimension in side.second.get(row, ()) for row in rows],
+        dtype=np.bool_,
+    )
+
+
 def matched_base(base: Cells, seeds: set[int]) -> Cells:
     """The base's rows for conditions of these seeds: its own rows of each seed, or of its only seed for all."""
     base_seeds = {row.seed for row in base}
@@ -237,14 +246,7 @@ def _compared(
     seeds = found.seeds if over_seeds else None
     compared = stats.compare_dimensions(a, b, names, seeds=seeds, resamples=RESAMPLES, seed=SEED, level=LEVEL)
     tested = stats.difference_tests(a, b, names, seeds=seeds, draws=RESAMPLES, seed=SEED)
-    listed = [
-        sum(
-            side.measure.dimension in side.first.get(row, {})
-            or side.measure.dimension in side.second.get(row, {})
-            for row in rows
-        )
-        for side in sides
-    ]
+    listed = [int(has_row(side, rows).sum()) for side in sides]
     return [
         _contrast(side, comparison, tests, rows_listed - comparison.n)
         for side, comparison, tests, rows_listed in zip(sides, compared, tested, listed, strict=True)

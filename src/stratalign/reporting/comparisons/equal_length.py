@@ -5,14 +5,16 @@ The regression is `stats.length_controlled`; lengths are the `length` that the `
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 import numpy as np
 
 from stratalign import stats
 from stratalign.reporting.comparisons.answers import PROTOCOL, measured
-from stratalign.reporting.comparisons.comparing import ScoreTable, Side, aligned, sides_with_base
+from stratalign.reporting.comparisons.comparing import ScoreTable, Side, aligned, has_row, sides_with_base
 from stratalign.reporting.comparisons.contrasts import LEVEL, RESAMPLES, SEED, Contrast, Measure
 from stratalign.reporting.numbers import interval, signed
 
@@ -61,22 +63,23 @@ def at_equal_length(
         lengths = [measured(table, name, LENGTH, rows) for name in (sides[0].condition, sides[0].against)]
         if np.isnan(lengths[0] - lengths[1]).all():
             continue
+        listed = [has_row(side, rows) for side in sides]
+        alike: dict[bytes, list[int]] = defaultdict(list)
         for at, side in enumerate(sides):
-            raw = known.get((side.condition, side.measure.key))
-            # A measure that only some prompts have lacks nothing on the others.
-            has = [
-                side.measure.dimension in {**side.first.get(row, {}), **side.second.get(row, {})}
-                for row in rows
-            ]
-            if raw is None or not any(has):
-                continue
-            controlled = stats.length_controlled(
-                a[has, at], b[has, at], lengths[0][has], lengths[1][has],
-                [name for name, mine in zip(clusters, has, strict=True) if mine],
-                seeds=[row.seed for row, mine in zip(rows, has, strict=True) if mine],
+            if (side.condition, side.measure.key) in known and listed[at].any():
+                alike[listed[at].tobytes()].append(at)
+        controlled: dict[int, stats.LengthControlled] = {}
+        for together in alike.values():
+            has = listed[together[0]]  # a measure that only some prompts have lacks nothing on the others
+            each = stats.lengths_controlled(
+                a[has][:, together], b[has][:, together], lengths[0][has], lengths[1][has],
+                list(compress(clusters, has)), seeds=[row.seed for row in compress(rows, has)],
                 resamples=RESAMPLES, seed=SEED, level=LEVEL,
             )  # fmt: skip
-            found.append(_result(side, raw, controlled))
+            controlled.update(zip(together, each, strict=True))
+        for at in sorted(controlled):
+            side = sides[at]
+            found.append(_result(side, known[side.condition, side.measure.key], controlled[at]))
     return tuple(found)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stratalign.records import read_json
+from stratalign.records import WORLD, read_record
 
 FOLDER = "calibration"
 """Beside the page over several studies."""
@@ -31,10 +31,20 @@ def calibration_beside(page: Path) -> Calibration | None:
     """The worlds whose records lie in `calibration/` beside the page; None where there are none.
 
     Raises:
-        UserError: a file there is not JSON.
+        UserError: a file there is damaged.
     """
-    read = (read_json(file) for file in sorted((page.parent / FOLDER).glob("*.json"), reverse=True))
-    worlds = [one for one in read if isinstance(one, dict) and {"instruments", "planted"} <= one.keys()]
+    worlds = []
+    for file in sorted((page.parent / FOLDER).glob("*.json"), reverse=True):
+        one = read_record(file, WORLD)
+        if not {"instruments", "planted"} & one.keys():
+            continue  # the user's own
+        try:
+            calibration([one])
+        except (LookupError, TypeError, AttributeError) as error:
+            raise WORLD.damaged(
+                str(file), f"it is no record of a world ({type(error).__name__}: {error})"
+            ) from None
+        worlds.append(one)
     return calibration(worlds) if worlds else None
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from stratalign.records import DIAGNOSIS
 from stratalign.reporting.diagnosed import state_views, weight_views
 from stratalign.reporting.diagnosed.diagnosis_picture import Picture
 from stratalign.reporting.diagnosed.profile_record import profile_picture
@@ -62,7 +63,11 @@ class DiagnosisView:
 
 
 def diagnosis_views(records: Mapping[str, Record]) -> tuple[DiagnosisView, ...]:
-    """The records of known kinds, by the names of their files; what another version wrote otherwise is left out."""
+    """The records of known kinds, by the names of their files.
+
+    Raises:
+        UserError: one of them lacks what its kind has.
+    """
     found = []
     for name, record in records.items():
         kind = "stages" if "stages" in record else record.get("kind")
@@ -71,8 +76,10 @@ def diagnosis_views(records: Mapping[str, Record]) -> tuple[DiagnosisView, ...]:
         try:
             pictures, words = _SHOWN[kind](name, record)
             cosines = tuple(_cosine(pair) for pair in record.get("cosines", ()))
-        except (KeyError, TypeError, AttributeError):
-            continue
+        except (LookupError, TypeError, AttributeError, ValueError, StopIteration) as error:
+            raise DIAGNOSIS.damaged(
+                f"diagnostics/{name}.json", f"it is no record of {kind} ({type(error).__name__}: {error})"
+            ) from None
         found.append(
             DiagnosisView(
                 name=name,

@@ -66,10 +66,6 @@ def data_facts(preferences: Mapping[str, Any]) -> tuple[Fact, ...]:
         Fact(name.replace("_", " "), f"{part['rows']:,} {kind} in {part['clusters']:,} clusters")
         for name, part in parts.items()
     ]
-    for form, seen in (preferences.get("forms") or {}).items():
-        facts.append(Fact("form", f"{form} ({', '.join(seen['columns'])}): {seen['rows']:,} rows"))
-    if preferences.get("not_read"):
-        facts.append(Fact("columns not read", ", ".join(preferences["not_read"])))
     for note, entry in (preferences.get("notes") or {}).items():
         facts.append(Fact(f"note: {note}", f"{entry['count']:,} rows (line {_some(entry)})"))
     return tuple(facts)
@@ -84,13 +80,10 @@ def row_kind(preferences: Mapping[str, Any]) -> str:
     return "demonstrations" if demonstrations >= kept else "rows"
 
 
-def rows_left_out(preferences: Mapping[str, Any]) -> tuple[BadRows, ...]:
+def rows_left_out(reasons: Any) -> tuple[BadRows, ...]:
     """Rows that were left out, by reason, with the first line numbers."""
-    reasons = dict(preferences.get("bad") or {})
-    too_long = preferences.get("too_long") or {}
-    if too_long.get("count"):
-        reasons["too long"] = too_long
-    return tuple(BadRows(str(reason), int(entry["count"]), _some(entry)) for reason, entry in reasons.items())
+    entries = reasons.items() if isinstance(reasons, Mapping) else ()
+    return tuple(BadRows(str(reason), int(entry["count"]), _some(entry)) for reason, entry in entries)
 
 
 def side_by_side(

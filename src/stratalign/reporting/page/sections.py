@@ -175,7 +175,7 @@ def view(records: StudyRecords, results: Results, answer: AnswerBox, anchor: str
         one_order=records.one_order,
         kind=row_kind(records.preferences),
         facts=data_facts(records.preferences),
-        bad=rows_left_out(records.preferences),
+        bad=rows_left_out(records.preferences.get("bad")),
         scored=tuple(measure.dimension for measure in grid.measures),
         examples=side_by_side(records.responses, main, grid, _chosen_by(main, grid.measures)),
         states=found,

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from stratalign.records import SAFE_NAME, StudyFolder, write_bytes, write_json, write_text
+from stratalign.records import SAFE_NAME, StudyFolder, refuse_links, write_bytes, write_json, write_text
 from stratalign.reporting.answer.recommendation import Recommendation
 from stratalign.reporting.answer.recommendation import as_json as recommendation_json
 from stratalign.reporting.diagnosed.diagnoses import diagnosis_figures
@@ -59,8 +59,8 @@ def write_study(
     _write_figures(study.figures, figures | tuned)
     if shown.times_figure is not None:
         # Times differ between machines and resumed runs, so they lie apart from what must not.
-        _write_tables(study.path / "timings", {"times.csv": time_table(shown.costs)})
-        _write_figures(study.path / "timings", {"times": shown.times_figure})
+        _write_tables(study.times, {"times.csv": time_table(shown.costs)})
+        _write_figures(study.times, {"times": shown.times_figure})
     for run in results.runs:
         folder = study.adapters / run.run
         if SAFE_NAME.fullmatch(run.run) and (folder / "adapter_config.json").is_file():
@@ -70,6 +70,7 @@ def write_study(
 def write_across(page: Path, groups: Iterable[Across]) -> None:
     """Tables and figures over several studies, in `<page>_files/` beside the page."""
     folder = page.with_name(f"{page.stem}_files")
+    refuse_links(folder)
     for index, group in enumerate(groups, 1):
         place = folder if index == 1 else folder / f"protocol-{index}"
         _write_tables(place / "tables", group.tables)
