@@ -166,3 +166,74 @@ def test_reading_needs_neither_torch_nor_transformers() -> None:
         "import sys, stratalign.preferences; print({'torch', 'transformers', 'datasets'} & set(sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "set()\n"
+
+
+TABLE = "prompt,chosen,rejected\np0,c0,r0\np1,c1,r1\np2,c2,r2\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.json", json.dumps(ROWS)),
+        ("a.json", json.dumps(ROWS, indent=2)),
+        ("a.jsonl", "\n " + json.dumps(ROWS)),
+        ("a.csv", TABLE),
+        ("a.tsv", TABLE.replace(",", "\t")),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize("packed", ["", ".gz"])
+def test_arrays_and_tables_in_any_marked_encoding_give_the_same_rows(
+    tmp_path: Path, name: str, text: str, encoding: str, packed: str
+) -> None:
+    found = text.encode(encoding)
+    (tmp_path / f"{name}{packed}").write_bytes(gzip.compress(found) if packed else found)
+    assert [row for _, row in read(tmp_path / f"{name}{packed}")] == ROWS
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32"])
+def test_lines_in_utf_16_are_read_and_without_a_mark_the_file_is_refused(
+    tmp_path: Path, encoding: str
+) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(LINES.encode(encoding))
+    if encoding == "utf-16-le":  # Python writes its mark with "utf-16" alone
+        assert "looks like UTF-16 without a byte order mark" in failure(path)
+    else:
+        assert read(path) == list(enumerate(ROWS, start=1))
+        path.write_bytes(LINES.encode(encoding)[:-1])
+        assert "Save it as UTF-8" in failure(path)
+
+
+def test_lines_are_read_from_a_json_file_and_one_object_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(LINES)
+    assert read(path) == list(enumerate(ROWS, start=1))
+    path.write_text(json.dumps({"data": ROWS}, indent=1))
+    assert "one object, whose only list is under 'data'" in failure(path)
+    path.write_text(json.dumps(ROWS)[:-3])
+    assert "is not valid JSON" in failure(path)
+    path.write_text("[" * 100_000)
+    assert "nested too deeply" in failure(path)
+
+
+def test_a_table_has_line_numbers_empty_cells_and_rows_of_several_lines(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('prompt,chosen,rejected\n"two\nlines",,r\n\na,b\na,b,c,d\n')
+    (two, first), (five, short), (six, long) = read(path)
+    assert (two, five, six) == (2, 5, 6)
+    assert first == {"prompt": "two\nlines", "chosen": None, "rejected": "r"}
+    assert short == {"prompt": "a", "chosen": "b", "rejected": None}
+    assert long == Unreadable("4 cells, but the header has 3", "not a row of the table")
+
+
+def test_a_table_that_cannot_be_meant_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(TABLE.replace(",", ";"))
+    assert "its cells seem to be separated by ';'" in failure(path)
+    path.write_text("prompt,chosen,prompt\na,b,c\n")
+    assert "names the column 'prompt' twice" in failure(path)
+    path.write_bytes(b"prompt,chosen,rejected\n\xff,b,c\n")
+    assert "Save it as UTF-8" in failure(path)
+    path.write_text("prompt,chosen,rejected\n" + "a" * 200_000 + ",b,c\n")
+    assert len(read(path)[0][1]["prompt"]) == 200_000  # type: ignore[index]

@@ -63,10 +63,12 @@ def test_a_token_that_merges_across_the_boundary_is_labelled_in_both_branches(le
 
 def test_a_prompt_without_tokens_is_refused_unless_the_sequence_has_a_beginning(letters: Any) -> None:
     done = tokenize([text("", "x", "y")], letters(), RAW)
-    assert [(bad.row_id, bad.reason) for bad in done.bad] == [("r000001", "empty prompt")]
+    assert [(bad.row_id, bad.reason) for bad in done.bad] == [("r000001", "no token before the response")]
     assert only(text("", "x", "y"), letters(begins=True)).prefix == (1,)
     # The only prompt token merges with each response, so nothing would precede the labels.
-    assert tokenize([text("b", "x", "y")], letters({"bx": 9, "by": 8}), RAW).bad[0].reason == "empty prompt"
+    assert tokenize([text("b", "x", "y")], letters({"bx": 9, "by": 8}), RAW).bad[0].reason == (
+        "no token before the response"
+    )
 
 
 def test_long_rows_are_dropped_with_a_reason_or_cut_and_order_is_kept(letters: Any) -> None:

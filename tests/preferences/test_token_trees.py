@@ -24,7 +24,7 @@ def test_a_demonstration_s_prefix_is_its_whole_prompt() -> None:
 
 
 def test_without_a_token_before_the_labels_there_is_no_tree() -> None:
-    with pytest.raises(Refused, match="empty prompt"):
+    with pytest.raises(Refused, match="no token before the response"):
         grow("r", "c", [[4, 5], [4, 6]], [0, 0])
 
 
@@ -46,4 +46,14 @@ def test_cutting_never_leaves_a_branch_without_a_label() -> None:
     late = Tree("r", "c", (1,), (Branch((2, 3, 4, 5), 2),))  # its first label is the fourth token
     assert fit(late, 4, "truncate").branches[0] == Branch((2, 3, 4), 2)
     with pytest.raises(Refused, match="too long"):
+        fit(late, 3, "truncate")
+
+
+def test_sides_that_are_the_same_tokens_are_refused_also_where_cutting_makes_them_so() -> None:
+    with pytest.raises(Refused, match="responses are equal as tokens"):
+        grow("r", "c", [[1, 2, 3], [1, 2, 3]], [1, 1])
+    late = Tree(
+        "r", "c", (1,), (Branch((2, 3, 4), 0), Branch((2, 3, 5), 0))
+    )  # they differ in the fourth token
+    with pytest.raises(Refused, match="responses are equal as tokens"):
         fit(late, 3, "truncate")

@@ -131,8 +131,7 @@ def interpret(line: int, row: object, settings: PreferenceSettings) -> Read:
         spans = spans_turns(response) if isinstance(response, str) else len(response) > 1
         if kind != "text" and spans:
             notes.append(SPANS)
-    if says_nothing(prompt):
-        raise Refused("empty prompt")
+    _check_asks(prompt, kind)
     if len(sides) == 2 and _same(*sides):
         raise Refused("responses are equal")
     if isinstance(prompt, str) and all(str(side).startswith(prompt) for side in sides):
@@ -168,10 +167,9 @@ def interpret_prompt(line: int, row: object, settings: PreferenceSettings) -> As
         return Asked(found.row_id, found.prompt, found.kind, cluster, found.part, found.tools)
     own = cells["prompt"]
     prompt = read_dialogue(own.value, own.column, [], plain=settings.format == "text")
-    if says_nothing(prompt):
-        raise Refused("empty prompt")
     marked = isinstance(prompt, str) and settings.format != "text" and is_transcript(prompt)
     kind: Kind = "transcript" if marked else "text" if isinstance(prompt, str) else "messages"
+    _check_asks(prompt, kind)
     cluster = named_cluster(cells) or cluster_of(first_human_turn(prompt, kind))
     kind, prompt, _, tools = _instructed(kind, prompt, (), cells, settings, [])
     return Asked(row_name(line), prompt, kind, cluster, _part(cells, []), tools)
@@ -215,6 +213,13 @@ def _row(row: object) -> Mapping[str, object]:
     if not isinstance(row, Mapping):
         raise Refused("not an object", f"got {type(row).__name__}")
     return row
+
+
+def _check_asks(prompt: Dialogue, kind: Kind) -> None:
+    if says_nothing(prompt):
+        raise Refused("empty prompt")
+    if kind == "transcript" and isinstance(prompt, str) and not turns(prompt):
+        raise Refused("empty prompt", "nothing stands before the turn of the assistant")
 
 
 def _part(cells: Cells, notes: list[str]) -> str | None:

@@ -7,11 +7,11 @@ study. File formats are files.py's, forms of rows forms.py's and dialogues.py's.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stratalign.errors import UserError
+from stratalign.errors import UserError, unknown_name
 from stratalign.preferences.dialogues import (
     ACCEPTED,
     Asked,
@@ -92,6 +92,7 @@ def load(settings: PreferenceSettings, *, demonstrations: bool = False) -> Prefe
         looked.update(read)
         for remark in remarks:
             notes.setdefault(remark, []).append(line)
+    _check_columns(settings, columns)
     return Preferences(
         rows=tuple(rows),
         bad=tuple(bad),
@@ -154,8 +155,7 @@ def check_bad(
         found = ", ".join(columns) or "none"
         raise UserError(
             f"No row of {settings.source} can be used: every one misses a column ({reasons}). Columns found: {found}. "
-            f"Accepted forms: {ACCEPTED}. Name the columns that hold them, such as preferences.columns: "
-            f"{{prompt: query, chosen: good, rejected: bad}}.{listed}"
+            f"Accepted forms: {ACCEPTED}. {_mapping(columns)}{listed}"
         )
     if len(bad) >= total:
         raise UserError(
@@ -185,6 +185,38 @@ def left_out(bad: Sequence[BadRow], total: int) -> str:
         return ""
     reasons = "; ".join(_counted(reason, rows) for reason, rows in by_reason(bad).items())
     return f" Of {total} rows, {len(bad)} are left out: {reasons}."
+
+
+_SYNONYMS = {
+    "prompt": ("query", "question", "instruction", "input", "user", "text", "post"),
+    "chosen": ("good", "better", "accepted", "preferred", "positive", "winner", "chosen_response", "choice"),
+    "rejected": ("bad", "worse", "dispreferred", "negative", "loser", "rejected_response", "reject"),
+}
+"""What columns are often called: for a suggestion only."""
+
+
+def _mapping(columns: Sequence[str]) -> str:
+    """How to name columns that are called otherwise."""
+    left = [column for column in columns if column not in _SYNONYMS]
+    guessed = {
+        ours: ours
+        if ours in columns
+        else next((one for one in left if one.casefold() in names), "YOUR_COLUMN")
+        for ours, names in _SYNONYMS.items()
+    }
+    wanted = ", ".join(f"{ours}: {theirs}" for ours, theirs in guessed.items() if ours != theirs)
+    return (
+        f"Rename the columns, or say which is which with preferences.columns, for example {{{wanted}}}."
+        if wanted
+        else "Give a source in one of these forms."
+    )
+
+
+def _check_columns(settings: PreferenceSettings, columns: Iterable[str]) -> None:
+    """A column that is mapped and that no row has is a mistake."""
+    for ours, theirs in settings.columns.items():
+        if theirs is not None and theirs not in columns:
+            raise unknown_name(f"column in preferences.columns.{ours}:", theirs, columns)
 
 
 def by_reason(bad: Sequence[BadRow]) -> dict[str, list[BadRow]]:

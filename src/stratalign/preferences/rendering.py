@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -56,6 +57,8 @@ class Renderer:
     def __init__(self, tokenizer: Tokenizer, settings: PreferenceSettings) -> None:
         self._tokenizer = tokenizer
         self._template = settings.template
+        written = tokenizer.chat_template
+        self._written = written if isinstance(written, str) else json.dumps(written)
 
     def row(self, row: Preference) -> Rendered:
         """A pair, or a demonstration, which has one response.
@@ -100,6 +103,16 @@ class Renderer:
                 "template. Use an instruction-tuned model or set a chat template; texts can be used with "
                 "`template: raw`."
             )
+        calls = any(turn.get("tool_calls") for turn in messages)
+        for name, used in (("tools", tools), ("tool_calls", calls)):
+            if used and name not in self._written:
+                way_out = (
+                    "; preferences.columns: {tools: null} leaves the column out" if name == "tools" else ""
+                )
+                raise Refused(
+                    "not shown by the chat template",
+                    f"it has {name}, which the template does not use{way_out}",
+                )
         try:
             return str(
                 self._tokenizer.apply_chat_template(

@@ -13,6 +13,8 @@ from stratalign.preferences.dialogues import Refused
 
 OnLong = Literal["drop", "truncate"]
 
+ALIKE = "responses are equal as tokens"
+
 
 @dataclass(frozen=True)
 class Branch:
@@ -42,11 +44,19 @@ def grow(row_id: str, cluster: str, fulls: Sequence[Sequence[int]], starts: Sequ
     prompt goes unlabelled into its branch.
 
     Raises:
-        Refused: nothing precedes the labels.
+        Refused: nothing precedes the labels, or both sides are the same tokens.
     """
+    if len(fulls) == 2 and list(fulls[0]) == list(fulls[1]):
+        raise Refused(
+            ALIKE, "the tokenizer or its chat template makes the same tokens of chosen and rejected"
+        )
     length = min(*starts, *(shared(fulls[0], full) for full in fulls))
     if length == 0:
-        raise Refused("empty prompt", "nothing precedes the response's tokens")
+        raise Refused(
+            "no token before the response",
+            "the tokenizer makes no token of the prompt, or one of the prompt and the start of the response; end the "
+            "prompt with a space or a line break, or use a chat template",
+        )
     branches = [
         Branch(tuple(full[length:]), start - length) for full, start in zip(fulls, starts, strict=True)
     ]
@@ -57,7 +67,8 @@ def fit(tree: Tree, max_length: int | None, on_long: OnLong) -> Tree:
     """The tree, its branches cut at the end if need be, so that prefix and branch have at most `max_length` tokens.
 
     Raises:
-        Refused: it is too long and may not be cut, or cutting would leave a branch without a label.
+        Refused: it is too long and may not be cut, or cutting would leave a branch without a label, or both branches
+            the same.
     """
     longest = len(tree.prefix) + max(len(branch.ids) for branch in tree.branches)
     if max_length is None or longest <= max_length:
@@ -68,9 +79,10 @@ def fit(tree: Tree, max_length: int | None, on_long: OnLong) -> Tree:
     room = max(0, max_length - len(tree.prefix))
     if any(branch.first_label >= room for branch in tree.branches):
         raise Refused("too long", f"{detail}; cut there, a branch would have no label")
-    return replace(
-        tree, branches=tuple(Branch(branch.ids[:room], branch.first_label) for branch in tree.branches)
-    )
+    branches = tuple(Branch(branch.ids[:room], branch.first_label) for branch in tree.branches)
+    if len(branches) == 2 and branches[0] == branches[1]:
+        raise Refused(ALIKE, f"{detail}; cut there, chosen and rejected are the same tokens")
+    return replace(tree, branches=branches)
 
 
 def without_rejected(tree: Tree) -> Tree:
