@@ -51,10 +51,7 @@ def tokenize(
         try:
             if isinstance(tree, Refused):
                 raise tree
-            fitting = fit(tree, max_length, on_long)
-            if len(fitting.branches) == 2 and fitting.branches[0].ids == fitting.branches[1].ids:
-                raise Refused("responses are equal", "as tokens")
-            trees.append(fitting)
+            trees.append(fit(tree, max_length, on_long))
         except Refused as refusal:
             bad.append(BadRow(row.line, row.row_id, refusal.reason, refusal.detail))
     return Tokenized(tuple(trees), tuple(bad))
